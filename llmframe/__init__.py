@@ -1,0 +1,48 @@
+"""Run an LLM over a DataFrame column: `df.llm.complete("review")`.
+
+Importing this registers `df.llm` and `series.llm`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmframe._errors import CompletionError, CompletionWarning, JournalError, LLMFrameError, StoppedError
+from llmframe._options import option_context, options
+from llmframe.accessor import acomplete, complete
+
+if TYPE_CHECKING:
+    from llmframe._read_csv import read_csv
+    from llmframe._run import Run, last_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompletionError",
+    "CompletionWarning",
+    "JournalError",
+    "LLMFrameError",
+    "Run",
+    "StoppedError",
+    "acomplete",
+    "complete",
+    "last_run",
+    "option_context",
+    "options",
+    "read_csv",
+]
+
+_LATER = {"Run": "_run", "last_run": "_run", "read_csv": "_read_csv"}
+"""Names whose modules are imported when they are first used, to keep `import llmframe` light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'llmframe' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(f"llmframe.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,100 @@
+"""How our CSV files are opened, and what writing and reading them agree on."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TextIO, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+FilePath: TypeAlias = str | os.PathLike[str]
+
+_SEPARATORS = (",", ";", "\t", "|")  # none can stand in a number, a truth value or a date
+_COMPRESSORS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+_FOREIGN_COMPRESSORS = (".zip", ".zst", ".tar", ".tgz", ".7z")
+
+# Spreadsheets skip white space before a formula and take full-width signs for the plain ones.
+FORMULA = re.compile("'*+(?:[\t\r]|[\\s\0-\x1f]*+[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def check_separator(sep: str, caller: str) -> None:
+    if sep not in _SEPARATORS:
+        raise ValueError(f"{caller}: sep is {sep!r}, but must be one of {list(_SEPARATORS)!r}")
+
+
+def writer(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
+    if isinstance(path, (str, os.PathLike)):
+        return _replacement(Path(os.path.realpath(Path(path).expanduser())), encoding)
+    return _given(path, "write", "to_csv")
+
+
+def reader(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
+    if isinstance(path, (str, os.PathLike)):
+        file = Path(path).expanduser()
+        return _text_file(file, file.suffix, "r", encoding)
+    return _given(path, "read", "read_csv")
+
+
+@contextmanager
+def _given(file: TextIO, verb: str, caller: str) -> Iterator[TextIO]:
+    """Use a caller's own file, which stays open."""
+    if isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or not hasattr(file, verb):
+        raise TypeError(
+            f'{caller}: path must be a path or a file of text, not {type(file).__name__}; make a binary file one with io.TextIOWrapper(file, encoding="utf-8-sig", newline="")'
+        )
+    yield file
+
+
+def _text_file(file: Path | IO[bytes], suffix: str, mode: str, encoding: str) -> TextIO:
+    suffix = suffix.lower()
+    if suffix in _FOREIGN_COMPRESSORS:
+        raise ValueError(
+            f"path ends in {suffix!r}, which is not supported; use one of {list(_COMPRESSORS)!r}"
+        )
+    if suffix in _COMPRESSORS:
+        # Imported when needed: a Python may have been built without some of them.
+        module = importlib.import_module(_COMPRESSORS[suffix])
+        return cast("TextIO", module.open(file, f"{mode}t", encoding=encoding, newline=""))
+    if isinstance(file, Path):
+        return cast("TextIO", file.open(mode, encoding=encoding, newline=""))
+    return io.TextIOWrapper(file, encoding=encoding, newline="")
+
+
+@contextmanager
+def _replacement(target: Path, encoding: str) -> Iterator[TextIO]:
+    """Open a new file that takes the target's place once it is whole."""
+    if target.exists() and not target.is_file():  # a pipe or a device can only be written to
+        with _text_file(target, "", "w", encoding) as file:
+            yield file
+        return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"to_csv: path is in {str(target.parent)!r}, which is no folder; create it first"
+        )
+    if target.exists() and not os.access(target, os.W_OK):  # replacing it would not ask for its permission
+        raise PermissionError(f"to_csv: {str(target)!r} is write-protected")
+    new = target.with_name(f".{secrets.token_hex(8)}.llmframe-tmp")
+    try:
+        with _created(new) as raw, _text_file(raw, target.suffix, "w", encoding) as file:
+            yield file
+        if target.exists():
+            shutil.copymode(target, new)
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _created(path: Path) -> IO[bytes]:
+    # By descriptor, which has no name: gzip would keep the temporary one in its header.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return open(os.open(path, flags, 0o666), "wb")  # noqa: PTH123

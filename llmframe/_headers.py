@@ -1,0 +1,130 @@
+"""What a server says about its limits: rate-limit headers and `retry-after`, read into values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)(ms|us|µs|ns|d|h|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_COUNT = re.compile(r"[0-9]{1,15}")
+_LONGEST_RESET = 32 * 86_400.0  # more is a date in seconds, not a duration
+
+StatedHeaders = tuple[int | None, int | None, float | None]  # limit, remaining, seconds to the reset
+_NOTHING: StatedHeaders = (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class RateHeaders:
+    """What an answer's `x-ratelimit-*` headers said.
+
+    Parameters
+    ----------
+    limit_requests, limit_tokens
+        The allowance of a whole period (a minute, as a rule), at least 1. None: absent or nonsense.
+    remaining_requests, remaining_tokens
+        What is left of it, from 0 to the limit. None: absent or nonsense.
+    reset_requests, reset_tokens
+        Seconds until the allowance is whole again. None: absent or nonsense.
+    """
+
+    limit_requests: int | None = None
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests: float | None = None
+    reset_tokens: float | None = None
+
+    @property
+    def requests(self) -> StatedHeaders:
+        return self.limit_requests, self.remaining_requests, self.reset_requests
+
+    @property
+    def tokens(self) -> StatedHeaders:
+        return self.limit_tokens, self.remaining_tokens, self.reset_tokens
+
+    @classmethod
+    def parse(cls, headers: Mapping[str, str]) -> RateHeaders | None:
+        """Read an answer's headers; None when none of them states a usable limit."""
+        get = headers.get
+        limit_requests, limit_tokens = get("x-ratelimit-limit-requests"), get("x-ratelimit-limit-tokens")
+        if limit_requests is None and limit_tokens is None:
+            return None
+        requests = _read(
+            limit_requests, get("x-ratelimit-remaining-requests"), get("x-ratelimit-reset-requests")
+        )
+        tokens = _read(limit_tokens, get("x-ratelimit-remaining-tokens"), get("x-ratelimit-reset-tokens"))
+        if requests is tokens is _NOTHING:
+            return None
+        return cls(requests[0], tokens[0], requests[1], tokens[1], requests[2], tokens[2])
+
+
+def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
+    """Say how long a server asks us to wait.
+
+    Parameters
+    ----------
+    headers
+        An answer's headers: `retry-after-ms` wins over `retry-after`, which is seconds or an HTTP date.
+    now_utc
+        The wall clock, in seconds since 1970.
+
+    Returns
+    -------
+    float or None
+        Seconds, at least 0; None when the headers are absent, nonsense, negative, or a date that is past.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1_000
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None:
+        return seconds
+    return _until(text, now_utc)
+
+
+def _read(limit: str | None, remaining: str | None, reset: str | None) -> StatedHeaders:
+    """Read one limit's three headers; a limit that contradicts itself is no limit."""
+    whole, left = _count(limit), _count(remaining)
+    if not whole or (left is None and remaining is not None) or (left is not None and left > whole):
+        return _NOTHING
+    return whole, left, _duration(reset)
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and _COUNT.fullmatch(text) else None
+
+
+def _duration(text: str | None) -> float | None:
+    seconds = _number(text)
+    if seconds is None and text is not None and _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    return seconds if seconds is not None and seconds <= _LONGEST_RESET else None
+
+
+def _number(text: str | None) -> float | None:
+    """Read a finite number that is not negative."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) and number >= 0 else None
+
+
+def _until(date: str, now_utc: float) -> float | None:
+    try:
+        parsed = parsedate_tz(date)
+        seconds = mktime_tz(parsed) - now_utc if parsed else -1.0
+    except (ValueError, OverflowError, IndexError, TypeError):  # what email.utils raises on odd text
+        return None
+    return seconds if seconds >= 0 else None

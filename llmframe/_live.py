@@ -1,0 +1,220 @@
+"""The live lane: a bounded pool of workers that pull requests from a feed.
+
+There is never a task per row. The pool grows and shrinks with the pace's window; one worker at a
+time stands at the head of the line and waits for the limits, so nothing is booked far ahead. A row
+that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
+most, and none where requests are to go one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from llmframe._answers import read
+from llmframe._openai import Refused, Reply
+from llmframe._records import Failure, Fault, Outcome, Trouble
+from llmframe._retry import Again, Stop, Tries, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmframe._limits import Pace, Ticket
+    from llmframe._records import Request
+
+
+class Feed(Protocol):
+    """Where a lane gets its requests."""
+
+    async def next(self) -> Request | None:
+        """Return the next request, claimed and ready to send; `None` when there are no more."""
+
+    def end(self) -> None:
+        """Bring no more: whoever waits for the next request is told that there is none."""
+
+
+class Sender(Protocol):
+    """What a lane needs of the transport."""
+
+    async def send(self, request: Request) -> Reply | Refused: ...
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has happened on the wire so far."""
+
+    sent: int = 0
+    """Requests that left at least once."""
+    retries: int = 0
+    limited: int = 0
+    uncertain: int = 0
+    """Attempts whose outcome is unknown, and which may have been billed."""
+
+
+class Live:
+    """Runs a feed's requests through a sender and emits an outcome for each.
+
+    Parameters
+    ----------
+    emit
+        Called with each outcome, on the loop, in the order in which they come.
+    """
+
+    def __init__(self, sender: Sender, pace: Pace, watch: Watch, emit: Callable[[Outcome], None]) -> None:
+        self.traffic = Traffic()
+        self.stopped: Stop | None = None
+        self._sender = sender
+        self._pace = pace
+        self._watch = watch
+        self._emit = emit
+        self._feed: Feed | None = None
+        self._line = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._workers = 0
+        self._resting = 0
+        self._exhausted = False
+
+    @property
+    def in_flight(self) -> int:
+        return self._pace.in_flight
+
+    def waiting_for_limit(self) -> bool:
+        return self._pace.waiting_for_limit(time.monotonic())
+
+    @property
+    def waited_seconds(self) -> float:
+        return self._pace.waited_seconds
+
+    def stop(self, reason: Stop) -> None:
+        """Send nothing more; what is in flight is awaited, for it is paid."""
+        if self.stopped is None:
+            self.stopped = reason
+            self._stopping.set()
+            if self._feed is not None:
+                self._feed.end()
+
+    async def run(self, feed: Feed) -> None:
+        """Work until the feed is exhausted or the run is stopped."""
+        self._feed = feed
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._grow()
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    @property
+    def _room(self) -> int:
+        """How many workers there may be more; negative: fewer."""
+        window = max(1, self._pace.window)
+        spare = min(self._resting, window) if window > 1 else 0
+        return window + spare - self._workers
+
+    def _grow(self) -> None:
+        if self._group is None or self._feed is None:
+            return
+        while self._room > 0 and not self._exhausted and self.stopped is None:
+            self._workers += 1
+            self._group.create_task(self._work(self._feed))
+
+    async def _work(self, feed: Feed) -> None:
+        try:
+            while self.stopped is None and self._room >= 0:
+                request = await feed.next()
+                if request is None:
+                    self._exhausted = True
+                    return
+                await self._complete(request)
+                self._grow()
+        finally:
+            self._workers -= 1
+
+    async def _complete(self, request: Request) -> None:
+        tries = Tries()
+        while await self._turn(request):
+            left = time.monotonic()
+            self.traffic.sent += not tries.total
+            self.traffic.retries += bool(tries.total)
+            result = await self._attempt(request, left)
+            if isinstance(result, Reply):
+                self._answered(request, result, tries, left)
+                return
+            tries = tries.after(result.fault)
+            decision = self._watch.faulted(result.fault, tries, time.monotonic())
+            if not isinstance(decision, Again):
+                self._lost(request, result.fault, tries, decision)
+                return
+            await self._rest(decision.seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        self._resting += 1
+        self._grow()
+        try:
+            await self._pause(seconds)
+        finally:
+            self._resting -= 1
+
+    async def _turn(self, request: Request) -> bool:
+        """Wait in line until the pace lets the request go; false when the run stops before."""
+        if self.stopped is None and not self._line.locked() and not self._delay(request):
+            return True
+        async with self._line:
+            while self.stopped is None:
+                seconds = self._delay(request)
+                if not seconds:
+                    return True
+                await self._pause(seconds)
+        return False
+
+    def _delay(self, request: Request) -> float:
+        return self._pace.delay(time.monotonic(), len(request.body) // 4)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    async def _attempt(self, request: Request, left: float) -> Reply | Refused:
+        ticket = self._pace.sent(left, len(request.body) // 4)
+        try:
+            result = await self._sender.send(request)
+        except BaseException:
+            self._pace.abandoned(time.monotonic(), ticket)
+            self.traffic.uncertain += 1
+            raise
+        self._settle(ticket, result)
+        return result
+
+    def _settle(self, ticket: Ticket, result: Reply | Refused) -> None:
+        now = time.monotonic()
+        if isinstance(result, Reply):
+            usage = result.data.get("usage")
+            total = usage.get("total_tokens") if isinstance(usage, dict) else None
+            self._pace.answered(now, ticket, result.headers, total if isinstance(total, int) else None)
+            return
+        fault = result.fault
+        self.traffic.uncertain += fault.uncertain
+        if fault.trouble is Trouble.LIMIT:
+            self.traffic.limited += 1
+            self._pace.limited(now, ticket, result.headers, fault.retry_after)
+        elif fault.trouble in {Trouble.PASSING, Trouble.UNREACHABLE}:
+            self._pace.faulted(now, ticket, result.headers)
+        else:
+            self._pace.answered(now, ticket, result.headers, None)
+
+    def _answered(self, request: Request, reply: Reply, tries: Tries, left: float) -> None:
+        answer = read(request.key, reply.raw, reply.data)
+        now = time.monotonic()
+        self._emit(Outcome(request, answer, None, tries.total + 1, now - left))
+        reason = self._watch.answered(answer)
+        if reason is not None:
+            self.stop(reason)
+
+    def _lost(self, request: Request, fault: Fault, tries: Tries, decision: object) -> None:
+        self._emit(Outcome(request, None, Failure(fault.code, fault.message, tries.total), tries.total))
+        if isinstance(decision, Stop):
+            self.stop(decision)

@@ -1,0 +1,230 @@
+"""Defaults for every call: `llmframe.options`, blocks of other defaults, and the environment."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_overrides: ContextVar[Mapping[str, Any]] = ContextVar(
+    "llmframe_option_context", default=MappingProxyType({})
+)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _whole(minimum: int) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _one_of(*choices: object) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str | bool) and value in choices
+
+
+def _seconds(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _address(value: object) -> bool:
+    if not isinstance(value, str) or not value.strip().lower().startswith(("http://", "https://")):
+        return False
+    return "@" not in value.partition("://")[2].partition("/")[0]
+
+
+def _path(value: object) -> bool:
+    return isinstance(value, bool | os.PathLike) or _text(value)
+
+
+def _key(value: object) -> bool:
+    return _text(value) or callable(value)
+
+
+def _price_table(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(model, str)
+        and isinstance(price, dict)
+        and {"input", "output"} <= price.keys() <= {"input", "cached_input", "output"}
+        and all(isinstance(amount, int | float) and amount >= 0 for amount in price.values())
+        for model, price in value.items()
+    )
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One setting: its default, what it may be, and where the environment may give it."""
+
+    accepts: Callable[[object], bool]
+    expected: str
+    default: Any = None
+    environment: str | None = None
+
+
+_OPTIONS: Mapping[str, _Option] = MappingProxyType(
+    {
+        "model": _Option(_text, "a model's name, such as 'gpt-6-luna'", environment="LLMFRAME_MODEL"),
+        "api_key": _Option(_key, "a key as text, or an async function that returns one", environment="OPENAI_API_KEY"),
+        "base_url": _Option(_address, "the server's address without credentials, such as 'http://localhost:8000/v1'", environment="OPENAI_BASE_URL"),
+        "client": _Option(lambda value: hasattr(value, "chat"), "an OpenAI client, sync or async"),
+        "server": _Option(_text, "a name that stands for changing addresses of one server"),
+        "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL"),
+        "mode": _Option(_one_of("live", "offline"), "'live' or 'offline'", default="live"),
+        "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
+        "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
+        "max_retries": _Option(_whole(0), "a whole number of at least 0", default=6),
+        "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
+        "progress": _Option(_one_of(True, False), "True or False", default=True),
+        "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
+        "loop": _Option(_one_of("private", "nested"), "'private' or 'nested'", default="private"),
+    }
+)  # fmt: skip
+
+
+def check(name: str, value: object) -> None:
+    """Raise if `value` cannot be the setting `name`; `None` always can, and means the default."""
+    option = _OPTIONS[name]
+    if value is None or option.accepts(value):
+        return
+    secret = name in {"api_key", "client"} or "@" in str(value)  # a key may be given as any of them
+    shown = f"a {type(value).__name__} that is not shown" if secret else repr(value)
+    raise ValueError(f"{name} must be {option.expected}; got {shown}")
+
+
+class Options:
+    """The defaults of every call. Assign to change one; assign `None` to return to its own default.
+
+    An argument of a call wins over an option, an option over the environment.
+
+    Attributes
+    ----------
+    model : str
+        Model of every request; from `LLMFRAME_MODEL`. Without any, and with OpenAI's own address
+        only, `gpt-6-luna`.
+    api_key : str or async function
+        From `OPENAI_API_KEY`. Shown masked.
+    base_url : str
+        Address of the API; from `OPENAI_BASE_URL`. Without any, OpenAI's own.
+    client : openai client
+        `AsyncOpenAI`, `AsyncAzureOpenAI` or their sync twins, instead of key and address.
+    server : str
+        A name that stands for a server whose address changes, so that the journal knows it again.
+    journal : bool or path
+        `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path moves it; `False`: none.
+    mode : {"live", "offline"}
+        `"offline"` sends nothing and answers from the journal.
+    errors : {"raise", "coerce"}
+        What happens after a run in which rows failed.
+    max_concurrency : int
+        Most requests in flight; `None` adapts, up to 1,000; 1 is strictly sequential.
+    max_retries : int
+        Further attempts for one row after a passing fault; rate limits do not count. Default 6.
+    timeout : float
+        Seconds for one request. Default 300.
+    progress : bool
+        Whether a bar and the closing line are shown.
+    prices : dict
+        Own prices, US dollars per million tokens:
+        `{"my-model": {"input": 0.1, "cached_input": 0.01, "output": 0.5}}`.
+    loop : {"private", "nested"}
+        `"nested"` runs the work on the notebook's own event loop, through nest-asyncio2.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> llmframe.options.max_concurrency = 50
+    >>> llmframe.options.max_concurrency = None
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_values", {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _OPTIONS:
+            raise AttributeError(_unknown(name, _OPTIONS))
+        for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
+            if value is not None:
+                return value
+        return _OPTIONS[name].default
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _OPTIONS:
+            raise AttributeError(_unknown(name, _OPTIONS))
+        check(name, value)
+        self._values[name] = value
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted(_OPTIONS)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name} = {_shown(name, getattr(self, name))}" for name in _OPTIONS]
+        return "llmframe.options\n" + "\n".join(lines)
+
+
+def from_environment(name: str) -> str | None:
+    """Read what the environment says of an option; blank says nothing."""
+    variable = _OPTIONS[name].environment
+    return os.environ.get(variable, "").strip() or None if variable else None
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+    return f"llmframe has no option {name!r}{hint}"
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "api_key" and value is not None:
+        return mask(value) if isinstance(value, str) else "<function>"
+    return f"<{type(value).__name__}>" if name == "client" and value is not None else repr(value)
+
+
+def mask(key: str) -> str:
+    """Show enough of a key to recognise it, and not enough to use it."""
+    return f"'{key[:3]}…{key[-4:]}'" if len(key) > 16 else "'…'"
+
+
+options = Options()
+
+
+@contextmanager
+def option_context(**settings: Any) -> Iterator[None]:
+    """Other defaults for a block, in this task or thread only.
+
+    Parameters
+    ----------
+    **settings
+        Names and values as in `llmframe.options`.
+
+    Raises
+    ------
+    TypeError
+        For an unknown name.
+    ValueError
+        For a value that the option cannot have.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> with llmframe.option_context(model="gpt-6-luna", max_concurrency=1):
+    ...     llmframe.options.max_concurrency
+    1
+    """
+    for name, value in settings.items():
+        if name not in _OPTIONS:
+            raise TypeError(_unknown(name, _OPTIONS))
+        check(name, value)
+    token = _overrides.set({**_overrides.get(), **settings})
+    try:
+        yield
+    finally:
+        _overrides.reset(token)

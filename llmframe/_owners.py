@@ -1,0 +1,43 @@
+"""Whose claims still stand: processes of this machine are looked for, others have a lease."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+
+def alive(name: str, pid: int, lease: float) -> bool:
+    return lease > time.time() and not (name == machine() and not _process_exists(pid))
+
+
+def _process_exists(pid: int) -> bool:
+    if sys.platform == "win32":  # os.kill would end it there; the lease decides
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return False
+
+
+def machine() -> str:
+    """Name this boot of this machine (and its process namespace), within which a pid means something."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return blake2b("/".join(parts).encode(), digest_size=12).hexdigest()

@@ -1,0 +1,97 @@
+"""The bar while a run works, and the lines it says: a widget in a notebook, text elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REFRESH_SECONDS = 0.2
+_REFRESH_SECONDS_IN_A_LOG = 5.0
+
+_shown: list[str] = []
+"""The titles of the bars that are open now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is, in rows."""
+
+    done: int
+    failed: int
+    in_flight: int
+    cost: float | None
+    waiting: str = ""
+    """What the run is waiting for, if for anything but answers."""
+
+    def describe(self) -> str:
+        """Say it in the few words that fit beside a bar."""
+        parts = [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.in_flight} in flight"] if self.in_flight else []
+        parts += [dollars(self.cost)] if self.cost else []
+        return ", ".join([*parts, *([self.waiting] if self.waiting else [])])
+
+
+def dollars(amount: float) -> str:
+    """Write US dollars with the digits that matter."""
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+async def show(title: str, total: int, standing: Callable[[], Standing]) -> None:
+    """Show a bar until cancelled; the last thing it shows is how the run ended."""
+    from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+
+    seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
+    _shown.append(title)
+    try:
+        with closing(tqdm(total=total, desc=title, unit="row", mininterval=0)) as bar:
+            try:
+                while True:
+                    _draw(bar, standing())
+                    await asyncio.sleep(seconds)
+            finally:
+                _draw(bar, standing())
+    finally:
+        _shown.remove(title)
+
+
+def _draw(bar: Any, standing: Standing) -> None:
+    bar.n = standing.done
+    bar.set_postfix_str(standing.describe(), refresh=False)
+    bar.refresh()
+
+
+def _is_watched() -> bool:
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+def say(line: str) -> None:
+    """Say one line to the user without tearing a bar."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    tqdm.write(line, file=sys.stderr)
+
+
+def _after_fork() -> None:
+    """Give a child that was forked under an open bar a lock of its own.
+
+    The inherited one may be held by a thread that the child has not; and tqdm's lock between
+    processes, taken by such a child, would never be given back to its parent either.
+    """
+    if _shown:
+        from tqdm import auto, std  # noqa: PLC0415 (there already)
+
+        for kind in (auto.tqdm, std.tqdm):  # each may have a lock of its own
+            kind.set_lock(threading.RLock())
+        _shown.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

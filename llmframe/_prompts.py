@@ -1,0 +1,403 @@
+"""From cells to messages: templates, instructions, functions of a row and message arrays."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from difflib import get_close_matches
+from functools import cached_property
+from inspect import iscoroutinefunction
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from llmframe._records import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+
+PromptFunction: TypeAlias = Callable[[Mapping[Any, Any]], Any]
+"""A function of a row that returns text, messages, or `None` for a row that is not sent."""
+
+Prompt: TypeAlias = str | PromptFunction | None
+
+CHUNK_ROWS = 4096
+"""Rows that are rendered at a time: enough to be fast, few enough not to copy a column's text."""
+
+_ACCESS = re.compile(
+    r"(?P<name>[^\W\d]\w*)(\.[^\W\d]\w*(\([^)]*\))?|\[[^]]*\])*(![rsa])?"
+)  # what an f-string would look up
+_SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
+
+
+_BYTES = (bytes, bytearray, memoryview)
+_DATES = (date, time)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A place in a template where a cell goes."""
+
+    column: Hashable
+    spec: str = ""
+
+    def fill(self, value: object) -> str:
+        if type(value) is str and not self.spec:
+            return value
+        if isinstance(value, _BYTES):
+            raise TypeError("bytes are no text; decode them first")
+        if isinstance(value, _DATES) and self.spec and "%" not in self.spec:
+            raise ValueError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
+        return format(value, self.spec) if self.spec else str(value)
+
+
+@dataclass(frozen=True)
+class Template:
+    """Text with fields; nothing in it is ever evaluated, and braces in the data stay data."""
+
+    pieces: tuple[str | Field, ...]
+
+    @cached_property
+    def columns(self) -> tuple[Hashable, ...]:
+        return tuple(dict.fromkeys(piece.column for piece in self.pieces if isinstance(piece, Field)))
+
+    def fill(self, row: Mapping[Hashable, Any]) -> str:
+        return "".join(
+            [piece if isinstance(piece, str) else piece.fill(row[piece.column]) for piece in self.pieces]
+        )
+
+
+def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") -> Template:
+    """Read a template.
+
+    Parameters
+    ----------
+    text
+        `{name}` or `{name:format}` is a field where `name` is exactly a column's name; `{{` and
+        `}}` are braces; what is neither, such as `{"label": "x"}`, is literal.
+    columns
+        Field names and the columns that they stand for.
+    argument
+        What an error calls the text.
+
+    Raises
+    ------
+    ValueError
+        For an identifier between braces that is no column, and for an impossible format.
+    """
+    pieces: list[str | Field] = []
+    literal: list[str] = []
+    at, depth = 0, 0
+    while at < len(text):
+        char, pair = text[at], text[at : at + 2]
+        if pair == "{{" or (pair == "}}" and not depth):
+            literal.append(char)
+            at += 2
+        elif char == "{" and (found := _field(text, at, columns, argument)):
+            pieces.extend(("".join(literal), found[0]))
+            literal, at = [], found[1]
+        else:
+            depth = max(0, depth + (char == "{") - (char == "}"))
+            literal.append(char)
+            at += 1
+    return Template(tuple(piece for piece in (*pieces, "".join(literal)) if piece != ""))
+
+
+def _field(text: str, at: int, columns: Mapping[str, Hashable], argument: str) -> tuple[Field, int] | None:
+    for end in _ends(text, at, columns):
+        inside = text[at + 1 : end]
+        if inside in columns:
+            return Field(columns[inside]), end + 1
+        for colon in reversed([index for index, char in enumerate(inside) if char == ":"]):
+            name, spec = inside[:colon], inside[colon + 1 :]
+            if name in columns:
+                return Field(columns[name], _spec(inside, name, spec, argument)), end + 1
+    end = text.find("}", at)
+    if end >= 0:
+        _refuse_lookalike(text[at + 1 : end], columns, argument)
+    return None
+
+
+def _ends(text: str, at: int, columns: Mapping[str, Hashable]) -> Iterator[int]:
+    """Find where a field may end: at the first brace, or behind a name that has braces of its own."""
+    for name in columns:
+        if "}" in name and text.startswith(name, at + 1) and (end := text.find("}", at + 1 + len(name))) >= 0:
+            yield end
+    if (end := text.find("}", at)) >= 0:
+        yield end
+
+
+def _spec(inside: str, name: str, spec: str, argument: str) -> str:
+    if not _SPEC.fullmatch(spec) and not spec.startswith("%"):
+        raise ValueError(
+            f"{argument}: {spec!r} in {{{inside}}} is no format; write {{{name}}} or, for example, {{{name}:.2f}}"
+        )
+    return spec
+
+
+def _refuse_lookalike(inside: str, columns: Mapping[str, Hashable], argument: str) -> None:
+    """Refuse what was surely meant as a field, and would go out as literal text."""
+    name, colon, spec = inside.partition(":")
+    if name.strip() in columns and name.strip():
+        raise ValueError(
+            f"{argument}: {{{inside}}} has spaces around the column's name; write {{{inside.strip()}}}, or {{{{{inside}}}}} for braces as text"
+        )
+    access = _ACCESS.fullmatch(name)
+    if access and (not colon or (spec.strip() == spec != "" and _SPEC.fullmatch(spec))):
+        raise ValueError(_no_column(inside, access["name"], columns, argument))
+
+
+def _no_column(inside: str, name: str, columns: Mapping[str, Hashable], argument: str) -> str:
+    if name in columns and name != inside:
+        return f"{argument}: {{{inside}}} reaches into a cell, which templates never do; write {{{name}}}, or make a column of it first"
+    close = get_close_matches(name, columns, n=1, cutoff=0.0)
+    hint = f"the nearest column is {{{close[0]}}}" if close else "there are no columns to name"
+    return f"{argument}: {{{inside}}} is no column; {hint}; for braces as text write {{{{{inside}}}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row that has nothing to ask, and the column that is missing or blank."""
+
+    column: str
+
+
+Rendered: TypeAlias = "bytes | Skipped | Failure"
+"""A row's messages as canonical JSON, or why there are none."""
+
+
+def canonical(value: Any, *, sort: bool = True) -> Any:
+    """Make a JSON value canonical: plain types, whole floats as integers, keys sorted.
+
+    Raises
+    ------
+    ValueError
+        For what JSON cannot hold: nan, infinities, other objects, keys that are not text.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mM":
+        return canonical(value.tolist(), sort=sort)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON cannot hold {value}")
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("JSON objects have text as keys")
+        items = sorted(value.items()) if sort else value.items()
+        return {key: canonical(item, sort=sort) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [canonical(item, sort=sort) for item in value]
+    raise ValueError(f"JSON cannot hold a {type(value).__name__}")
+
+
+def is_messages(value: object) -> bool:
+    """Tell whether a cell is a message array: a list, tuple or array of mappings with a role."""
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        return False
+    return (
+        isinstance(value, list | tuple | np.ndarray)
+        and len(value) > 0
+        and all(isinstance(message, Mapping) and "role" in message for message in value)
+    )
+
+
+def _dump_text(role: str, text: str) -> bytes:
+    return b'{"content":' + orjson.dumps(text) + b',"role":"' + role.encode() + b'"}'
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a call asks of each row, as the user said it and checked against the columns.
+
+    Parameters
+    ----------
+    column
+        The column whose cells are the prompts, or what an instruction is put before.
+    prompt
+        An instruction, a template, a function of a row, or nothing.
+    system
+        The system message: text or a template.
+    columns
+        Every column that may be named, by the name that a template uses.
+    """
+
+    column: Hashable | None
+    instruction: str | None
+    template: Template | None
+    function: PromptFunction | None
+    system: Template | None
+    columns: Mapping[str, Hashable]
+
+    @classmethod
+    def of(
+        cls, column: Hashable | None, prompt: Prompt, system: str | None, columns: Mapping[str, Hashable]
+    ) -> Asking:
+        """Check `prompt` and `system`; a prompt without a field is an instruction."""
+        if prompt is not None and not isinstance(prompt, str) and not callable(prompt):
+            raise TypeError(
+                f"prompt must be text, a template or a function of a row; got {type(prompt).__name__}"
+            )
+        if iscoroutinefunction(prompt):
+            raise TypeError("prompt must be a plain function of a row; got an async one")
+        if system is not None and not isinstance(system, str):
+            raise TypeError(f"system must be text or a template; got {type(system).__name__}")
+        template = parse(prompt, columns) if isinstance(prompt, str) else None
+        instruction = None
+        if template is not None and not template.columns:
+            instruction, template = "".join(map(str, template.pieces)), None
+        if column is None and template is None and not callable(prompt):
+            raise ValueError(
+                "which column? Name it, as in complete('review', …), or name columns in prompt, as in prompt='{title}: {body}'"
+            )
+        function = prompt if callable(prompt) else None
+        asked = parse(system, columns, "system") if system else None
+        return cls(column, instruction or None, template, function, asked, columns)
+
+    @property
+    def source(self) -> str:
+        """What was asked, as text; equal calls have equal sources."""
+        function = getattr(self.function, "__qualname__", "") if self.function is not None else ""
+        return repr((self.column, self.instruction, self.template, function, self.system))
+
+    @cached_property
+    def reads(self) -> tuple[Hashable, ...]:
+        """The columns that decide the prompts; a function may look at all of them."""
+        looked_at = () if self.function is None else self.columns.values()
+        return tuple(dict.fromkeys((*self.needs, *looked_at)))
+
+    @cached_property
+    def needs(self) -> tuple[Hashable, ...]:
+        """The columns in which a missing cell means that the row is not sent."""
+        named = () if self.column is None else (self.column,)
+        fields = [template.columns for template in (self.template, self.system) if template is not None]
+        return tuple(dict.fromkeys((*named, *(column for columns in fields for column in columns))))
+
+    @cached_property
+    def texts(self) -> tuple[Hashable, ...]:
+        """The columns of which one at least must not be blank."""
+        if self.column is not None:
+            return (self.column,)
+        return self.template.columns if self.template is not None else ()
+
+
+def render(
+    asking: Asking, cells: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
+) -> Iterator[Rendered]:
+    """Render the rows at these positions, in order."""
+    part = {column: cells[column].iloc[positions] for column in asking.reads}
+    missing = {column: part[column].isna().to_numpy() for column in asking.needs}
+    anywhere = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
+    rows = zip(*(series.tolist() for series in part.values()), strict=True)
+    columns = tuple(part)
+    for offset, (position, values) in enumerate(zip(positions.tolist(), rows, strict=True)):
+        if anywhere[offset]:
+            yield Skipped(next(str(column) for column in missing if missing[column][offset]))
+        else:
+            yield _render_row(asking, dict(zip(columns, values, strict=True)), position)
+
+
+def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int) -> Rendered:
+    if asking.texts and all(_is_blank(row[column]) for column in asking.texts):
+        return Skipped(str(asking.texts[0]))
+    try:
+        content = _content(asking, row, position)
+        if asking.function is not None and _is_nothing(content):
+            return Skipped("prompt")
+        system = asking.system.fill(row) if asking.system is not None else None
+        return _messages(content, system)
+    except _UnusableError as error:
+        return Failure("invalid_prompt", str(error), attempts=0)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        return Failure("invalid_prompt", f"JSON cannot hold this prompt: {error}", attempts=0)
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _is_nothing(value: Any) -> bool:
+    missing = bool(pd.api.types.is_scalar(value) and pd.isna(value))
+    return missing or _is_blank(value)
+
+
+class _UnusableError(Exception):
+    """A row whose prompt cannot be made; the others go on."""
+
+
+def _content(asking: Asking, row: Mapping[Hashable, Any], position: int) -> Any:
+    if asking.function is not None:
+        try:
+            return asking.function(MappingProxyType(row))
+        except Exception as error:
+            error.add_note(f"in the prompt function, at row {position}; nothing was sent")
+            raise
+    if asking.template is not None:
+        _refuse_messages(row, asking.template.columns, "prompt")
+        try:
+            return asking.template.fill(row)
+        except (ValueError, TypeError) as error:
+            raise _UnusableError(f"a cell does not fit its format in the template: {error}") from error
+    value = row[asking.column]
+    if isinstance(value, _BYTES):
+        raise _UnusableError("the cell holds bytes; decode them to text first")
+    if asking.instruction is None:
+        return value if isinstance(value, str | list | tuple | dict | np.ndarray) else str(value)
+    _refuse_messages(row, (asking.column,), "prompt")
+    if isinstance(value, list | tuple | dict | np.ndarray):
+        raise _UnusableError(f"the cell holds a {type(value).__name__}; make it text, or a list of messages")
+    return f"{asking.instruction}\n\n{value}"
+
+
+def _refuse_messages(row: Mapping[Hashable, Any], columns: Sequence[Hashable], argument: str) -> None:
+    for column in columns:
+        if is_messages(row[column]):
+            raise ValueError(
+                f"{argument}: column {column!r} holds message arrays, which cannot be put into text; leave {argument}= out, or use system= for an instruction"
+            )
+
+
+def _messages(content: Any, system: str | None) -> bytes:
+    head = b"[" if system is None else b"[" + _dump_text("system", system) + b","
+    if isinstance(content, str):
+        return head + _dump_text("user", content) + b"]"
+    if not is_messages(content):
+        raise _UnusableError(
+            f"expected text or a list of messages such as [{{'role': 'user', 'content': '…'}}]; found a {type(content).__name__}"
+        )
+    if system is not None and any(message["role"] in ("system", "developer") for message in content):
+        raise ValueError(
+            "system: a message array already has a system message; leave system= out, or take it from the arrays"
+        )
+    try:
+        plain = canonical(content)
+    except ValueError as error:
+        raise _UnusableError(f"{error}; messages are JSON") from error
+    return head + orjson.dumps(plain)[1:]
+
+
+def renders_again(asking: Asking, cells: Mapping[Hashable, pd.Series]) -> bool:
+    """Tell whether rows may be rendered a second time, when they are sent.
+
+    A function may answer otherwise then, and objects in cells may have changed: the messages that
+    they gave are kept. Text and numbers are rendered twice, so that a column is never held twice.
+    """
+    if asking.function is not None:
+        return False
+    return all(_unchanging(cells[column]) for column in asking.reads)
+
+
+def _unchanging(cells: pd.Series) -> bool:
+    return cells.dtype != object or pd.api.types.infer_dtype(cells, skipna=True) in {"string", "empty"}

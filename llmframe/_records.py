@@ -1,0 +1,150 @@
+"""The values that flow through a run: requests, usage, replies, faults and outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Key: TypeAlias = bytes
+"""A request's identity: 16 bytes of BLAKE2b over what decides its answer."""
+
+Message: TypeAlias = "Mapping[str, Any]"
+Lane: TypeAlias = Literal["live", "batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request on its way: its identity, its place among the run's distinct requests, its body."""
+
+    key: Key
+    index: int
+    body: bytes
+    """The JSON body, ready to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one answer cost, or the sum over many."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    """Prompt tokens that the provider had in its cache (part of `prompt`)."""
+    reasoning: int = 0
+    """Completion tokens spent on reasoning (part of `completion`)."""
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Usage:
+        """Read a response body's `usage`; what is absent or nonsense counts as none."""
+        usage = body.get("usage")
+        if not isinstance(usage, dict):
+            return cls()
+        return cls(
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+            _count(_nested(usage, "prompt_tokens_details", "cached_tokens")),
+            _count(_nested(usage, "completion_tokens_details", "reasoning_tokens")),
+        )
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt,
+            self.completion + other.completion,
+            self.cached + other.cached,
+            self.reasoning + other.reasoning,
+        )
+
+
+def _nested(usage: dict[str, Any], group: str, name: str) -> object:
+    details = usage.get(group)
+    return details.get(name) if isinstance(details, dict) else None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+class Trouble(Enum):
+    """What a fault means for its row and for the run."""
+
+    ROW = "row"
+    """This row cannot succeed; the others go on."""
+    PARAMETER = "parameter"
+    """The request is malformed, perhaps as every row's is."""
+    FATAL = "fatal"
+    """No row can succeed."""
+    LIMIT = "limit"
+    """Too fast; slow down and ask again."""
+    PASSING = "passing"
+    """Ask again a little later."""
+    UNREACHABLE = "unreachable"
+    """No connection: the network or the server is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A request that brought no answer, translated from whatever the wire or the SDK said."""
+
+    trouble: Trouble
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds that the server asks to wait."""
+    uncertain: bool = False
+    """The request may have been processed, and billed, although no answer arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A paid answer as the journal keeps it: whole, so that later questions need no new request."""
+
+    key: Key
+    body: bytes
+    """The response body, JSON."""
+    usage: Usage
+    text: str | None
+    """The answer's text; `None` when the response is no answer."""
+    problem: str | None = None
+    """Why the response is no answer (`refusal`, `content_filter`, …), or `"truncated"` beside a text."""
+    detail: str = ""
+    """What to say about the problem."""
+    lane: Lane = "live"
+    tier: str | None = None
+    model: str | None = None
+    """The model that answered, as the response names it."""
+    cost: float | None = None
+    """US dollars, or `None` where the model's price is unknown."""
+
+    @property
+    def truncated(self) -> bool:
+        return self.text is not None and self.problem is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row's reason for having no answer."""
+
+    code: str
+    message: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: an answer (kept even where it is no answer in truth) or a failure."""
+
+    request: Request
+    answer: Answer | None
+    failure: Failure | None
+    attempts: int = 1
+    seconds: float = 0.0
+    """From the last attempt's departure to its answer."""

@@ -1,0 +1,210 @@
+"""From outcomes back to columns, by position."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Overwrite: TypeAlias = Literal["missing"] | bool
+Text: TypeAlias = str | None
+
+
+def spread(values: Sequence[Text], codes: npt.NDArray[np.int32]) -> list[Text]:
+    """Give every row its request's value; rows without a request have none."""
+    return [None if code < 0 else values[code] for code in codes.tolist()]
+
+
+def text_series(values: Sequence[Text], index: pd.Index, name: Hashable = None) -> pd.Series:
+    """Make a column of text with the dtype that pandas gives to text, even if all is missing."""
+    dtype = pd.Series(["text"]).dtype
+    return pd.Series(list(values), index=index, dtype=dtype, name=name)
+
+
+def fingerprint(column: pd.Series) -> str:
+    """Hash a column's values in their order, to tell later whether somebody changed them."""
+    try:
+        hashes = pd.util.hash_pandas_object(column, index=False)
+    except (TypeError, UnicodeEncodeError):  # lists, dicts, lone surrogates
+        hashes = pd.util.hash_pandas_object(pd.Series(map(repr, column.tolist()), dtype=object), index=False)
+    return blake2b(hashes.to_numpy().tobytes(), digest_size=12).hexdigest()
+
+
+def located(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
+    """Return the whole label that a name stands for: with multi-level columns, padded as pandas does."""
+    if isinstance(name, slice) or not isinstance(name, Hashable):  # slices are hashable from Python 3.12 on
+        raise TypeError(
+            f"{argument} must be one column's name; got {name!r}; to read several columns, name them in prompt='{{title}}: {{body}}'"
+        )
+    levels = frame.columns.nlevels
+    if levels == 1 or isinstance(name, tuple):
+        return name
+    return (name, *[""] * (levels - 1))
+
+
+def spelt(label: Hashable) -> str:
+    """Write a label as text: as itself, and with multi-level columns without empty levels behind it."""
+    if isinstance(label, tuple) and len(label) > 1 and not any(label[1:]):
+        return str(label[0])
+    return str(label)
+
+
+def occurrences(frame: pd.DataFrame, label: Hashable) -> int:
+    """Count the columns with exactly this label."""
+    labels: Sequence[Hashable] = frame.columns.tolist()
+    return labels.count(label)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The column that a verb writes, checked before anything is sent.
+
+    Attributes
+    ----------
+    selected : bool array or None
+        The rows that are asked, of `where=` and of `overwrite="missing"`.
+    existing : Series or None
+        What the column holds already.
+    ours : dict
+        The record in `df.attrs` that shows that llmframe wrote the column; empty otherwise.
+    """
+
+    into: Hashable
+    overwrite: Overwrite
+    selected: npt.NDArray[np.bool_] | None
+    existing: pd.Series | None
+    ours: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        into: Hashable,
+        overwrite: Overwrite,
+        where: Any,
+        written_by: dict[str, str],
+        *,
+        argument: str = "into",
+    ) -> Target:
+        """Check the target; `written_by` is the verb and model that may write it again."""
+        if not (overwrite is True or overwrite is False or overwrite == "missing"):
+            raise ValueError(f"overwrite must be False, True or 'missing'; got {overwrite!r}")
+        existing = _existing(frame, into, argument)
+        record = recorded(frame, into)
+        ours = record if existing is not None and is_ours(record, existing, written_by) else {}
+        if existing is not None and overwrite is False and not ours:
+            raise ValueError(
+                f"{argument}: the column {into!r} is already there and llmframe did not write it like this; write elsewhere with {argument}=, "
+                "or pass overwrite=True to replace it or overwrite='missing' to fill its missing cells"
+            )
+        selected = mask(where, frame.index)
+        if overwrite == "missing" and existing is not None:
+            empty = existing.isna().to_numpy()
+            selected = empty if selected is None else selected & empty
+        return cls(into, overwrite, selected, existing, ours)
+
+    @classmethod
+    def of_reasons(
+        cls, frame: pd.DataFrame, error_into: Hashable, answers: Target, written_by: dict[str, str]
+    ) -> Target:
+        """Check the column for the reasons, which is written wherever rows are asked.
+
+        A reason that stands beside a newer answer would be a lie: what `overwrite="missing"` means
+        for answers cannot be meant for reasons, so it needs a column of llmframe's own, of whatever
+        model.
+        """
+        if error_into == answers.into:
+            raise ValueError(
+                f"error_into and into are both {answers.into!r}; give the reasons a column of their own"
+            )
+        filling = answers.overwrite == "missing"
+        written_by = {"verb": "reasons"} if filling else {**written_by, "verb": "reasons"}
+        overwrite = False if filling else answers.overwrite
+        target = cls.of(frame, error_into, overwrite, None, written_by, argument="error_into")
+        return replace(target, selected=answers.selected)
+
+    @property
+    def open_to_partial(self) -> bool:
+        """Whether a run that was cut short may write what it has."""
+        if self.existing is None or self.overwrite == "missing":
+            return True
+        return bool(self.ours) and not self.ours.get("complete", False)
+
+    def column(self, values: Sequence[Text], index: pd.Index) -> pd.Series:
+        """Make the whole column: these values where rows were asked, what was there elsewhere."""
+        made = text_series(values, index, self.into)
+        if self.selected is None or self.existing is None:
+            return made
+        asked, kept = self.selected.tolist(), self.existing.tolist()
+        merged = [new if chosen else old for chosen, new, old in zip(asked, made, kept, strict=True)]
+        text = self.selected.all() or _is_text(self.existing)
+        return pd.Series(merged, index=index, dtype=made.dtype if text else object, name=self.into)
+
+
+def _existing(frame: pd.DataFrame, name: Hashable, argument: str) -> pd.Series | None:
+    count = occurrences(frame, name)
+    if count > 1:
+        raise ValueError(
+            f"{argument}: there are several columns named {name!r}; rename them, or write elsewhere with {argument}="
+        )
+    if count:
+        return frame[name]
+    try:
+        frame.columns.insert(len(frame.columns), name)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{argument}: the frame cannot take a column named {name!r}: {error}") from error
+    return None
+
+
+def _is_text(column: pd.Series) -> bool:
+    return bool(column.isna().all()) or pd.api.types.infer_dtype(column, skipna=True) == "string"
+
+
+def mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
+    """Check `where=`: a boolean mask with a value for each row, by position."""
+    if where is None:
+        return None
+    if isinstance(where, pd.Series) and len(where) == len(index) and not where.index.equals(index):
+        raise ValueError(
+            "where: the mask's index is not the frame's; build it from the frame itself, or pass an array"
+        )
+    if isinstance(where, str | Mapping | pd.DataFrame) or not pd.api.types.is_list_like(where):
+        raise TypeError(
+            f"where must be a boolean mask, such as df['stars'] < 3; got a {type(where).__name__}"
+        )
+    values = pd.Series(where if isinstance(where, pd.Series | np.ndarray) else list(where))
+    if len(values) != len(index):
+        raise ValueError(f"where: the mask has {len(values)} values for {len(index)} rows")
+    values = values.convert_dtypes() if values.dtype == object else values
+    if len(values) and not pd.api.types.is_bool_dtype(values.dtype):
+        raise TypeError(f"where must be a boolean mask, such as df['stars'] < 3; got {values.dtype}")
+    return values.fillna(value=False).to_numpy(dtype=bool)
+
+
+def recorded(frame: pd.DataFrame, column: Hashable) -> dict[str, Any]:
+    """Read what llmframe recorded in `df.attrs` about a column."""
+    records = frame.attrs.get("llmframe")
+    record = records.get(spelt(column)) if isinstance(records, dict) else None
+    return record if isinstance(record, dict) else {}
+
+
+def is_ours(record: dict[str, Any], column: pd.Series, written_by: dict[str, str]) -> bool:
+    """Tell whether the values are still exactly those that the same verb and model wrote."""
+    if not record or any(record.get(name) != value for name, value in written_by.items()):
+        return False
+    return record.get("fingerprint") == fingerprint(column)
+
+
+def put(frame: pd.DataFrame, column: pd.Series, record: dict[str, Any]) -> None:
+    """Write a column into the frame, with its record."""
+    frame[column.name] = column.array
+    records = frame.attrs.get("llmframe")
+    kept = dict(records) if isinstance(records, dict) else {}
+    frame.attrs["llmframe"] = {**kept, spelt(column.name): {**record, "fingerprint": fingerprint(column)}}

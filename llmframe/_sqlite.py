@@ -1,0 +1,205 @@
+"""Opening a journal's file: what is ours, what is damaged, and what stands in the way of writing.
+
+A file that is not ours to write is recognised by its first bytes, before SQLite opens it: merely
+closing a database can change it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from llmframe._errors import JournalError
+
+FORMAT = 1
+
+_APPLICATION_ID = 0x6C6C6D66
+_BUSY_SECONDS = 30.0
+_NETWORK_FILESYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smb2",
+        "smbfs",
+        "afpfs",
+        "vboxsf",
+        "vmhgfs",
+        "virtiofs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+    }
+)
+
+_SCHEMA = """
+CREATE TABLE recipe (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
+CREATE TABLE answer (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL, problem TEXT, detail TEXT NOT NULL, body BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL, cost REAL, lane TEXT NOT NULL, tier TEXT, model TEXT,
+    recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL);
+CREATE INDEX answer_key ON answer (key);
+CREATE TABLE owner (id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL);
+CREATE TABLE claim (key BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY, recipe INTEGER NOT NULL REFERENCES recipe (id), started REAL NOT NULL,
+    finished REAL, counts TEXT NOT NULL, fresh INTEGER NOT NULL);
+CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
+INSERT INTO checkpointer VALUES (1, 0);
+"""
+
+
+def create_private(path: Path) -> None:
+    """Create the file if it is not there, for its owner's eyes only."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
+    except FileExistsError:
+        return
+    except OSError as error:
+        if path.exists():  # a read-only disk says so before it says that the file is there
+            return
+        raise JournalError(
+            f"no journal can be made at {path} ({error}); pass journal='some/writable/path.sqlite', "
+            "or journal=False to do without (answers are then lost when the process ends)"
+        ) from error
+
+
+def refuse_others(path: Path) -> None:
+    """Refuse what is no journal of ours by its first bytes; an empty file will become one."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {path} cannot be read: {error}; pass another path as journal="
+        ) from error
+    if not header:
+        return
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise JournalError(damaged(path, "file is not a database"))
+    if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
+        raise JournalError(f"{path} is a database of another program; pass another path as journal=")
+    version = int.from_bytes(header[60:64], "big")
+    if version > FORMAT:
+        raise JournalError(newer(path, version))
+
+
+def connect(path: Path, how: str) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?{how}"
+    return sqlite3.connect(
+        address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables where there are none; raise where nothing can be written."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not version:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT" if not version else "ROLLBACK")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
+    # Changing the mode needs the file alone, and SQLite does not always wait for that by itself.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+        except sqlite3.OperationalError as error:
+            if primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def primary(error: sqlite3.Error) -> int:
+    """Return SQLite's error code without its extension; 0 where the error is Python's own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def size(path: str | Path) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def explain(path: Path, what: str, error: sqlite3.Error) -> str:
+    match primary(error):
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            advice = "free some space (or mend the disk) and run the same call again: what is committed is not asked again"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return damaged(path, str(error))
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+            advice = (
+                "make the file and its directory writable, or copy it and pass the copy's path as journal="
+            )
+        case sqlite3.SQLITE_BUSY:
+            advice = "another program holds it; wait for that, or pass another path as journal="
+        case _:
+            advice = "pass another path as journal=, or journal=False to do without"
+    return f"the journal {path} cannot be {what}: {error}; {advice}"
+
+
+def damaged(path: Path, found: str) -> str:
+    return (
+        f"{path} is no journal or is damaged ({found}); it is left as it was: "
+        "move it away (or restore a copy) and run the call again, or pass another path as journal="
+    )
+
+
+def newer(path: Path, version: int) -> str:
+    return (
+        f"{path} was written by a newer llmframe (format {version}, this one knows {FORMAT}); "
+        "upgrade llmframe, or pass another path as journal="
+    )
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether a path is on a network filesystem, where WAL's shared memory is unsafe."""
+    resolved = str(path.resolve())
+    if resolved.startswith("\\\\"):
+        return True
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    kind = filesystem(mounts, resolved)
+    return kind in _NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+
+
+def filesystem(mounts: str, path: str) -> str:
+    """Return the type of the filesystem that holds an absolute path, of Linux's `mountinfo`; or ""."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
+        # Of several mounts on one point the last one is what is seen.
+        if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
+            best, kind = point, rest.split()[0]
+    return kind

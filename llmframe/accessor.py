@@ -1,0 +1,250 @@
+"""The verbs: `df.llm`, `series.llm` and `llmframe.complete`.
+
+Accessors are stateless; pandas makes a new one at every access. What they call is imported by the
+first call, so that `import llmframe` costs next to nothing beside pandas.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    from llmframe._prompts import Prompt
+    from llmframe._results import Overwrite
+
+
+@pd.api.extensions.register_series_accessor("llm")
+class SeriesLLM:
+    """Run an LLM over a Series: `series.llm`. The Series itself is left alone."""
+
+    def __init__(self, series: pd.Series) -> None:
+        self._series = series
+
+    def complete(
+        self, prompt: Prompt = None, *, where: Any = None, wait: bool = True, **settings: Any
+    ) -> Any:
+        """Answer every cell of the Series.
+
+        Parameters
+        ----------
+        prompt : str or function, optional
+            An instruction that comes before each cell; a template, whose field is the Series' name
+            or `{}`; or a function of a row. Without it the cells are the prompts: texts or message
+            arrays.
+        where : boolean mask, optional
+            The rows to ask; the others are missing in the result.
+        wait : bool
+            With `False`, return a `Run` at once and work on in the background.
+        **settings
+            As for `df.llm.complete`.
+
+        Returns
+        -------
+        Series
+            Text (pandas' own dtype for it), with the same index; missing where there is no answer.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed; its `result` is the Series.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     answers = pd.Series(["a", "b"]).llm.complete("Shout this: {}")
+        >>> len(answers)
+        2
+        """
+        from llmframe import _jobs  # noqa: PLC0415
+
+        return _jobs.run_or_return(_jobs.SeriesJob(self._series, prompt, where, settings), wait=wait)
+
+    async def acomplete(self, prompt: Prompt = None, *, where: Any = None, **settings: Any) -> pd.Series:
+        """Do as `complete` does, for cells and programs that await."""
+        from llmframe import _jobs  # noqa: PLC0415
+
+        return await _jobs.awaited(_jobs.SeriesJob(self._series, prompt, where, settings))  # type: ignore[no-any-return]
+
+
+@pd.api.extensions.register_dataframe_accessor("llm")
+class DataFrameLLM:
+    """Run an LLM over a column of a DataFrame: `df.llm`."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def complete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Any = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Any:
+        """Answer every row and write the answers as a new column.
+
+        Many requests are in flight at once; what was paid before comes from the journal. Run the
+        same call again after an interrupt, a crash or with more rows: only what is missing is sent.
+
+        Parameters
+        ----------
+        column : label, optional
+            Holds the prompts: texts, or message arrays (lists of `{"role", "content"}`).
+        prompt : str or function, optional
+            Text without a field is an instruction: it comes first, then a blank line, then the cell.
+            `"{title}: {body:.2000}"` is a template: between braces an exact column name, with a
+            format if need be; `{{` and `}}` are braces. A function takes a row (a read-only mapping)
+            and returns text, messages, or `None` for a row that is not sent.
+        into : label, optional
+            Name of the new column; by default `f"{column}_completion"`.
+        where : boolean mask, optional
+            The rows to ask; the others keep what they have.
+        overwrite : bool or "missing"
+            What may happen to an existing column: `False` refuses, unless llmframe itself wrote
+            exactly these values with this verb and model; `"missing"` fills missing cells; `True`
+            replaces.
+        error_into : label, optional
+            A column for the reason of each row without an answer.
+        wait : bool
+            With `False`, return a `Run` at once and work on in the background; its `result()` writes
+            the column.
+        **settings
+            `model`, `system` (text or template), `mode` ("live", or "offline": from the journal only),
+            `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh`, `retry_failed`,
+            `version`, `progress`, `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for
+            one request), `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters,
+            such as `temperature=0`.
+
+        Returns
+        -------
+        DataFrame or Run
+            The same frame, with the column. A cell is missing where its row was not sent (a cell
+            that the prompt names is missing or blank) or has no answer.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed, after all others were written; `errors="coerce"` warns instead.
+        StoppedError
+            When no row could succeed (a bad key, an unknown model), and the run ended early.
+        KeyError, TypeError, ValueError
+            For what cannot be asked, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["Works well.", None]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     df = df.llm.complete("review", "Translate to French.", into="french")
+        >>> df["french"].notna().tolist()
+        [True, False]
+        """
+        from llmframe import _jobs  # noqa: PLC0415
+
+        job = _jobs.FrameJob(self._frame, column, prompt, into, where, overwrite, error_into, settings)
+        return _jobs.run_or_return(job, wait=wait)
+
+    async def acomplete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Any = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        **settings: Any,
+    ) -> pd.DataFrame:
+        """Do as `complete` does, for cells and programs that await."""
+        from llmframe import _jobs  # noqa: PLC0415
+
+        job = _jobs.FrameJob(self._frame, column, prompt, into, where, overwrite, error_into, settings)
+        return await _jobs.awaited(job)  # type: ignore[no-any-return]
+
+    def to_csv(self, path: str | os.PathLike[str] | TextIO | None = None, **settings: Any) -> str | None:
+        r"""Write the frame as a CSV that spreadsheets open right and `llmframe.read_csv` reads back equal.
+
+        Parameters
+        ----------
+        path : str, path or text file, optional
+            Where to; without it the text is returned.
+        **settings
+            `index=True`, `columns`, `sep=","`, `encoding="utf-8-sig"` (UTF-8 with the mark that Excel
+            needs), and `escape_formulas=True`, which puts an apostrophe before text that a
+            spreadsheet would run as a formula; `read_csv` takes it off again.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> pd.DataFrame({"reply": ["=1+1"]}).llm.to_csv(index=False).splitlines()[1]
+        '"\'=1+1"'
+        """
+        from llmframe import _csv  # noqa: PLC0415
+
+        return _csv.to_csv(self._frame, path, **settings)
+
+
+def complete(
+    prompts: Iterable[str | Sequence[Mapping[str, Any]] | None], *, wait: bool = True, **settings: Any
+) -> Any:
+    """Answer many prompts in one call.
+
+    Parameters
+    ----------
+    prompts : iterable
+        Texts or message arrays (lists of `{"role", "content"}` dicts), also mixed.
+    wait : bool
+        With `False`, return a `Run` at once.
+    **settings
+        As for `df.llm.complete`.
+
+    Returns
+    -------
+    list of str or None
+        The answers, in order; `None` for a missing prompt or, with `errors="coerce"`, a failed one.
+
+    Raises
+    ------
+    CompletionError
+        When prompts failed; its `result` is the list.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> from llmframe.testing import LocalServer
+    >>> with LocalServer() as server:
+    ...     answers = llmframe.complete(
+    ...         [[{"role": "user", "content": "Hello"}], "Goodbye"],
+    ...         base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False,
+    ...     )
+    >>> len(answers)
+    2
+    """
+    from llmframe import _jobs  # noqa: PLC0415
+
+    return _jobs.run_or_return(_jobs.ListJob(prompts, settings), wait=wait)
+
+
+async def acomplete(
+    prompts: Iterable[str | Sequence[Mapping[str, Any]] | None], **settings: Any
+) -> list[str | None]:
+    """Do as `complete` does, for cells and programs that await."""
+    from llmframe import _jobs  # noqa: PLC0415
+
+    return await _jobs.awaited(_jobs.ListJob(prompts, settings))  # type: ignore[no-any-return]
