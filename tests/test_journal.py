@@ -1,0 +1,825 @@
+"""The journal: what it holds, where it is, what it refuses, and what it bears."""
+
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import llmframe
+from llmframe import _journal
+from llmframe._journal import LEASE_SECONDS, FileJournal
+from llmframe._records import Answer, Usage
+from llmframe._sqlite import filesystem
+from llmframe.testing import Fault, LocalServer, made_up_answer
+
+MODEL = "gpt-6-luna"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's mounts")
+
+
+def key(number):
+    return number.to_bytes(16, "big")
+
+
+def answer(number, text="Yes.", **more):
+    body = orjson.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+    return Answer(key(number), body, Usage(3, 1), text, **more)
+
+
+def begin(journal, *, fresh=False, digest=b"recipe"):
+    return journal.begin(digest, {"verb": "complete"}, fresh=fresh)
+
+
+def fill(path, count=50, text="Yes."):
+    """Make a journal at rest that holds so many answers."""
+    with contextlib.closing(FileJournal(path)) as journal:
+        session = begin(journal)
+        journal.record(session, [answer(number, text) for number in range(count)], [])
+        journal.end(session, {}, finished=True)
+
+
+@contextlib.contextmanager
+def sql(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
+
+
+def asked(rows=3):
+    return pd.DataFrame({"q": [f"Tell me about the number {row}, please." for row in range(rows)]})
+
+
+def expected(frame):
+    return [
+        made_up_answer({"model": MODEL, "messages": [{"role": "user", "content": q}]}) for q in frame["q"]
+    ]
+
+
+def beside(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def test_an_answer_is_kept_whole_with_what_it_cost(llm, tmp_path):
+    """Body, usage, lane, tier and recipe can be read from the file later."""
+    asked(2).llm.complete("q", service_tier="flex", temperature=0, version="v7")
+    with sql(tmp_path / "journal.sqlite") as journal:
+        columns = "body, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, lane, tier, model, recipe"
+        rows = journal.execute(f"SELECT {columns} FROM answer").fetchall()
+        recipes = dict(journal.execute("SELECT id, description FROM recipe"))
+    assert len(rows) == 2
+    body = orjson.loads(rows[0][0])
+    usage = body["usage"]
+    assert body["object"] == "chat.completion"
+    assert rows[0][1:] == (
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        0,
+        0,
+        "live",
+        "flex",
+        MODEL,
+        rows[0][8],
+    )
+    recipe = orjson.loads(recipes[rows[0][8]])
+    assert recipe["model"] == MODEL
+    assert recipe["params"] == {"service_tier": "flex", "temperature": 0}
+    assert recipe["version"] == "v7"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_the_file_is_for_its_owners_eyes_only(llm, tmp_path):
+    """The journal, its WAL and the directory that is made for it are closed to others."""
+    place = tmp_path / "new" / "journal.sqlite"
+    run = asked().llm.complete("q", journal=place, wait=False)
+    llm.ledger.wait_for(lambda ledger: ledger.answered)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.parent.iterdir()}
+    run.result()
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_neither_prompts_nor_keys_are_in_the_file(llm, tmp_path):
+    """No bytes of cells, templates, system texts, keys, secret headers or keys in the address."""
+    secrets = {
+        "api_key": "sk-secret-in-argument",
+        "extra_headers": {
+            "Authorization": "Bearer sk-secret-in-header",
+            "X-Api-Key": "sk-secret-in-other-header",
+        },
+        "base_url": f"{llm.base_url}?key=sk-secret-in-query",
+    }
+    frame = pd.DataFrame({"q": ["zebra crossing"], "w": ["walrus"]})
+    with contextlib.suppress(llmframe.StoppedError):
+        frame.llm.complete("q", "giraffe {q} {w}", system="hippo {w}", user="ostrich", **secrets)
+    frame.llm.complete(
+        "q", "giraffe {q} {w}", into="a", system="hippo {w}", user="ostrich", api_key=secrets["api_key"]
+    )
+    frame.llm.complete("q", lambda row: [{"role": "user", "content": "panther " + row["q"]}], into="b")
+    raw = b"".join(path.read_bytes() for path in tmp_path.glob("journal.sqlite*"))
+    assert raw.startswith(b"SQLite format 3")
+    for word in (b"sk-secret", b"zebra", b"walrus", b"giraffe", b"hippo", b"panther", b"ostrich"):
+        assert word not in raw, word
+
+
+def test_the_journal_is_where_it_is_said_to_be(llm, tmp_path, monkeypatch):
+    """The argument wins over the environment, that over the user's data directory; False keeps nothing."""
+    frame = asked(1)
+    frame.llm.complete("q", journal=str(tmp_path / "argument.sqlite"), into="a")
+    frame.llm.complete("q", into="b")
+    assert beside(tmp_path / "x") == ["argument.sqlite", "journal.sqlite"]
+    frame.llm.complete("q", journal=False, into="c")
+    assert llm.ledger.billed == 3
+    monkeypatch.delenv("LLMFRAME_JOURNAL")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    frame.llm.complete("q", into="d")
+    assert _journal.default_path().is_file()
+    if sys.platform == "linux":
+        assert _journal.default_path() == tmp_path / "data" / "llmframe" / "journal.sqlite"
+
+
+def _as_other_program(path):
+    with sql(path) as other:
+        other.execute("CREATE TABLE answer (mine TEXT)")
+
+
+def _as_other_program_with_wal(path):
+    with sql(path) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("PRAGMA user_version=1")
+        other.execute("CREATE TABLE answer (mine TEXT)")
+
+
+def _as_newer(path):
+    fill(path)
+    with sql(path) as newer:
+        newer.execute(f"PRAGMA user_version={_journal.FORMAT + 1}")
+
+
+def _as_garbage(path):
+    path.write_bytes(random.Random(1).randbytes(8192))
+
+
+def _as_text(path):
+    path.write_text("id,review\n1,good\n")
+
+
+def _as_truncated(path):
+    fill(path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _as_torn(path):
+    fill(path, 300)
+    raw = bytearray(path.read_bytes())
+    page = len(raw) // 4096 // 2 * 4096
+    raw[page : page + 2048] = bytes(2048)
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_as_other_program, "another program"),
+        (_as_other_program_with_wal, "another program"),
+        (_as_newer, "newer llmframe"),
+        (_as_garbage, "damaged"),
+        (_as_text, "damaged"),
+        (_as_truncated, "damaged"),
+        (_as_torn, "damaged"),
+    ],
+)
+def test_what_is_not_a_sound_journal_of_ours_is_refused_and_left_alone(llm, tmp_path, make, said):
+    """A clear error, nothing sent, not a byte changed and no file left beside it."""
+    place = tmp_path / "place" / "file"
+    place.parent.mkdir()
+    make(place)
+    before = place.read_bytes()
+    with pytest.raises(llmframe.JournalError, match=said) as caught:
+        asked().llm.complete("q", journal=place)
+    assert str(place) in str(caught.value)
+    assert place.read_bytes() == before
+    assert beside(place) == ["file"]
+    assert llm.ledger.requests == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    where=st.floats(0, 1, exclude_max=True),
+    size=st.integers(1, 5000),
+    junk=st.sampled_from(["zeros", "noise", "cut"]),
+)
+@example(where=0.0, size=16, junk="zeros")
+def test_any_damage_is_a_journal_error_and_never_a_wrong_answer(tmp_path_factory, sound, where, size, junk):
+    """Whatever bytes are broken: what is read is what was written, or a JournalError."""
+    whole = sound.read_bytes()
+    start = int(where * len(whole))
+    raw = bytearray(whole)
+    if junk == "cut":
+        del raw[start:]
+    else:
+        filling = bytes(size) if junk == "zeros" else random.Random(size).randbytes(size)
+        raw[start : start + size] = filling[: len(whole) - start]
+    path = tmp_path_factory.mktemp("damaged") / "journal.sqlite"
+    path.write_bytes(raw)
+    truth = {key(number): answer(number).body for number in range(300)}
+    try:
+        journal = FileJournal(path)
+    except llmframe.JournalError:
+        assert path.read_bytes() == raw
+        return
+    with contextlib.closing(journal), contextlib.suppress(llmframe.JournalError):
+        session = begin(journal)
+        assert all(kept.body == truth[kept.key] for kept in journal.lookup(session, list(truth)))
+        journal.claim(session, list(truth), retry_failed=False)
+        journal.record(session, [answer(1000)], [])
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Give a sound journal of 300 answers."""
+    path = tmp_path_factory.mktemp("sound") / "journal.sqlite"
+    fill(path, 300)
+    return path
+
+
+def test_an_answer_that_was_altered_is_not_given_out(tmp_path):
+    """Damage inside an answer's text, which SQLite cannot see, is noticed."""
+    path = tmp_path / "journal.sqlite"
+    fill(path, 3, text="positive")
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"positive", b"negative", 1))
+    with (
+        contextlib.closing(FileJournal(path)) as journal,
+        pytest.raises(llmframe.JournalError, match="damaged"),
+    ):
+        journal.lookup(begin(journal), [key(number) for number in range(3)])
+
+
+# --- disks that cannot be written -----------------------------------------------------------------
+
+CALL = """
+import sys, pandas as pd, llmframe
+from llmframe.testing import LocalServer
+base_url, *calls = sys.argv[1:]
+settings = {"base_url": base_url, "api_key": "any", "model": "gpt-6-luna", "progress": False}
+for path, rows in zip(calls[::2], calls[1::2]):
+    frame = pd.DataFrame({"q": [f"Tell me about the number {row}, please." for row in range(int(rows))]})
+    try:
+        frame.llm.complete("q", into="a", journal=path, **settings)
+        print("done", frame["a"].notna().sum(), llmframe.last_run().from_journal)
+    except llmframe.LLMFrameError as error:
+        there = int(frame["a"].notna().sum()) if "a" in frame else 0
+        print("error", type(error).__name__, getattr(error, "code", None), there, flush=True)
+        print(str(error).replace("\\n", " "))
+"""
+
+
+def in_mount_namespace(script, *arguments):
+    """Run a shell script where it may mount without anyone noticing; skip where that is not allowed."""
+    unshare = shutil.which("unshare")
+    if (
+        unshare is None
+        or subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no private mount namespace here")
+    done = subprocess.run(
+        [unshare, "-m", "sh", "-ec", script, "sh", sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Give the path of a script that asks so many rows with a journal."""
+    path = tmp_path / "call.py"
+    path.write_text(CALL)
+    return path
+
+
+READ_ONLY = """
+mount --bind "$3" "$3"
+mount -o remount,ro,bind "$3"
+"$1" "$2" "$4" "$3/journal.sqlite" 20 "$3/journal.sqlite" 30 "$3/other.sqlite" 5
+"""
+
+
+@linux
+@pytest.mark.parametrize("hot", [False, True], ids=["at rest", "in use"])
+def test_a_read_only_disk_gives_its_answers_and_keeps_nothing_from_being_noticed(llm, call, tmp_path, hot):
+    """All answers there: the run works. Something to send: it stops before sending and says what to do."""
+    disk = tmp_path / "disk"
+    path = disk / "journal.sqlite"
+    asked(20).llm.complete("q", journal=path)
+    llm.reset()
+    with contextlib.closing(FileJournal(path)) if hot else contextlib.nullcontext() as other:
+        if other is not None:
+            begin(other)
+        there, missing, _, none, why = in_mount_namespace(READ_ONLY, call, disk, llm.base_url)
+    assert there == "done 20 20"
+    assert missing == "error StoppedError journal 20"
+    assert "pass the copy's path as journal=" in _
+    assert none == "error JournalError None 0"
+    assert "journal=False" in why
+    assert llm.ledger.requests == 0
+
+
+FULL_FROM_THE_START = """
+mount -t tmpfs -o size=2m tmpfs "$3"
+cp "$5" "$3/journal.sqlite"
+dd if=/dev/zero of="$3/ballast" bs=4k count=10000 2>/dev/null || true
+"$1" "$2" "$4" "$3/journal.sqlite" 20 "$3/journal.sqlite" 30
+"""
+
+
+@linux
+def test_a_full_disk_gives_its_answers_and_nothing_is_sent(llm, call, tmp_path):
+    """What is in the journal can be read although nothing more can be written."""
+    source = tmp_path / "source.sqlite"
+    asked(20).llm.complete("q", journal=source)
+    llm.reset()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    lines = in_mount_namespace(FULL_FROM_THE_START, call, disk, llm.base_url, source)
+    assert lines[0] == "done 20 20"
+    assert lines[1] == "error StoppedError journal 20"
+    assert llm.ledger.requests == 0
+
+
+FILLS_UP = """
+mount -t tmpfs -o size=512k tmpfs "$3"
+"$1" "$2" "$4" "$3/journal.sqlite" 1500
+cp "$3"/journal.sqlite* "$5"
+rm -rf "$3"/*
+"""
+
+
+@linux
+def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing_committed(llm, call, tmp_path):
+    """Sending stops, what was answered is in the column, and what was committed is not paid again."""
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    first, why = in_mount_namespace(FILLS_UP, call, disk, llm.base_url, kept)
+    there = int(first.split()[-1])
+    assert first.split()[:3] == ["error", "StoppedError", "journal"]
+    assert 0 < there < 1500
+    assert there == llm.ledger.answered
+    assert "free some space" in why
+    llm.reset()
+    frame = asked(1500)
+    frame.llm.complete("q", into="a", journal=kept / "journal.sqlite")
+    run = llmframe.last_run()
+    assert frame["a"].tolist() == expected(frame)
+    assert 0 < run.from_journal <= there
+    assert llm.ledger.billed == 1500 - run.from_journal
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+exec(open(sys.argv[1]).read().replace("sys.argv", "sys.argv[1:]"))
+"""
+
+
+@linux
+def test_a_file_that_may_not_grow_stops_the_run_likewise(llm, call, tmp_path):
+    """A limit on a file's size (an I/O error to SQLite) ends a run as a full disk does."""
+    path = tmp_path / "small.sqlite"
+    arguments = [sys.executable, "-c", LIMITED, str(call), llm.base_url, str(path), "1500"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    first, why = done.stdout.splitlines()
+    assert first.split()[:3] == ["error", "StoppedError", "journal"]
+    assert int(first.split()[-1]) == llm.ledger.answered
+    assert "free some space (or mend the disk)" in why
+    llm.reset()
+    asked(1500).llm.complete("q", journal=path)
+    assert llmframe.last_run().from_journal + llm.ledger.billed == 1500
+    assert llmframe.last_run().from_journal > 0
+
+
+# --- filesystems ----------------------------------------------------------------------------------
+
+MOUNTS = r"""
+22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/vda rw
+40 22 0:35 / /home rw shared:9 - nfs4 server:/home rw,vers=4.2
+41 40 0:36 / /home/me/local rw shared:9 - xfs /dev/vdb rw
+42 22 0:37 / /mnt/my\040share rw - cifs //server/share rw
+43 22 0:38 / /mnt/drive rw,nosuid - fuse.sshfs me@host:/ rw
+44 22 0:39 / /mnt/twice rw - ext4 /dev/vdc rw
+45 44 0:40 / /mnt/twice rw master:3 - ceph 10.0.0.1:/ rw
+46 22 0:41 / /mnt/größe rw - 9p share rw
+""".strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/journal.sqlite", "ext4"),
+        ("/home/me/journal.sqlite", "nfs4"),
+        ("/homeless/journal.sqlite", "ext4"),
+        ("/home/me/local/journal.sqlite", "xfs"),
+        ("/mnt/my share/journal.sqlite", "cifs"),
+        ("/mnt/drive/x/journal.sqlite", "fuse.sshfs"),
+        ("/mnt/twice/journal.sqlite", "ceph"),
+        ("/mnt/größe/journal.sqlite", "9p"),
+    ],
+)
+def test_the_filesystem_of_a_path_is_read_from_the_mounts(path, kind):
+    """The longest mount point wins, the last of several, also with blanks and accents."""
+    assert filesystem(MOUNTS, path) == kind
+
+
+@pytest.mark.parametrize(("network", "mode"), [(False, "wal"), (True, "delete")])
+def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch, network, mode):
+    """WAL is not used where its shared memory is unsafe; everything else works the same."""
+    monkeypatch.setattr(_journal, "on_network", lambda _: network)
+    frame = asked(30)
+    frame.llm.complete("q", into="a")
+    frame.llm.complete("q", into="b")
+    assert frame["a"].tolist() == frame["b"].tolist() == expected(frame)
+    assert llm.ledger.billed == 30
+    with sql(tmp_path / "journal.sqlite") as journal:
+        assert journal.execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
+# --- several processes and much data --------------------------------------------------------------
+
+OPENING = """
+import sys
+from pathlib import Path
+from llmframe._journal import FileJournal
+from llmframe._records import Answer, Usage
+print("ready", flush=True)
+for number, line in enumerate(sys.stdin):
+    journal = FileJournal(Path(line.strip()))
+    session = journal.begin(b"recipe", {}, fresh=False)
+    mine = int(sys.argv[1]).to_bytes(16, "big")
+    journal.claim(session, [mine, b"k" * 16], retry_failed=False)
+    journal.record(session, [Answer(mine, b"{}", Usage(), "")], [])
+    journal.end(session, {}, finished=True)
+    journal.close()
+    print("opened", flush=True)
+"""
+
+
+def test_many_processes_may_open_a_new_journal_at_the_same_moment(tmp_path):
+    """The switch to WAL and the making of the tables never fail, and every answer is there."""
+    rounds, processes = 12, 6
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", OPENING, str(number)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number in range(processes)
+        ]
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        for number in range(rounds):
+            for child in children:
+                child.stdin.write(f"{tmp_path}/{number}.sqlite\n")
+            for child in children:
+                child.stdin.flush()
+            assert [child.stdout.readline() for child in children] == ["opened\n"] * processes
+        for child in children:
+            child.stdin.close()
+            assert child.wait(30) == 0
+    for number in range(rounds):
+        with contextlib.closing(FileJournal(tmp_path / f"{number}.sqlite")) as journal:
+            assert journal.summary()["answers"] == processes
+            assert journal.summary()["claims"] == 0
+
+
+def scattered(number):
+    """Return a key that is nowhere near its neighbours', as hashes are."""
+    return key(number * 0x9E3779B97F4A7C15 % 2**64 << 64 | number)
+
+
+def _seconds(journal, session, start, count, body):
+    """Return the seconds that claiming, keeping and looking up so many answers takes."""
+    began = time.perf_counter()
+    for first in range(start, start + count, 250):
+        keys = [scattered(number) for number in range(first, first + 250)]
+        claimed = journal.claim(session, keys, retry_failed=False)
+        assert len(claimed.granted) == 250
+        journal.record(session, [Answer(one, body, Usage(1, 1), "t") for one in keys], [])
+        assert len(journal.lookup(session, keys)) == 250
+    return time.perf_counter() - began
+
+
+def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path):
+    """Inserts and look-ups at 200,000 answers take about the time that they take at none; the WAL stays small."""
+    path = tmp_path / "large.sqlite"
+    body = b'{"choices":[{"message":{"content":"' + b"x" * 200 + b'"}}]}'
+    with contextlib.closing(FileJournal(path)) as journal:
+        session = begin(journal)
+        small = min(_seconds(journal, session, start, 5_000, body) for start in range(0, 15_000, 5_000))
+        for first in range(15_000, 185_000, 5_000):
+            keys = [scattered(number) for number in range(first, first + 5_000)]
+            journal.record(session, [Answer(one, body, Usage(1, 1), "t") for one in keys], [])
+        large = min(
+            _seconds(journal, session, start, 5_000, body) for start in range(185_000, 200_000, 5_000)
+        )
+        wal = Path(f"{path}-wal").stat().st_size
+        assert journal.summary()["answers"] == 200_000
+    assert large < 6 * small
+    assert wal < 100 * 2**20
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Give two connections to one journal, as two processes have them."""
+    path = tmp_path / "pair.sqlite"
+    with contextlib.closing(FileJournal(path)) as one, contextlib.closing(FileJournal(path)) as other:
+        yield one, other
+
+
+class Clock:
+    """A clock that stands still until it is set forward."""
+
+    def __init__(self):
+        self.now = 1_800_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Replace the journal's wall clock."""
+    clock = Clock()
+    monkeypatch.setattr(_journal.time, "time", clock)
+    return clock
+
+
+KEYS = [key(1), key(2), key(3)]
+
+
+def test_a_claim_held_by_a_live_owner_is_left_to_it(pair):
+    """Another run's claims are held, its answers come back, and what it gave up is granted."""
+    one, other = pair
+    mine, theirs = begin(one), begin(other)
+    assert one.claim(mine, KEYS[:2], retry_failed=False).granted == KEYS[:2]
+    claimed = other.claim(theirs, KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.held, claimed.uncertain) == ([KEYS[2]], KEYS[:2], 0)
+    one.record(mine, [answer(1)], [KEYS[1]])
+    claimed = other.claim(theirs, KEYS[:2], retry_failed=False)
+    assert [kept.key for kept in claimed.answered] == [KEYS[0]]
+    assert (claimed.granted, claimed.held, claimed.uncertain) == ([KEYS[1]], [], 0)
+
+
+def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pair, clock, monkeypatch):
+    """Not before the lease ends, also when renewed; then at once, and counted as uncertain."""
+    one, other = pair
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(_journal, "machine", lambda: "another machine")
+        far = begin(one)
+    one.claim(far, KEYS, retry_failed=False)
+    here = begin(other)
+    clock.now += LEASE_SECONDS - 1
+    assert other.claim(here, KEYS, retry_failed=False).held == KEYS
+    one.renew(far)
+    clock.now += LEASE_SECONDS - 1
+    assert other.claim(here, KEYS, retry_failed=False).held == KEYS
+    clock.now += 2
+    other.renew(here)
+    claimed = other.claim(here, KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.uncertain) == (KEYS, 3)
+    # The late owner's answer is kept, and does not free what is no longer its own.
+    one.record(far, [answer(1)], [KEYS[1]])
+    third = begin(one)
+    claimed = one.claim(third, KEYS, retry_failed=False)
+    assert ([kept.key for kept in claimed.answered], claimed.held) == ([KEYS[0]], KEYS[1:])
+
+
+def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
+    """A dead process of this machine holds nothing, however long its lease."""
+    one, other = pair
+    script = textwrap.dedent(
+        """
+        import os, sys, time
+        from pathlib import Path
+        from llmframe._journal import FileJournal
+        journal = FileJournal(Path(sys.argv[1]))
+        session = journal.begin(b"recipe", {}, fresh=False)
+        time.time = lambda: float(sys.argv[2])
+        journal.renew(session)
+        journal.claim(session, [(1).to_bytes(16, "big"), (2).to_bytes(16, "big")], retry_failed=False)
+        os._exit(0)
+        """
+    )
+    subprocess.run([sys.executable, "-c", script, str(one.path), str(clock.now)], check=True, timeout=60)
+    claimed = other.claim(begin(other), KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.held, claimed.uncertain) == (KEYS, [], 2)
+
+
+def test_a_run_that_ends_leaves_no_claims(pair):
+    """What a run claimed and did not answer is free when it ends."""
+    one, other = pair
+    mine = begin(one)
+    one.claim(mine, KEYS, retry_failed=False)
+    one.end(mine, {}, finished=False)
+    claimed = other.claim(begin(other), KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.uncertain) == (KEYS, 0)
+
+
+def test_the_newest_answer_counts_and_none_is_overwritten(pair):
+    """Several answers to one request are all kept, in order."""
+    one, other = pair
+    mine = begin(one)
+    one.record(mine, [answer(1, "first"), answer(2)], [])
+    other.record(begin(other), [answer(1, "second")], [])
+    kept = {kept.key: kept.body for kept in one.lookup(mine, KEYS)}
+    assert b"second" in kept[KEYS[0]]
+    assert one.summary()["answers"] == 3
+
+
+def test_a_fresh_run_counts_only_answers_since_its_own_beginning(pair, clock):
+    """An unfinished fresh run goes on when repeated; a finished one begins anew; another recipe's is its own."""
+    one, _ = pair
+    one.record(begin(one), [answer(1, "old")], [])
+    clock.now += 10
+    fresh = begin(one, fresh=True)
+    assert one.lookup(fresh, KEYS) == []
+    clock.now += 10
+    one.record(fresh, [answer(1, "new")], [])
+    one.end(fresh, {}, finished=False)
+    clock.now += 10
+    assert begin(one, fresh=True, digest=b"another").since == clock.now
+    again = begin(one, fresh=True)
+    assert again.since == fresh.since
+    assert len(one.lookup(again, KEYS)) == 1
+    one.end(again, {}, finished=True)
+    clock.now += 10
+    assert one.lookup(begin(one, fresh=True), KEYS) == []
+    assert len(one.lookup(begin(one), KEYS)) == 2
+
+
+def test_one_process_shares_one_connection_to_a_file(tmp_path):
+    """Also by another name: a second handle's closing would drop the first one's locks."""
+    path, link = tmp_path / "journal.sqlite", tmp_path / "link"
+    first = _journal.acquire(path)
+    link.symlink_to(path)
+    second = _journal.acquire(link)
+    assert first is second
+    _journal.release(second)
+    assert first.summary()["answers"] == 0
+    _journal.release(first)
+
+
+# --- through the verbs ----------------------------------------------------------------------------
+
+
+def test_a_rerun_pays_only_for_new_rows(llm):
+    """Reordered and repeated rows are known again; new ones are asked."""
+    asked(20).llm.complete("q")
+    frame = pd.concat([asked(30).iloc[::-1], asked(5)])
+    frame.llm.complete("q", into="a")
+    assert frame["a"].tolist() == expected(frame)
+    assert llm.ledger.billed == 30
+    assert llmframe.last_run().from_journal == 20
+
+
+def test_fresh_asks_again_and_its_answers_count_from_then_on(llm):
+    """A fresh run asks every row once more; plain runs after it give its answers."""
+    frame = asked(10)
+    said = []
+    with LocalServer(answer=lambda _: said[-1]) as speaker:
+        for word, fresh in (("old", False), ("new", True), ("never", False)):
+            said.append(word)
+            frame.llm.complete("q", into="a", overwrite=True, fresh=fresh, base_url=speaker.base_url)
+        assert set(frame["a"]) == {"new"}
+        assert speaker.ledger.billed == 20
+
+
+def test_a_fresh_run_that_was_cut_short_goes_on(llm):
+    """Repeated after an error in mid-run, it asks only for what it had not got."""
+    asked(40).llm.complete("q")
+    llm.reset()
+    llm.faults = [Fault("insufficient_quota", after=15)]
+    with pytest.raises(llmframe.StoppedError, match="quota"):
+        asked(40).llm.complete("q", fresh=True, max_concurrency=1)
+    assert llm.ledger.billed == 15
+    llm.faults = []
+    asked(40).llm.complete("q", fresh=True)
+    assert llm.ledger.billed == 40
+    assert set(llm.ledger.billed_by_request.values()) == {1}
+    asked(40).llm.complete("q", fresh=True)
+    assert llm.ledger.billed == 80
+
+
+def test_a_version_is_another_identity_that_resumes(llm):
+    """version="v2" asks once more, and its answers are found again under that name only."""
+    for version, billed in ((None, 5), ("v2", 10), ("v2", 10), (None, 10), ("v3", 15)):
+        asked(5).llm.complete("q", version=version)
+        assert llm.ledger.billed == billed
+
+
+def test_without_dedupe_each_duplicate_has_a_draw_of_its_own_that_resumes(llm):
+    """The k-th duplicate is the k-th draw: repeated runs and longer frames pay only for new draws."""
+    frame = pd.DataFrame({"q": ["Say a number."] * 4 + ["Say a word."]})
+    frame.llm.complete("q", into="a", dedupe=False)
+    assert llm.ledger.billed == 5
+    frame.llm.complete("q", into="b", dedupe=False)
+    assert llm.ledger.billed == 5
+    assert frame["a"].tolist() == frame["b"].tolist()
+    pd.concat([frame, frame[["q"]].head(2)]).llm.complete("q", into="c", dedupe=False)
+    assert llm.ledger.billed == 7
+    frame.llm.complete("q", into="d")
+    assert llm.ledger.billed == 7
+
+
+PAID_FAILURES = {
+    "refusal": "refusal",
+    "content_filter": "content_filter",
+    "length_empty": "length",
+    "empty": "empty",
+    "empty_choices": "no_choices",
+}
+
+
+def test_paid_failures_are_reported_again_without_asking_again(llm):
+    """A re-run names them with the same codes and sends nothing; retry_failed=True asks just for them."""
+    llm.faults = [
+        Fault(kind, when=lambda body, row=row: f"number {row}," in body["messages"][0]["content"])
+        for row, kind in enumerate(PAID_FAILURES)
+    ]
+    frame = asked(25)
+    for _ in range(2):
+        with pytest.raises(llmframe.CompletionError) as caught:
+            frame.llm.complete("q", into="a", overwrite=True)
+        failures = caught.value.run.failures
+        assert failures["code"].tolist() == list(PAID_FAILURES.values())
+        assert failures["position"].tolist() == list(range(5))
+        assert frame["a"].notna().sum() == 20
+        assert llm.ledger.billed == 25
+    llm.faults = []
+    frame.llm.complete("q", into="a", overwrite=True, retry_failed=True)
+    assert frame["a"].tolist() == expected(frame)
+    assert llm.ledger.billed == 30
+    frame.llm.complete("q", into="b")
+    assert llm.ledger.billed == 30
+
+
+def test_offline_sends_nothing_and_names_what_is_not_there(llm):
+    """Answers come from the journal without key or server; other rows fail as not_in_journal."""
+    asked(3).llm.complete("q")
+    address = llm.base_url
+    llm.stop()
+    llmframe.options.api_key = None
+    frame = asked(5)
+    with pytest.raises(llmframe.CompletionError, match="not_in_journal") as caught:
+        frame.llm.complete("q", into="a", mode="offline", base_url=address)
+    assert frame["a"].isna().tolist() == [False] * 3 + [True] * 2
+    assert caught.value.run.failures["code"].tolist() == ["not_in_journal"] * 2
+    assert llm.ledger.requests == 3
+    full = asked(3)
+    full.llm.complete("q", into="a", base_url=address)
+    assert full["a"].tolist() == expected(full)
+    with pytest.raises(llmframe.StoppedError, match="OPENAI_API_KEY") as stopped:
+        asked(5).llm.complete("q", into="a", base_url=address)
+    assert stopped.value.code == "no_api_key"
+    assert stopped.value.result["a"].notna().sum() == 3
+
+
+def test_answers_are_on_disk_soon_after_they_arrive(llm, tmp_path):
+    """While a run works, the journal holds what came more than a moment ago."""
+    path = tmp_path / "journal.sqlite"
+    llm.faults = [Fault("hang", when=lambda body: "number 9," in body["messages"][0]["content"])]
+    run = asked(10).llm.complete("q", wait=False)
+    assert llm.ledger.wait_for(lambda ledger: ledger.answered == 9, timeout=30)
+    deadline = time.monotonic() + 20
+    count = 0
+    while count < 9 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with sql(path) as journal:
+            count = journal.execute("SELECT count(*) FROM answer").fetchone()[0]
+    assert count == 9
+    assert not run.done()
+    run.cancel()
+    with pytest.raises(llmframe.StoppedError):
+        run.result(30)

@@ -1,0 +1,303 @@
+"""Whether to try again: pure decisions, and what each error of a server means."""
+
+import itertools
+import random
+import socket
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmframe import _answers, _openai, _retry
+from llmframe._records import Answer, Fault, Trouble, Usage
+from llmframe._retry import Again, GiveUp, Stop, Tries, Watch, backoff
+
+PASSING = Fault(Trouble.PASSING, "server_error", "The server had an error.")
+LOST = Fault(Trouble.PASSING, "connection_lost", "The connection broke.", uncertain=True)
+UNREACHABLE = Fault(Trouble.UNREACHABLE, "unreachable", "no connection")
+LIMITED = Fault(Trouble.LIMIT, "rate_limit_exceeded", "Rate limit reached.")
+ROW = Fault(Trouble.ROW, "context_length_exceeded", "Too long.")
+FATAL = Fault(Trouble.FATAL, "invalid_api_key", "Incorrect API key provided.")
+MALFORMED = Fault(Trouble.PARAMETER, "unsupported_parameter", "Unsupported parameter.", param="temperature")
+GOOD = Answer(b"", b"{}", Usage(), "Yes.")
+EMPTY = Answer(b"", b"{}", Usage(), None, "length", "no text came")
+
+
+def watch(max_retries=6):
+    return Watch(max_retries, random.Random(0))
+
+
+def attempts(watch, fault, now=0.0):
+    """Return how a row that meets nothing but this fault ends, and after how many attempts."""
+    tries = Tries()
+    while True:
+        tries = tries.after(fault)
+        decision = watch.faulted(fault, tries, now)
+        if not isinstance(decision, Again):
+            return decision, tries.total
+        now += decision.seconds
+
+
+@given(tries=st.integers(1, 10_000), seed=st.integers())
+def test_backoff_grows_with_jitter_and_stays_within_bounds(tries, seed):
+    """Between half and all of a delay that doubles from half a second to half a minute."""
+    longest = min(_retry.LONGEST_DELAY_SECONDS, _retry.FIRST_DELAY_SECONDS * 2 ** min(tries - 1, 99))
+    assert longest / 2 <= backoff(tries, random.Random(seed)) <= longest
+
+
+@given(max_retries=st.integers(0, 50))
+def test_a_row_is_tried_once_and_then_max_retries_times(max_retries):
+    """Passing faults end a row after exactly so many attempts."""
+    assert attempts(watch(max_retries), PASSING) == (GiveUp(), max_retries + 1)
+
+
+@given(st.lists(st.sampled_from([LIMITED, PASSING])), st.integers(0, 5))
+def test_rate_limits_never_cost_a_row_its_attempts(faults, max_retries):
+    """However many 429s come between, a row gives up only by its passing faults."""
+    tries, watching = Tries(), watch(max_retries)
+    for fault in faults:
+        tries = tries.after(fault)
+        decision = watching.faulted(fault, tries, 0.0)
+        failed = fault is PASSING and tries.faults > max_retries
+        assert isinstance(decision, GiveUp if failed else Again)
+        if failed:
+            return
+
+
+@given(seconds=st.floats(0, 3600), fault=st.sampled_from([LIMITED, PASSING]))
+def test_retry_after_is_honoured(seconds, fault):
+    """The server's wait is a lower bound; from a fault that is no limit, up to two minutes."""
+    told = Fault(fault.trouble, fault.code, fault.message, retry_after=seconds)
+    decision = watch().faulted(told, Tries().after(told), 0.0)
+    assert decision.seconds >= (seconds if fault is LIMITED else min(seconds, 120.0))
+
+
+def test_a_row_that_cannot_succeed_fails_at_once_and_alone():
+    """No attempt is wasted on it, and a thousand of them do not stop the run."""
+    watching = watch()
+    assert all(attempts(watching, ROW) == (GiveUp(), 1) for _ in range(1000))
+
+
+@pytest.mark.parametrize("before", [[], [GOOD] * 100])
+def test_what_no_row_can_survive_stops_the_run(before):
+    """A bad key stops at once, at the start and in the middle, with a remedy."""
+    watching = watch()
+    for answer in before:
+        watching.answered(answer)
+    stop, tried = attempts(watching, FATAL)
+    assert (stop.code, tried) == ("invalid_api_key", 1)
+    assert "OPENAI_API_KEY" in stop.remedy
+
+
+def test_first_rows_that_are_all_refused_alike_stop_the_run():
+    """The fifth equal refusal before any answer is enough, and the remedy names the parameter."""
+    watching = watch()
+    decisions = [watching.faulted(MALFORMED, Tries(1), 0.0) for _ in range(_retry.SAME_REFUSALS)]
+    assert decisions[:-1] == [GiveUp()] * (_retry.SAME_REFUSALS - 1)
+    assert "temperature=" in decisions[-1].remedy
+
+
+def test_first_rows_that_are_all_refused_stop_the_run_whatever_the_words():
+    """Messages that differ from row to row need a few more."""
+    watching = watch()
+    faults = [
+        Fault(Trouble.PARAMETER, "http_400", f"Bad request {number}.")
+        for number in range(_retry.FIRST_REFUSALS)
+    ]
+    decisions = [watching.faulted(fault, Tries(1), 0.0) for fault in faults]
+    assert [isinstance(decision, Stop) for decision in decisions] == [False] * (_retry.FIRST_REFUSALS - 1) + [
+        True
+    ]
+
+
+@given(st.lists(st.sampled_from([MALFORMED, ROW, PASSING]), min_size=1, max_size=200))
+def test_refusals_after_an_answer_are_the_rows_own(faults):
+    """Once a row was answered, no 400 stops the run."""
+    watching = watch()
+    watching.answered(GOOD)
+    refused = [fault for fault in faults if fault is not PASSING]
+    assert all(isinstance(watching.faulted(fault, Tries(1), 0.0), GiveUp) for fault in refused)
+
+
+def test_a_refused_message_is_the_rows_own_from_the_start():
+    """A 400 about the messages is about that row's text."""
+    fault = Fault(Trouble.PARAMETER, "invalid_value", "Invalid image.", param="messages[0].content")
+    watching = watch()
+    assert all(isinstance(watching.faulted(fault, Tries(1), 0.0), GiveUp) for _ in range(100))
+
+
+@given(st.lists(st.booleans(), min_size=20, max_size=60))
+def test_only_first_answers_that_are_all_empty_stop_the_run(empty):
+    """Twenty paid and empty answers in a row from the start stop it; one text among them means that it can work."""
+    watching = watch()
+    stops = [watching.answered(EMPTY if one else GOOD) for one in empty]
+    assert [bool(stop) for stop in stops] == [count == 19 and all(empty[:20]) for count in range(len(empty))]
+    if all(empty[:20]):
+        assert "retry_failed=True" in stops[19].remedy
+
+
+def test_rows_lost_in_succession_stop_the_run():
+    """When row after row is lost, the fault is not passing; an answer between starts the count anew."""
+    watching = watch(0)
+    for _ in range(3):
+        assert all(attempts(watching, LOST) == (GiveUp(), 1) for _ in range(_retry.LOST_ROWS - 1))
+        watching.answered(GOOD)
+    ends = [attempts(watching, LOST)[0] for _ in range(_retry.LOST_ROWS)]
+    assert isinstance(ends[-1], Stop)
+
+
+def test_a_server_that_was_never_reached_is_given_up_soon():
+    """Three attempts of one row are enough to say so."""
+    stop, tried = attempts(watch(50), UNREACHABLE)
+    assert (stop.code, tried) == ("unreachable", _retry.FIRST_CONTACT_ATTEMPTS)
+    assert "base_url" in stop.remedy
+
+
+@given(
+    max_retries=st.integers(0, 8),
+    faults=st.lists(st.tuples(st.integers(0, 30), st.floats(0, 4)), min_size=1, max_size=300),
+)
+def test_an_outage_costs_no_row_and_ends_the_run_when_it_lasts(max_retries, faults):
+    """Rows wait while nothing is heard; after as long as one row's retries may take, the run stops."""
+    watching, now, tries = watch(max_retries), 0.0, {}
+    watching.answered(GOOD)
+    patience = sum(min(30.0, 0.5 * 2**number) for number in range(max_retries))
+    first = None
+    for count, (row, seconds) in enumerate(faults, 1):
+        now += seconds
+        first = now if first is None else first
+        tries[row] = tries.get(row, Tries()).after(UNREACHABLE)
+        decision = watching.faulted(UNREACHABLE, tries[row], now)
+        assert isinstance(decision, Stop) == (now - first >= patience and count > max_retries)
+        if isinstance(decision, Stop):
+            return
+
+
+def test_an_outage_that_ends_is_forgotten():
+    """An answer in between starts the wait anew."""
+    watching = watch(3)
+    for start in (0.0, 1000.0, 2000.0):
+        watching.answered(GOOD)
+        assert all(
+            isinstance(watching.faulted(UNREACHABLE, Tries(9), start + second), Again) for second in range(3)
+        )
+
+
+# --- what a server's words mean -------------------------------------------------------------------
+
+CASES = [
+    (400, {"code": "context_length_exceeded", "param": "messages"}, Trouble.ROW, "context_length_exceeded"),
+    (400, {"code": "content_filter"}, Trouble.ROW, "content_filter"),
+    (400, {"code": 400, "message": "This model's maximum context length is 4096 tokens."}, Trouble.ROW, "http_400"),
+    (400, {"code": "unsupported_parameter", "param": "top_p"}, Trouble.PARAMETER, "unsupported_parameter"),
+    (422, {"message": "Unprocessable"}, Trouble.PARAMETER, "http_422"),
+    (401, {"code": "invalid_api_key"}, Trouble.FATAL, "invalid_api_key"),
+    (401, None, Trouble.FATAL, "http_401"),
+    (402, {"message": "Payment required"}, Trouble.FATAL, "http_402"),
+    (403, {"code": "missing_scope"}, Trouble.FATAL, "missing_scope"),
+    (404, {"code": "model_not_found"}, Trouble.FATAL, "model_not_found"),
+    (404, {"code": "DeploymentNotFound"}, Trouble.FATAL, "DeploymentNotFound"),
+    (413, {"message": "Too big"}, Trouble.ROW, "http_413"),
+    (429, {"code": "rate_limit_exceeded", "message": "Limit 500, Used 500, Requested 1."}, Trouble.LIMIT, "rate_limit_exceeded"),
+    (429, {"code": "rate_limit_exceeded", "message": "Request too large: Limit 30,000, Requested 36,278."}, Trouble.ROW, "request_too_large"),
+    (429, {"code": "rate_limit_exceeded", "message": "Limit 30000, Used 0, Requested 36278."}, Trouble.ROW, "request_too_large"),
+    (429, {"message": "limit , requested , try later"}, Trouble.LIMIT, "http_429"),
+    (429, {"type": "insufficient_quota", "code": None}, Trouble.FATAL, "insufficient_quota"),
+    (429, "Too many requests", Trouble.LIMIT, "http_429"),
+    (408, {"type": "server_error"}, Trouble.PASSING, "server_error"),
+    (409, None, Trouble.PASSING, "http_409"),
+    (500, {"error": {"code": 500, "type": "internal"}}, Trouble.PASSING, "http_500"),
+    (502, "<html><h1>502 Bad Gateway</h1></html>", Trouble.PASSING, "http_502"),
+    (503, {"error": "overloaded"}, Trouble.PASSING, "http_503"),
+    (529, {"type": "overloaded_error"}, Trouble.PASSING, "overloaded_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "trouble", "code"), CASES)
+def test_each_error_of_the_guide_has_its_meaning(status, body, trouble, code):
+    """Status, code and words together decide what a fault means."""
+    fault = _openai._classify(status, body, None)
+    assert (fault.trouble, fault.code) == (trouble, code)
+    assert fault.message
+
+
+def test_a_proxys_web_page_is_named_and_not_quoted():
+    """The message of an HTML error is one line without tags."""
+    fault = _openai._classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None, "<html>")
+    assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from(["Limit 1, Requested 2", "limit ,"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "code", "type", "param", "choices", "x"]), inner, max_size=5
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(status=st.integers(300, 599), body=json_values)
+def test_no_error_body_is_too_odd_to_be_understood(status, body):
+    """Whatever JSON comes with whatever status: it becomes a fault with a code and words."""
+    fault = _openai._classify(status, body, None)
+    assert fault.code
+    assert fault.message
+
+
+@given(body=json_values | st.dictionaries(st.just("choices"), json_values))
+def test_no_answers_body_is_too_odd_to_be_read(body):
+    """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
+    result = _openai._check_reply((b"", body, None))
+    if isinstance(result, _openai.Reply):
+        answer = _answers.read(b"", b"", result.data)
+        assert (answer.text is None) <= (answer.problem is not None)
+
+
+def _chain(*errors):
+    for error, cause in itertools.pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+class ConnectTimeout(Exception):  # noqa: N818 (the name that httpx gives it)
+    """Stands for httpx's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble", "code", "uncertain"),
+    [
+        (
+            _chain(OSError("x"), ConnectionRefusedError(111, "refused")),
+            Trouble.UNREACHABLE,
+            "unreachable",
+            False,
+        ),
+        (
+            _chain(OSError("x"), socket.gaierror(-2, "unknown name")),
+            Trouble.UNREACHABLE,
+            "unreachable",
+            False,
+        ),
+        (_chain(OSError("x"), ConnectTimeout(), TimeoutError()), Trouble.UNREACHABLE, "unreachable", False),
+        (_chain(OSError("x"), ConnectionResetError(104, "reset")), Trouble.PASSING, "connection_lost", True),
+        (TimeoutError(), Trouble.PASSING, "timeout", True),
+        (
+            _chain(OSError("x"), ssl.SSLCertVerificationError("self-signed")),
+            Trouble.FATAL,
+            "certificate",
+            False,
+        ),
+    ],
+)
+def test_a_broken_connection_says_whether_the_request_may_have_been_billed(error, trouble, code, uncertain):
+    """What never connected was never sent; what broke later may have been answered."""
+    fault = _openai._connection_fault(error)
+    assert (fault.trouble, fault.code, fault.uncertain) == (trouble, code, uncertain)
