@@ -1,0 +1,126 @@
+"""Client CPU per row, all in, against the SDK in a semaphore and against bare aiohttp.
+
+What: `df.llm.complete` as a user calls it: plan, limits, claims, journal (fresh each time), progress bar (drawn
+as in a terminal), results, written column. Against what: the same rows to the same server through
+`AsyncOpenAI.chat.completions.create` in a semaphore of 100, and through bare aiohttp + orjson with 100 workers.
+CPU time of this process only (all its threads), imports and a warm-up excluded; the server has its own process
+and core, and no latency. Sides alternate, five rounds.
+
+    python tests/bench/cpu.py
+
+Targets (DESIGN.md, section 7): <= 0.2 x the SDK in the end, 0.45 x first; <= 1.2 x bare in the end, 2 x first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import redirect_stderr
+
+import aiohttp
+import measure
+import openai
+import orjson
+
+import llmframe  # noqa: F401 (registers df.llm)
+
+ROWS, ROUNDS, IN_FLIGHT = 4_000, 5, 100
+
+
+def complete(frame, base_url, folder, **more) -> None:
+    with redirect_stderr(measure.Terminal()):
+        frame.copy().llm.complete(
+            "review", measure.PROMPT, into="summary", **measure.settings(base_url, folder, **more)
+        )
+
+
+async def _sdk(prompts, base_url) -> list[str]:
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(prompt: str) -> str:
+        async with gate:
+            answer = await client.chat.completions.create(
+                model=measure.MODEL, messages=[{"role": "user", "content": prompt}]
+            )
+            return answer.choices[0].message.content
+
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="any") as client:
+        return await asyncio.gather(*map(one, prompts))
+
+
+async def bare(prompts, base_url, in_flight=IN_FLIGHT) -> list[str]:
+    """Ask with nothing around aiohttp: a worker posts, reads and takes the text out."""
+    url, headers = f"{base_url}/chat/completions", {"content-type": "application/json"}
+    answers = [""] * len(prompts)
+    waiting = iter(enumerate(prompts))
+
+    async def work() -> None:
+        for index, prompt in waiting:
+            body = orjson.dumps({"model": measure.MODEL, "messages": [{"role": "user", "content": prompt}]})
+            async with session.post(url, data=body, headers=headers) as answer:
+                data = orjson.loads(await answer.read())
+            answers[index] = data["choices"][0]["message"]["content"]
+
+    async with aiohttp.ClientSession(
+        headers={"authorization": "Bearer any"}, connector=aiohttp.TCPConnector(limit=in_flight)
+    ) as session:
+        await asyncio.gather(*(work() for _ in range(in_flight)))
+    return answers
+
+
+def prompts(frame) -> list[str]:
+    return [measure.PROMPT.format(review=text) for text in frame["review"].tolist()]
+
+
+def _by_hand(ask, frame, base_url) -> None:
+    made = frame.copy()
+    made["summary"] = asyncio.run(ask(prompts(frame), base_url))
+
+
+def _cpu_per_row(work, rows: int):
+    def measured() -> float:
+        before = time.process_time()
+        work()
+        return (time.process_time() - before) / rows * 1e6
+
+    return measured
+
+
+def main() -> list[measure.Line]:
+    with measure.server() as server, measure.scratch() as folder:
+        frame, few, url = measure.reviews(ROWS), measure.reviews(300, seed=1), server.base_url
+
+        def sides(rows):
+            works = {
+                "ours": lambda: complete(rows, url, folder),
+                "ours at 100": lambda: complete(rows, url, folder, max_concurrency=IN_FLIGHT),
+                "sdk": lambda: _by_hand(_sdk, rows, url),
+                "bare": lambda: _by_hand(bare, rows, url),
+            }
+            return {name: _cpu_per_row(work, len(rows)) for name, work in works.items()}
+
+        measure.alternate(sides(few), 1)
+        found = measure.alternate(sides(frame), ROUNDS)
+    ours, names = found["ours"], {"sdk": "the SDK in a semaphore", "bare": "bare aiohttp + orjson"}
+    targets = (
+        ("sdk", "first", 0.45),
+        ("sdk", "in the end", 0.2),
+        ("bare", "first", 2.0),
+        ("bare", "in the end", 1.2),
+    )
+    lines = [
+        measure.at_most(f"CPU per row / {names[side]}, {when}", measure.ratios(ours, found[side]), most)
+        for side, when, most in targets
+    ]
+    for side, name in names.items():
+        shown = measure.spread(measure.ratios(found["ours at 100"], found[side]))
+        lines.append(measure.Line(f"  the same with max_concurrency=100 / {name}", shown))
+    for name, values in found.items():
+        lines.append(
+            measure.Line(f"  information: CPU per row, {name}", measure.spread(values, ".0f", " us"))
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    measure.report(main())

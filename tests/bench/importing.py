@@ -1,0 +1,50 @@
+"""What `import llmframe` costs over `import pandas`.
+
+What: the time of `import llmframe` in a fresh interpreter that has imported pandas already. Against what:
+`import pandas` in the same interpreter, and, alternating with it, interpreters that import pandas only. CPU time
+of the process (wall time is shown beside it: it is the figure that others' jobs disturb), 15 interpreters each.
+
+    python tests/bench/importing.py
+
+Target (DESIGN.md, section 7): <= 15 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import measure
+
+ROUNDS = 15
+_PROBE = (
+    "import time, json; c, w = time.process_time, time.perf_counter; a = c(); import pandas; b, v = c(), w(); {}; "
+    "e, x = c(), w(); print(json.dumps([(b - a) * 1e3, (e - b) * 1e3, (x - v) * 1e3]))"
+)
+
+
+def _probe(then: str):
+    def measured() -> list[float]:
+        words = [sys.executable, "-c", _PROBE.format(then)]
+        return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+
+    return measured
+
+
+def main() -> list[measure.Line]:
+    sides = {"ours": _probe("import llmframe"), "pandas": _probe("pass")}
+    measure.alternate(sides, 1)
+    found = measure.alternate(sides, ROUNDS)
+    pandas, ours, wall = (list(column) for column in zip(*found["ours"], strict=True))
+    alone = [one[0] for one in found["pandas"]]
+    both = [one + other for one, other in zip(pandas, ours, strict=True)]
+    return [
+        measure.at_most("import llmframe over import pandas, CPU", ours, 15, ".1f", " ms"),
+        measure.Line("  the same, wall", measure.spread(wall, ".1f", " ms")),
+        measure.Line("  pandas + llmframe / pandas, CPU", measure.spread(measure.ratios(both, alone), ".3f")),
+    ]
+
+
+if __name__ == "__main__":
+    measure.report(main())
