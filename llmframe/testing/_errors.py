@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-_ORGANISATION = "org-llmframe"
+ORGANISATION = "org-llmframe"
+PROJECT = "proj_llmframe"
 _KEYS_PAGE = "https://platform.openai.com/account/api-keys"
 _LIMITS_PAGE = "https://platform.openai.com/account/rate-limits"
 _BAD_GATEWAY = (
@@ -28,6 +29,14 @@ class ErrorAnswer:
     def with_retry_after(self, seconds: float) -> ErrorAnswer:
         """Return the same answer with `retry-after` (whole seconds) and `retry-after-ms`."""
         return ErrorAnswer(self.status, self.body, self.content_type, self.headers | retry_after(seconds))
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
+    """A request is refused; `answer` is what it gets."""
+
+    def __init__(self, answer: ErrorAnswer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
 def retry_after(seconds: float) -> dict[str, str]:
@@ -81,6 +90,10 @@ def unparsable() -> ErrorAnswer:
     )
 
 
+def no_form() -> ErrorAnswer:
+    return error(400, "We could not parse the multipart form of your request.")
+
+
 def unknown_url(method: str, path: str) -> ErrorAnswer:
     return error(404, f"Invalid URL ({method} {path})")
 
@@ -110,7 +123,7 @@ def rate_limited(model: str, unit: str, limit: int, *, used: int, requested: int
     short = "RPM" if unit == "requests" else "TPM"
     return error(
         429,
-        f"Rate limit reached for {model} in organization {_ORGANISATION} on {unit} per min ({short}): "
+        f"Rate limit reached for {model} in organization {ORGANISATION} on {unit} per min ({short}): "
         f"Limit {limit}, Used {used}, Requested {requested}. Please try again in {max(1, round(wait * 1000))}ms. "
         f"Visit {_LIMITS_PAGE} to learn more.",
         kind=unit,
@@ -122,7 +135,7 @@ def request_too_large(model: str, limit: int, requested: int) -> ErrorAnswer:
     """Build the 429 that no waiting helps."""
     return error(
         429,
-        f"Request too large for {model} in organization {_ORGANISATION} on tokens per min (TPM): Limit {limit}, "
+        f"Request too large for {model} in organization {ORGANISATION} on tokens per min (TPM): Limit {limit}, "
         f"Requested {requested}. The input or output tokens must be reduced in order to run successfully. "
         f"Visit {_LIMITS_PAGE} to learn more.",
         kind="tokens",

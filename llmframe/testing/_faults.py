@@ -34,6 +34,7 @@ ERRORS = frozenset(
     },
 )
 KINDS = TRANSPORT | ANSWERS | ERRORS
+CHAT = "/v1/chat/completions"
 _RATE_LIMIT_SECONDS = 0.05
 
 
@@ -66,6 +67,13 @@ class Fault:
     seconds
         How long it lasts: `retry-after` of an error (0.05 for "rate_limit", else none), the time that
         "trickle" takes (1), when "hang" hangs up (never).
+    path
+        The beginning of the paths that it looks at, such as "/v1/files" or "/v1/batches"; None is chat
+        completions, live ones and the rows of batches. A row that is hit by an error is in the error file; faults
+        of the connection pass rows by. On other paths, errors and "hang" come before anything is done, "reset",
+        "truncated", "garbled" and "trickle" after it: the file is stored, the batch is created.
+    method
+        The HTTP method that it looks at, with a `path`; None is every method.
 
     Examples
     --------
@@ -81,6 +89,8 @@ class Fault:
     when: Callable[[dict[str, Any]], bool] | None = None
     seed: int = 0
     seconds: float | None = None
+    path: str | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.kind, int):
@@ -92,6 +102,26 @@ class Fault:
             )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}.")
+        self._check_address()
+
+    def _check_address(self) -> None:
+        if self.path is None and self.method is not None:
+            raise ValueError("method goes with a path; completions are always POSTs.")
+        if self.path is not None and not self.path.startswith("/v1"):
+            raise ValueError(f"path must begin with /v1, not {self.path!r}.")
+        if self.path is not None and self.kind in ANSWERS:
+            raise ValueError(f"{self.kind!r} is a fault of completions; leave the path out.")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A request as a fault sees it; `digest` names it, `row` is true for one in a batch."""
+
+    body: dict[str, Any]
+    digest: str
+    path: str = CHAT
+    method: str = "POST"
+    row: bool = False
 
 
 class FaultPlan:
@@ -102,19 +132,19 @@ class FaultPlan:
         self._states = [_FaultState(fault) for fault in self.faults]
         self._attempts: Counter[str] = Counter()
 
-    def choose(self, body: dict[str, Any], digest: str) -> Fault | None:
+    def choose(self, target: Target) -> Fault | None:
         """Return the fault that hits this request, if any; every fault counts every request it looks at."""
         if not self._states:
             return None
-        attempt = self._attempts[digest]
-        self._attempts[digest] += 1
+        attempt = self._attempts[target.digest]
+        self._attempts[target.digest] += 1
         chosen = None
         for state in self._states:
-            if state.applies(body, digest, attempt) and chosen is None:
+            if state.applies(target, attempt) and chosen is None:
                 chosen = state
         if chosen is None:
             return None
-        chosen.hits[digest] += 1
+        chosen.hits[target.digest] += 1
         return chosen.fault
 
 
@@ -124,9 +154,9 @@ class _FaultState:
         self.hits: Counter[str] = Counter()
         self._seen = 0
 
-    def applies(self, body: dict[str, Any], digest: str, attempt: int) -> bool:
-        fault = self.fault
-        if fault.when is not None and not fault.when(body):
+    def applies(self, target: Target, attempt: int) -> bool:
+        fault, digest = self.fault, target.digest
+        if not _concerns(fault, target) or (fault.when is not None and not fault.when(target.body)):
             return False
         position = self._seen - fault.after
         self._seen += 1
@@ -135,6 +165,14 @@ class _FaultState:
         if fault.times_per_request is not None and self.hits[digest] >= fault.times_per_request:
             return False
         return fault.rate >= 1 or _share(fault, digest, attempt) < fault.rate
+
+
+def _concerns(fault: Fault, target: Target) -> bool:
+    if target.row and fault.kind in TRANSPORT:
+        return False
+    if fault.path is None:
+        return target.path == CHAT
+    return target.path.startswith(fault.path) and fault.method in (None, target.method)
 
 
 def _share(fault: Fault, digest: str, attempt: int) -> float:
@@ -153,7 +191,7 @@ def error_answer(fault: Fault, body: dict[str, Any], key: str, tokens: int) -> _
 
 
 def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -> _errors.ErrorAnswer:
-    model = body["model"]
+    model = body.get("model", "of this request")
     makers: dict[str | int, Callable[[], _errors.ErrorAnswer]] = {
         "502": _errors.bad_gateway,
         "rate_limit": lambda: _errors.rate_limited(

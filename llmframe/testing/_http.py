@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from llmframe.testing._exchange import BATCHES, FILES, Asked, Reply
+from llmframe.testing._uploads import read_upload
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from llmframe.testing._service import Reply, Service
+    from llmframe.testing._service import Service
 
 HOST = "127.0.0.1"
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -56,7 +59,8 @@ class HttpServer:
 
     def stop(self) -> None:
         """Drop all connections and end the thread."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def up(self) -> None:
@@ -64,6 +68,10 @@ class HttpServer:
 
     def down(self) -> None:
         self._call(self._drop(reserve=True))
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward, and return when all work is done that falls due by then."""
+        self._call(self._advance(seconds))
 
     def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -87,10 +95,37 @@ class HttpServer:
             handler_cancellation=True,
             access_log=None,
         )
+        self._work = asyncio.Event()
         await self._listen()
+        worker = self._loop.create_task(self._work_on_batches())
+        # A mistake in the work ends the server, with its traceback: nobody waits for batches in vain.
+        worker.add_done_callback(lambda _: self._stopping.set())
         ready.set_result(None)
         await self._stopping.wait()
         await self._drop(reserve=False)
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
+
+    async def _work_on_batches(self) -> None:
+        while True:
+            self._work.clear()
+            pause = self._service.storage.batches.work()
+            if pause == 0:
+                await asyncio.sleep(0)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), pause)
+
+    async def _advance(self, seconds: float) -> None:
+        await self._finish_work()
+        self._service.storage.clock.advance(seconds)
+        await self._finish_work()
+        self._work.set()
+
+    async def _finish_work(self) -> None:
+        while self._service.storage.batches.work() == 0:  # noqa: ASYNC110 - it works, and lets others in
+            await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         if self._listener is not None:
@@ -145,28 +180,30 @@ class HttpServer:
         if self._dropping:
             _abort(request.transport)
             return _Gone()
-        if request.method != "POST":
-            return _response(self._reply(request, b""))
         visit = _Visit(self._ledger, request)
         try:
-            try:
-                content = await request.read()
-            except web.HTTPRequestEntityTooLarge:
-                reply = self._service.oversized(_LARGEST_BODY)
-            else:
-                reply = self._reply(request, content)
-            return await self._deliver(request, reply, visit)
+            return await self._deliver(request, await self._reply(request), visit)
         except asyncio.CancelledError:
             visit.end(abandoned=not self._dropping)
             raise
         finally:
             visit.end()
+            if request.path.startswith(BATCHES):
+                self._work.set()
 
-    def _reply(self, request: web.BaseRequest, content: bytes) -> Reply:
-        if request.path == "/llmframe/ledger" and request.query.get("full"):
-            return self._service.full_ledger()
+    async def _reply(self, request: web.BaseRequest) -> Reply:
+        content, upload = b"", None
+        if request.method == "POST" and request.path == FILES:
+            upload = await read_upload(request, self._service.storage.batches.settings.max_bytes)
+        elif request.method == "POST":
+            try:
+                content = await request.read()
+            except web.HTTPRequestEntityTooLarge:
+                return self._service.oversized(_LARGEST_BODY)
         authorization = request.headers.get("Authorization", "")
-        return self._service.reply(request.method, request.path, authorization, content)
+        return self._service.reply(
+            Asked(request.method, request.path, authorization, content, request.query, upload)
+        )
 
     async def _deliver(self, request: web.BaseRequest, reply: Reply, visit: _Visit) -> web.StreamResponse:
         if reply.delay > 0:
@@ -192,12 +229,13 @@ class HttpServer:
 
 
 class _Visit:
-    """One POST from its arrival to its end, whichever way it ends."""
+    """One POST from its arrival to its end, whichever way it ends; what concerns files and batches is no visit."""
 
     def __init__(self, ledger: Any, request: web.BaseRequest) -> None:
         self._ledger = ledger
-        self._open = True
-        ledger.arrived(request.headers)
+        self._open = request.method == "POST" and not request.path.startswith((FILES, BATCHES))
+        if self._open:
+            ledger.arrived(request.headers)
 
     def end(self, status: int | None = None, *, answered: bool = False, abandoned: bool = False) -> None:
         """Enter the end in the ledger; only the first counts."""

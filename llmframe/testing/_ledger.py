@@ -22,17 +22,23 @@ class Ledger:
     Attributes
     ----------
     requests : int
-        POSTs that arrived.
+        POSTs that arrived. Here and in what follows, those to files and batches are left out.
     answered : int
         Status 200 with the whole body sent.
     billed : int
-        Completions that were made, also when their answer was lost (reset, truncated, garbled).
+        Completions that were made, also when their answer was lost (reset, truncated, garbled), and rows of
+        batches when they are finished.
     abandoned : int
         Clients that left before their answer was ready. They are not billed.
     in_flight, max_in_flight : int
         POSTs being answered, now and at most.
     tokens : int
         Billed tokens, prompts and answers together.
+    uploads, downloads, files_deleted : int
+        Files that were stored, contents that were handed out, and files that were deleted; also when the answer
+        was lost.
+    batches_created, batches_cancelled : int
+        Batches that were created, and those that were told to cancel; also when the answer was lost.
     """
 
     def __init__(self, *, keep_bodies: bool = True) -> None:
@@ -44,6 +50,8 @@ class Ledger:
     def _clear(self) -> None:
         self.requests = self.answered = self.billed = self.abandoned = self.tokens = 0
         self.max_in_flight = self.in_flight
+        self.uploads = self.downloads = self.files_deleted = 0
+        self.batches_created = self.batches_cancelled = 0
         self._statuses: Counter[int] = Counter()
         self._billed_by_request: Counter[str] = Counter()
         self._arrivals: array[float] = array("d")
@@ -137,6 +145,12 @@ class Ledger:
             self._billed_by_request[digest] += 1
             self._changed.notify_all()
 
+    def noted(self, name: str) -> None:
+        """Count one more of what the attribute of that name counts."""
+        with self._changed:
+            setattr(self, name, getattr(self, name) + 1)
+            self._changed.notify_all()
+
     def left(self, status: int | None, *, answered: bool, abandoned: bool) -> None:
         with self._changed:
             self.in_flight -= 1
@@ -155,4 +169,9 @@ _COUNTS = (
     "tokens",
     "in_flight",
     "max_in_flight",
+    "uploads",
+    "downloads",
+    "files_deleted",
+    "batches_created",
+    "batches_cancelled",
 )

@@ -23,12 +23,12 @@ _NAMES = {
 }
 
 
-class Invalid(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
-    """A request is not valid; `answer` is what it gets."""
+class Invalid(_errors.Refused):
+    """A request is not valid, for the reason that `message`, `param` and `code` give."""
 
     def __init__(self, message: str, param: str | None, code: str | None) -> None:
-        super().__init__(message)
-        self.answer = _errors.error(400, message, param=param, code=code)
+        super().__init__(_errors.error(400, message, param=param, code=code))
+        self.message, self.param, self.code = message, param, code
 
 
 def wrong_type(path: str, expected: str, value: Any) -> Invalid:
@@ -122,6 +122,13 @@ def integer(low: int | None = None, high: int | None = None) -> Rule:
         _between(value, path, low, high, "integer")
 
     return check
+
+
+def whole(text: str, path: str, rule: Rule) -> int:
+    """Return the integer that a form or a query spells, if the rule passes it."""
+    value = int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
+    rule(value, path)
+    return int(value)
 
 
 def number(low: float, high: float) -> Rule:

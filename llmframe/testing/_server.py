@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator
 
+    from llmframe.testing._batches import Batches
     from llmframe.testing._faults import Fault
     from llmframe.testing._http import HttpServer
     from llmframe.testing._limits import Limits
@@ -20,7 +21,7 @@ MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-m
 
 
 class LocalServer:
-    """A server with OpenAI's chat completions API on 127.0.0.1: real HTTP, made-up answers, no costs.
+    """A server with OpenAI's chat completions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class LocalServer:
         Whether the ledger keeps the request bodies (the first 100,000).
     cached
         Share of the prompt tokens that the usage reports as cached.
+    batches
+        How batches and the files for them are treated; None is `Batches()`.
 
     Examples
     --------
@@ -66,10 +69,13 @@ class LocalServer:
         headers: bool = True,
         keep_bodies: bool = True,
         cached: float = 0.0,
+        batches: Batches | None = None,
     ) -> None:
         settings = Settings(latency, tuple(models), api_key, answer, headers, cached)
         self._ledger = Ledger(keep_bodies=keep_bodies)
         self._service = Service(settings, self._ledger, limits, faults)
+        if batches is not None:
+            self.batches = batches
         self._port = port
         self._http: HttpServer | None = None
 
@@ -102,6 +108,35 @@ class LocalServer:
     @limits.setter
     def limits(self, limits: Limits | None) -> None:
         self._service.limits = limits
+
+    @property
+    def batches(self) -> Batches:
+        """How batches are treated; what concerns a batch's own time holds for those created afterwards."""
+        return self._service.storage.batches.settings
+
+    @batches.setter
+    def batches(self, batches: Batches) -> None:
+        self._service.storage.batches.settings = batches
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The ids of the files that exist now, the oldest first."""
+        return tuple(each.id for each in self._service.storage.files.existing())
+
+    def advance(self, seconds: float) -> None:
+        """Move the time of batches and files forward; it can be called from any thread.
+
+        Parameters
+        ----------
+        seconds
+            How far. When it returns, a running server has done all that falls due by then.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds must be 0 or more, not {seconds!r}; time does not go back.")
+        if self._http is None:
+            self._service.storage.clock.advance(seconds)
+        else:
+            self._http.advance(seconds)
 
     def start(self) -> Self:
         """Start to listen, on the same port as before if there was one; a running server is left alone.
@@ -149,7 +184,7 @@ class LocalServer:
             self.up()
 
     def reset(self) -> None:
-        """Clear the ledger; limits and faults begin anew."""
+        """Clear the ledger; limits and faults begin anew. Files and batches stay."""
         self._service.reset()
 
     def _running(self) -> HttpServer:

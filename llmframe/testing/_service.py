@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,11 @@ import orjson
 
 from llmframe.testing import _errors, _validation
 from llmframe.testing._answers import answer_body, complete, output_cap, request_digest, spoil
-from llmframe.testing._faults import ANSWERS, TRANSPORT, Fault, FaultPlan, error_answer
+from llmframe.testing._batch_service import RowAnswer
+from llmframe.testing._exchange import BATCHES, FILES, Asked, Reply, json_reply
+from llmframe.testing._faults import ANSWERS, CHAT, TRANSPORT, Fault, FaultPlan, Target, error_answer
 from llmframe.testing._limits import Gate, Limits
-from llmframe.testing._rules import Invalid
+from llmframe.testing._storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,10 +26,10 @@ if TYPE_CHECKING:
     from llmframe.testing._answers import Completion
     from llmframe.testing._ledger import Ledger
 
-_CHAT = "/v1/chat/completions"
 _MODELS = "/v1/models"
 _LEDGER = "/llmframe/ledger"
 _CREATED = 1_767_225_600
+_log = logging.getLogger("llmframe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +44,6 @@ class Settings:
     cached: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What to send and how: after `delay` seconds, by a `delivery` that may be a transport fault.
-
-    A `bill` (digest and tokens) falls due when the delay is over.
-    """
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    delivery: str = "whole"
-    seconds: float | None = None
-    bill: tuple[str, int] | None = None
-
-
 class Service:
     """The endpoints. All replies are made on the server's own thread."""
 
@@ -69,6 +56,7 @@ class Service:
         self._numbers = count(1)
         self.limits = limits
         self.faults = faults
+        self.storage = Storage(ledger, settings.models, self._answer_row)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -93,62 +81,71 @@ class Service:
         self.limits = self._limits
         self.faults = self._faults.faults
 
-    def reply(self, method: str, path: str, authorization: str, content: bytes) -> Reply:
+    def reply(self, asked: Asked) -> Reply:
         """Decide what a request gets."""
-        if path == _LEDGER and method == "GET":
-            return _json(self.ledger.as_dict())
-        refused = self._authorise(authorization)
+        if asked.path == _LEDGER and asked.method == "GET":
+            return json_reply(self.ledger.as_dict(full=bool(asked.query.get("full"))))
+        refused = self._authorise(asked.key)
         if refused is not None:
             return self._error(refused)
-        if path == _CHAT and method == "POST":
-            return self._chat(authorization, content)
-        return self._other(method, path)
-
-    def full_ledger(self) -> Reply:
-        return _json(self.ledger.as_dict(full=True))
+        if asked.path == CHAT and asked.method == "POST":
+            return self._chat(asked.key, asked.content)
+        return self._other(asked)
 
     def oversized(self, limit: int) -> Reply:
         return self._error(_errors.too_big(limit))
 
-    def _authorise(self, authorization: str) -> _errors.ErrorAnswer | None:
-        key = _bearer(authorization)
+    def _authorise(self, key: str) -> _errors.ErrorAnswer | None:
         if not key:
             return _errors.missing_key()
         if self._settings.api_key is not None and key != self._settings.api_key:
             return _errors.invalid_key(key)
         return None
 
-    def _other(self, method: str, path: str) -> Reply:
+    def _other(self, asked: Asked) -> Reply:
+        fault = self._faults.choose(_target(asked)) if self._faults.faults else None
+        if fault is not None and fault.kind == "hang":
+            return Reply(200, b"", delivery="hang", seconds=fault.seconds)
+        if fault is not None and fault.kind not in TRANSPORT:
+            return self._error(error_answer(fault, {}, asked.key, 0))
+        try:
+            stored = asked.path.startswith((FILES, BATCHES))
+            whole = self.storage.reply(asked) if stored else self._models(asked.method, asked.path)
+        except _errors.Refused as refused:
+            whole = self._error(refused.answer)
+        return whole if fault is None else _broken(whole, fault)
+
+    def _models(self, method: str, path: str) -> Reply:
         models = self._settings.models
-        if path == _CHAT or (path == _MODELS and method != "GET"):
-            return self._error(_errors.wrong_method(method, path))
+        if path == CHAT or (path == _MODELS and method != "GET"):
+            raise _errors.Refused(_errors.wrong_method(method, path))
         if path == _MODELS:
-            return _json({"object": "list", "data": [_model(name) for name in models]})
+            return json_reply({"object": "list", "data": [_model(name) for name in models]})
         if path.startswith(_MODELS + "/") and method == "GET":
             name = path.removeprefix(_MODELS + "/")
-            return _json(_model(name)) if name in models else self._error(_errors.model_not_found(name))
-        return self._error(_errors.unknown_url(method, path))
+            return json_reply(_model(name)) if name in models else self._error(_errors.model_not_found(name))
+        raise _errors.Refused(_errors.unknown_url(method, path))
 
-    def _chat(self, authorization: str, content: bytes) -> Reply:
+    def _chat(self, key: str, content: bytes) -> Reply:
         body = _validation.parse(content)
         if not isinstance(body, dict):
             return self._error(_errors.unparsable())
         try:
             _validation.check(body)
-        except Invalid as invalid:
-            return self._error(invalid.answer)
+        except _errors.Refused as refused:
+            return self._error(refused.answer)
         if body["model"] not in self._settings.models:
             return self._error(_errors.model_not_found(body["model"]))
         digest = request_digest(body)
         self.ledger.accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
-        refused = self._admit(body, completion)
-        if refused is not None:
-            return self._error(refused)
-        fault = self._faults.choose(body, digest)
+        over = self._admit(body, completion)
+        if over is not None:
+            return self._error(over)
+        fault = self._faults.choose(Target(body, digest))
         if fault is None:
             return self._completed(body, digest, completion)
-        return self._faulty(fault, body, digest, completion, _bearer(authorization))
+        return self._faulty(fault, body, digest, completion, key)
 
     def _admit(self, body: dict[str, Any], completion: Completion) -> _errors.ErrorAnswer | None:
         if self._gate is None:
@@ -181,9 +178,39 @@ class Service:
         whole = self._completed(body, digest, completion)
         if fault.kind == "hang":
             whole = replace(whole, bill=None)
-        if fault.kind == "garbled":
-            return replace(whole, body=whole.body[: len(whole.body) // 2], delivery="garbled")
-        return replace(whole, delivery=str(fault.kind), seconds=fault.seconds)
+        return _broken(whole, fault)
+
+    def _answer_row(self, body: dict[str, Any], key: str) -> RowAnswer:
+        """Answer a request of a batch as a live one, but without limits and without faults of the connection."""
+        try:
+            return self._row(body, key)
+        except _errors.Refused as refused:
+            return _refused_row(refused.answer)
+        except Exception:  # noqa: BLE001 - from a function that the server was given; the other rows go on
+            _log.exception("A row of a batch could not be answered.")
+            return _refused_row(_errors.status_error(500))
+
+    def _row(self, body: dict[str, Any], key: str) -> RowAnswer:
+        _validation.check(body)
+        digest = request_digest(body)
+        completion = complete(body, self._settings.answer, self._settings.cached)
+        fault = self._faults.choose(Target(body, digest, row=True))
+        if fault is not None and fault.kind not in ANSWERS:
+            return _refused_row(error_answer(fault, body, key, completion.prompt_tokens))
+        if fault is not None:
+            completion = spoil(completion, str(fault.kind), body)
+        name = f"{digest[:16]}{next(self._numbers):08x}"
+        return RowAnswer(
+            200,
+            answer_body(completion, body, name, int(self.storage.clock.now())),
+            (digest, completion.tokens),
+            (
+                completion.prompt_tokens,
+                completion.cached_tokens,
+                completion.completion_tokens,
+                completion.reasoning_tokens,
+            ),
+        )
 
     def _completed(self, body: dict[str, Any], digest: str, completion: Completion) -> Reply:
         number = next(self._numbers)
@@ -211,13 +238,34 @@ class Service:
         return headers
 
 
-def _bearer(authorization: str) -> str:
-    scheme, _, key = authorization.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+def _target(asked: Asked) -> Target:
+    """Return what a fault with a path looks at."""
+    body: Any = {}
+    content = b""
+    if asked.upload is not None:
+        content = asked.upload.content or b""
+        body = asked.upload.fields | {"filename": asked.upload.filename, "bytes": len(content)}
+    elif asked.content:
+        body = _validation.parse(asked.content)
+    digest = hashlib.blake2b(
+        f"{asked.method} {asked.path} {dict(asked.query)} {body}".encode(), digest_size=16
+    )
+    digest.update(content)
+    return Target(body if isinstance(body, dict) else {}, digest.hexdigest(), asked.path, asked.method)
 
 
-def _json(value: Any) -> Reply:
-    return Reply(200, orjson.dumps(value))
+def _broken(whole: Reply, fault: Fault) -> Reply:
+    """Return a reply as a fault of the connection leaves it."""
+    if fault.kind == "garbled":
+        return replace(whole, body=whole.body[: len(whole.body) // 2], delivery="garbled")
+    return replace(whole, delivery=str(fault.kind), seconds=fault.seconds)
+
+
+def _refused_row(answer: _errors.ErrorAnswer) -> RowAnswer:
+    if answer.content_type != "application/json":
+        answer = _errors.status_error(answer.status)
+    # Written anew, because a line of a file has no line breaks inside.
+    return RowAnswer(answer.status, orjson.dumps(orjson.loads(answer.body)))
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""The input file of a batch: read line by line, as strict as the API."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmframe.testing import _errors, _validation
+from llmframe.testing import _rules as r
+from llmframe.testing._answers import prompt_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from llmframe.testing._batches import Batches
+
+_KEYS = ("custom_id", "method", "url", "body")
+ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/videos",
+)
+_MOST_ERRORS = 1_000
+_custom_id = r.text(shortest=1, longest=64)
+
+
+@dataclass
+class Checked:
+    """What reading a file found: where its lines are, and what is wrong with it, if anything.
+
+    `rows` and `never` are the starts of the lines that will be finished and of those that will not.
+    """
+
+    total: int = 0
+    rows: array[int] = field(default_factory=lambda: array("Q"))
+    never: array[int] = field(default_factory=lambda: array("Q"))
+    model: str | None = None
+    tokens: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return not self.never
+
+    def wrong(
+        self, code: str | None, message: str, *, param: str | None = None, line: int | None = None
+    ) -> None:
+        if len(self.errors) < _MOST_ERRORS:
+            self.errors.append({"code": code, "message": message, "param": param, "line": line})
+
+
+def line_at(content: bytes, start: int) -> bytes:
+    end = content.find(b"\n", start)
+    return content[start:] if end < 0 else content[start:end]
+
+
+def check_input(
+    content: bytes, endpoint: str, models: tuple[str, ...], batches: Batches, unfinished: float
+) -> Generator[None, None, Checked]:
+    """Read a file, a line a step."""
+    checked = Checked()
+    _check_size(checked, content, batches)
+    if checked.errors:
+        return checked
+    custom_ids: set[str] = set()
+    start = 0
+    while start < len(content):
+        line = line_at(content, start)
+        checked.total += 1
+        try:
+            row = _row(line, endpoint, custom_ids)
+            _check_model(checked, row["body"]["model"], models)
+            checked.tokens += _prompt_tokens(row["body"])
+            late = unfinished > 0 and _share(row["custom_id"]) < unfinished
+            (checked.never if late else checked.rows).append(start)
+        except r.Invalid as invalid:
+            checked.wrong(invalid.code, invalid.message, param=invalid.param, line=checked.total)
+        start += len(line) + 1
+        yield
+    return checked
+
+
+def _check_size(checked: Checked, content: bytes, batches: Batches) -> None:
+    if not content.strip():
+        checked.wrong("empty_file", "The input file is empty. Provide at least one request.")
+    elif len(content) > batches.max_bytes:
+        checked.wrong("file_too_large", f"The input file is larger than {batches.max_bytes} bytes.")
+    else:
+        total = content.count(b"\n") + (not content.endswith(b"\n"))
+        if total > batches.max_requests:
+            checked.wrong(
+                "too_many_tasks",
+                f"The input file has {total} requests, more than the {batches.max_requests} that a batch may have.",
+            )
+
+
+def _row(line: bytes, endpoint: str, custom_ids: set[str]) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise r.Invalid("This line is not parseable as valid JSON.", None, "invalid_json_line") from None
+    if not isinstance(row, dict):
+        raise r.Invalid("This line is not a JSON object.", None, "invalid_json_line")
+    for key in _KEYS:
+        if key not in row:
+            raise r.missing(key)
+    for key in row:
+        if key not in _KEYS:
+            raise r.unknown(key)
+    _custom_id(row["custom_id"], "custom_id")
+    if row["custom_id"] in custom_ids:
+        message = f"The custom_id '{row['custom_id']}' was used in an earlier line; each must be unique."
+        raise r.Invalid(message, "custom_id", "duplicate_custom_id")
+    custom_ids.add(row["custom_id"])
+    _check_address(row, endpoint)
+    _check_body(row["body"])
+    return row
+
+
+def _check_address(row: dict[str, Any], endpoint: str) -> None:
+    if row["method"] != "POST":
+        raise r.Invalid("The method of a request must be 'POST'.", "method", "invalid_method")
+    if row["url"] == endpoint:
+        return
+    if row["url"] in ENDPOINTS:
+        message = f"The URL '{row['url']}' does not match the batch's endpoint '{endpoint}'."
+        raise r.Invalid(message, "url", "mismatched_endpoint")
+    raise r.Invalid("The URL provided for this request is not one of the API's.", "url", "invalid_url")
+
+
+def _check_body(body: Any) -> None:
+    if not isinstance(body, dict):
+        raise r.wrong_type("body", "an object", body)
+    if "model" not in body:
+        raise r.missing("body.model")
+    if not isinstance(body["model"], str):
+        raise r.wrong_type("body.model", "a string", body["model"])
+    if body.get("stream"):
+        raise r.Invalid("Streaming is not supported in batches.", "body.stream", "unsupported_value")
+
+
+def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
+    if checked.model is None:
+        checked.model = model
+        if model not in models:
+            message = f"The provided model '{model}' is not supported by the Batch API."
+            raise r.Invalid(message, "body.model", "model_not_found")
+    if model != checked.model:
+        message = (
+            f"The provided model '{model}' does not match the model '{checked.model}' of the first request."
+        )
+        raise r.Invalid(message, "body.model", "mismatched_model")
+
+
+def _prompt_tokens(body: dict[str, Any]) -> int:
+    try:
+        _validation.check(body)
+    except _errors.Refused:  # such a row fails alone, later
+        return 0
+    return prompt_tokens(body)
+
+
+def _share(custom_id: str) -> float:
+    """Return a number in [0, 1) that depends on the custom_id only."""
+    return int.from_bytes(hashlib.blake2b(custom_id.encode(), digest_size=7).digest()) / 2**56

@@ -1,0 +1,21 @@
+"""The server's own time, which tests move forward instead of sleeping."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Clock:
+    """Seconds since 1970; it never goes back, and `advance` moves it from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ahead = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        with self._lock:
+            self._ahead += seconds
