@@ -12,6 +12,7 @@ from llmframe._options import option_context, options
 from llmframe.accessor import acomplete, complete
 
 if TYPE_CHECKING:
+    from llmframe._batches import batches, cancel, collect
     from llmframe._read_csv import read_csv
     from llmframe._run import Run, last_run
 
@@ -25,6 +26,9 @@ __all__ = [
     "Run",
     "StoppedError",
     "acomplete",
+    "batches",
+    "cancel",
+    "collect",
     "complete",
     "last_run",
     "option_context",
@@ -32,7 +36,14 @@ __all__ = [
     "read_csv",
 ]
 
-_LATER = {"Run": "_run", "last_run": "_run", "read_csv": "_read_csv"}
+_LATER = {
+    "Run": "_run",
+    "batches": "_batches",
+    "cancel": "_batches",
+    "collect": "_batches",
+    "last_run": "_run",
+    "read_csv": "_read_csv",
+}
 """Names whose modules are imported when they are first used, to keep `import llmframe` light."""
 
 

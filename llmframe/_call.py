@@ -28,6 +28,7 @@ _ARGUMENTS = frozenset(
     }
 )  # fmt: skip
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
+_PLACE_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
 _FLAGS = ("dedupe", "fresh", "retry_failed")
 
 
@@ -81,10 +82,9 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
             check(name, value)
     _check_own(given)
     chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
-    if "client" in given and {"api_key", "base_url"} & given.keys():
-        raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
-    client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
-    account = _openai.account(client, chosen["api_key"], chosen["base_url"])
+    account = _account(given, chosen)
+    if chosen["mode"] == "batch" and account.api_version is not None:
+        raise ValueError("mode: 'batch' is OpenAI's Batch API, and Azure has another; use mode='live' there")
     return Call(
         verb=verb,
         account=account,
@@ -105,6 +105,49 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
         version=given.get("version"),
         **{name: given[name] for name in _FLAGS if name in given},
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose batches, and in which journal they are known."""
+
+    account: _openai.Account
+    server: str
+    journal: bool | Path
+    timeout: float
+    max_retries: int
+    prices: Mapping[str, Mapping[str, float]]
+    offline: bool
+
+
+def place(arguments: Mapping[str, Any]) -> Place:
+    """Check the keywords of what concerns batches and no column, and fill in the defaults."""
+    for name, value in arguments.items():
+        if name not in _PLACE_ARGUMENTS:
+            raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_PLACE_ARGUMENTS))}")
+        check(name, value)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
+    account = _account(given, chosen)
+    journal = _journal(chosen["journal"])
+    if journal is False:
+        raise ValueError("journal: batches are known by a journal; leave journal=False out")
+    return Place(
+        account,
+        _server(account, chosen["server"]),
+        journal,
+        float(chosen["timeout"]),
+        chosen["max_retries"],
+        chosen["prices"],
+        chosen["mode"] == "offline",
+    )
+
+
+def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> _openai.Account:
+    if "client" in given and {"api_key", "base_url"} & given.keys():
+        raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
+    client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
+    return _openai.account(client, chosen["api_key"], chosen["base_url"])
 
 
 def _check_words(arguments: Mapping[str, Any]) -> None:

@@ -5,41 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol
 
 from llmframe import _journal
 from llmframe._errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from llmframe._journal import Journal, Kept, Session
     from llmframe._plan import Plan
     from llmframe._records import Answer, Key, Request
 
-T = TypeVar("T")
-
 COMMIT_SECONDS = 0.05
 """Answers that arrive within so much time are committed together."""
 
-_LARGEST_CLAIM = 256
+LARGEST_CLAIM = 256
+"""How many requests are claimed at once, at most, where they are sent one by one."""
+
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 1.0
 _RENEW_SECONDS = _journal.LEASE_SECONDS / 3
-
-
-async def on_journal_thread(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-    """Call a journal's method where journals are used, and await its result."""
-    return await asyncio.wrap_future(_journal.thread().call(partial(function, *arguments, **keywords)))
 
 
 class Observer(Protocol):
     """What hears of answers that others gave meanwhile, and of a journal that fails."""
 
     def settle(self, index: int, kept: Kept) -> None: ...
+    def settled(self, index: int) -> bool: ...
     def taken_over(self, uncertain: int) -> None: ...
+    def in_batches(self, nonces: Sequence[str]) -> None: ...
     def journal_failed(self, error: JournalError) -> None: ...
 
 
@@ -53,6 +50,8 @@ class ClaimedFeed:
     ----------
     window
         How many requests may be in flight now; no block is larger.
+    largest
+        How large a block may be whatever the window.
     """
 
     def __init__(
@@ -65,6 +64,7 @@ class ClaimedFeed:
         *,
         window: Callable[[], int],
         retry_failed: bool,
+        largest: int = LARGEST_CLAIM,
     ) -> None:
         self._plan = plan
         self._requests = plan.requests(wanted)
@@ -73,8 +73,10 @@ class ClaimedFeed:
         self._observer = observer
         self._window = window
         self._retry_failed = retry_failed
+        self._largest = largest
         self._ready: deque[Request] = deque()
         self._held: list[int] = []
+        self._parts: set[str] = set()
         self._looks = 0
         self._ended = False
         self._ending = asyncio.Event()
@@ -84,13 +86,24 @@ class ClaimedFeed:
     def waiting_for_others(self) -> bool:
         return self._looks > 0
 
-    async def next(self) -> Request | None:
-        """Return the next claimed request; `None` when there are no more."""
+    @property
+    def more(self) -> bool:
+        return bool(self._held) and not self._ended
+
+    @property
+    def parts(self) -> AbstractSet[str]:
+        return self._parts
+
+    async def next(self, *, patient: bool = True) -> Request | None:
+        """Return the next claimed request; `None` when there are no more, or none now that can be had at once."""
         if not self._ready:
             async with self._lock:
-                while not self._ready and not self._ended:
-                    await self._refill()
+                await self._fill(patient=patient)
         return self._ready.popleft() if self._ready else None
+
+    def put_back(self, indices: Iterable[int]) -> None:
+        """Take requests that are to be fed, and claimed, once more."""
+        self._requests = chain(self._plan.requests(sorted(indices)), self._requests)
 
     def end(self) -> None:
         """Bring no more, and wait for no other run."""
@@ -98,16 +111,25 @@ class ClaimedFeed:
         self._ready.clear()
         self._ending.set()
 
-    async def _refill(self) -> None:
-        block = list(islice(self._requests, max(1, min(self._window(), _LARGEST_CLAIM))))
-        if not block and self._held:
+    async def _fill(self, *, patient: bool) -> None:
+        """Claim blocks until something is ready; an impatient lane gets one look at those of others."""
+        looked = False
+        while not self._ready and not self._ended:
+            block = list(islice(self._requests, max(1, min(self._window(), self._largest))))
+            if block:
+                await self._claim(block)
+            elif not self._held or (looked and not patient):
+                return
+            else:
+                looked = True
+                await self._look_again(patient=patient)
+
+    async def _look_again(self, *, patient: bool) -> None:
+        if patient:
             await self._pause(min(_LONGEST_LOOK_SECONDS, _FIRST_LOOK_SECONDS * 2 ** min(self._looks, 9)))
             self._looks += 1
-            self._requests, self._held = self._plan.requests(self._held), []
-        elif not block:
-            self._ended = True
-        else:
-            await self._claim(block)
+        held = [index for index in self._held if not self._observer.settled(index)]
+        self._requests, self._held, self._parts = self._plan.requests(held), [], set()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -117,7 +139,7 @@ class ClaimedFeed:
     async def _claim(self, block: Sequence[Request]) -> None:
         requests = {request.key: request for request in block}
         try:
-            claimed = await on_journal_thread(
+            claimed = await _journal.on_thread(
                 self._journal.claim, self._session, list(requests), retry_failed=self._retry_failed
             )
         except JournalError as error:
@@ -127,19 +149,23 @@ class ClaimedFeed:
         if not self._ended:
             self._ready.extend(requests[key] for key in claimed.granted)
         self._held.extend(requests[key].index for key in claimed.held)
+        self._parts.update(claimed.parts)
         self._looks = self._looks if not claimed.granted else 0
         for kept in claimed.answered:
             self._observer.settle(requests[kept.key].index, kept)
         self._observer.taken_over(claimed.uncertain)
+        self._observer.in_batches(claimed.parts)
 
 
 class Recorder:
     """Commits answers in groups, soon after they arrive, off the loop's thread."""
 
-    def __init__(self, journal: Journal, session: Session, observer: Observer) -> None:
+    def __init__(
+        self, journal: Journal, session: Session, journal_failed: Callable[[JournalError], object]
+    ) -> None:
         self._journal = journal
         self._session = session
-        self._observer = observer
+        self._journal_failed = journal_failed
         self._answers: list[Answer] = []
         self._released: list[Key] = []
         self._commit: asyncio.Task[None] | None = None
@@ -167,16 +193,20 @@ class Recorder:
         answers, self._answers = self._answers, []
         released, self._released = self._released, []
         try:
-            await on_journal_thread(self._journal.record, self._session, answers, released)
+            await _journal.on_thread(self._journal.record, self._session, answers, released)
         except JournalError as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
-            self._observer.journal_failed(error)
+            self._journal_failed(error)
+
+    async def flush(self) -> None:
+        """Return when everything so far is written, or the journal has failed."""
+        while self._commit is not None:
+            await asyncio.wait({self._commit})
 
     async def close(self) -> None:
         """Write what is left; a disk that was full gets a second chance."""
-        if self._commit is not None:
-            await asyncio.wait({self._commit})
+        await self.flush()
         if self._answers or self._released:
             self._failed = False
             await self._write()
@@ -186,7 +216,7 @@ class Recorder:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
-                await on_journal_thread(self._journal.renew, self._session)
+                await _journal.on_thread(self._journal.renew, self._session)
             except JournalError as error:
-                self._observer.journal_failed(error)
+                self._journal_failed(error)
                 return

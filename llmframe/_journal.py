@@ -11,21 +11,25 @@ any handle of a file drops all of a process's POSIX locks on it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import sys
 import threading
 import time
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
 from llmframe._errors import JournalError
-from llmframe._loop import Worker
+from llmframe._loop import Worker, through
 from llmframe._owners import alive, machine
+from llmframe._parts import Parts
 from llmframe._sqlite import (
     FORMAT,
     connect,
@@ -39,13 +43,15 @@ from llmframe._sqlite import (
     refuse_others,
     set_journal_mode,
     size,
+    temporary,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from llmframe._records import Answer, Key
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 60.0
 """How long a claim stands after its owner was last heard of."""
@@ -77,9 +83,11 @@ class Claimed:
     granted: Sequence[Key]
     answered: Sequence[Kept]
     held: Sequence[Key]
-    """Another run is asking these right now."""
+    """Another run is asking these right now, or they are in an open batch."""
     uncertain: int
     """Granted ones that a vanished owner may have sent."""
+    parts: Sequence[str] = ()
+    """The open parts of batches, by nonce, that hold some of `held`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,8 @@ class Session:
     """Only answers from this time on count: 0, or when a fresh run first began."""
     obstacle: str | None = None
     """Why no answer could be kept, and so nothing may be sent."""
+    digest: bytes = b""
+    """What names the recipe in every journal."""
 
 
 class Journal(Protocol):
@@ -100,9 +110,13 @@ class Journal(Protocol):
 
     @property
     def path(self) -> Path | None: ...
+    @property
+    def parts(self) -> Parts: ...
+    def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int: ...
     def begin(self, digest: bytes, description: Mapping[str, Any], *, fresh: bool) -> Session: ...
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]: ...
     def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed: ...
+    def holding(self, keys: Sequence[Key]) -> set[str]: ...
     def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None: ...
     def renew(self, session: Session) -> None: ...
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None: ...
@@ -114,6 +128,13 @@ class NoJournal:
 
     path: Path | None = None
 
+    @property
+    def parts(self) -> Parts:
+        return Parts(_nothing, _nothing)
+
+    def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:  # noqa: ARG002
+        return 0
+
     def begin(self, digest: bytes, description: Mapping[str, Any], *, fresh: bool) -> Session:  # noqa: ARG002
         return Session(0, 0, 0, 0.0)
 
@@ -122,6 +143,9 @@ class NoJournal:
 
     def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed:  # noqa: ARG002
         return Claimed(keys, (), (), 0)
+
+    def holding(self, keys: Sequence[Key]) -> set[str]:  # noqa: ARG002
+        return set()
 
     def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
         """Keep nothing."""
@@ -215,6 +239,16 @@ class FileJournal:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         return None
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of batch runs."""
+        return Parts(self._transaction, self._reading)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._errors("read"):
+            yield self._connection
+
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
@@ -251,14 +285,11 @@ class FileJournal:
                 ):
                     raise
                 obstacle = str(error)
-        return Session(0, 0, 0, now if fresh else 0.0, obstacle)
+        return Session(0, 0, 0, now if fresh else 0.0, obstacle, digest)
 
     def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool) -> Session:
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO recipe (digest, description) VALUES (?, ?)", (digest, description)
-            )
-            recipe = connection.execute("SELECT id FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
+            recipe = _recipe(connection, digest, description)
             since = _fresh_since(connection, recipe, now) if fresh else 0.0
             owner = connection.execute(
                 "INSERT INTO owner (machine, pid, lease) VALUES (?, ?, ?)",
@@ -268,7 +299,12 @@ class FileJournal:
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
                 (recipe, since or now, fresh),
             ).lastrowid
-        return Session(recipe, owner or 0, run or 0, since)
+        return Session(recipe, owner or 0, run or 0, since, digest=digest)
+
+    def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
+        """Enter a recipe if it is not known, and return its number."""
+        with self._transaction() as connection:
+            return _recipe(connection, digest, orjson.dumps(description).decode())
 
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]:
         """Return what is known of these requests; of several answers the newest comes last."""
@@ -308,10 +344,19 @@ class FileJournal:
                 [(key, session.owner) for key in granted],
             )
             uncertain = sum(holders.get(key) in gone for key in granted)
-        return Claimed(granted, list(answered.values()), held, uncertain)
+        parts = self.parts.of_owners({holders[key] for key in held})
+        return Claimed(granted, list(answered.values()), held, uncertain, parts)
+
+    def holding(self, keys: Sequence[Key]) -> set[str]:
+        """Name the open parts of batches, by nonce, that hold some of these requests."""
+        owners: set[int] = set()
+        with self._errors("read"):
+            for start in range(0, len(keys), _VARIABLES):
+                owners.update(_holders(self._connection, keys[start : start + _VARIABLES]).values())
+        return set(self.parts.of_owners(owners))
 
     def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
-        """Commit answers in one transaction, and give up the claims on them and on `released`."""
+        """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
         now = time.time()
         with self._transaction() as connection:
             connection.executemany(
@@ -404,16 +449,42 @@ class FileJournal:
             handle.close()
 
 
+class TemporaryJournal(FileJournal):
+    """What `journal=False` gives to a batch run: it knows what is under way, and keeps nothing after it."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.obstacle = None
+        self._bytes_since_checkpoint = 0
+        self._handle = temporary()
+
+    def _checkpoint(self, now: float) -> None:
+        """Have nothing that lasts."""
+
+
 def _row(answer: Answer, recipe: int, now: float) -> tuple[Any, ...]:
     usage = answer.usage
     return (
         answer.key, answer.problem, answer.detail, answer.body, _checksum(answer.key, answer.body), usage.prompt,
-        usage.completion, usage.cached, usage.reasoning, answer.cost, answer.lane, answer.tier, answer.model, recipe, now,
+        usage.completion, usage.cached, usage.reasoning, answer.cost, answer.lane, answer.tier, answer.model, recipe, answer.asked or now,
     )  # fmt: skip
+
+
+@contextmanager
+def _nothing() -> Iterator[sqlite3.Connection]:
+    with closing(temporary()) as connection:
+        yield connection
 
 
 def _checksum(key: Key, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(key))
+
+
+def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> int:
+    connection.execute(
+        "INSERT OR IGNORE INTO recipe (digest, description) VALUES (?, ?)", (digest, description)
+    )
+    return int(connection.execute("SELECT id FROM recipe WHERE digest = ?", (digest,)).fetchone()[0])
 
 
 def _fresh_since(connection: sqlite3.Connection, recipe: int, now: float) -> float:
@@ -480,6 +551,11 @@ def thread() -> Worker:
         return _worker[os.getpid()]
 
 
+async def on_thread(function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+    """Call a journal's method where journals are used, and await its result."""
+    return await asyncio.wrap_future(thread().call(partial(function, *arguments, **keywords)))
+
+
 def acquire(path: Path) -> FileJournal:
     """Open a journal, or share the one that another run of this process has open; on `thread()`."""
     place = (os.getpid(), path.expanduser().resolve())
@@ -490,9 +566,22 @@ def acquire(path: Path) -> FileJournal:
     return journal
 
 
+async def opened(where: bool | Path) -> FileJournal:
+    """Open a journal from any loop; `True` is the default place."""
+    path = where if isinstance(where, Path) else default_path()
+    acquiring = asyncio.create_task(on_thread(acquire, path))
+    try:
+        return await through(acquiring)
+    except asyncio.CancelledError:
+        if acquiring.exception() is None:
+            await on_thread(release, acquiring.result())
+        raise
+
+
 def release(journal: Journal) -> None:
     """Close a journal when its last run is through; on `thread()`."""
-    if journal.path is None:
+    if not isinstance(journal, FileJournal) or isinstance(journal, TemporaryJournal):
+        journal.close()
         return
     place = (os.getpid(), journal.path)
     shared, users = _open[place]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from llmframe._answers import read
+from llmframe._lane import Traffic
 from llmframe._openai import Refused, Reply
 from llmframe._records import Failure, Fault, Outcome, Trouble
 from llmframe._retry import Again, Stop, Tries, Watch
@@ -21,36 +21,15 @@ from llmframe._retry import Again, Stop, Tries, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmframe._lane import Feed
     from llmframe._limits import Pace, Ticket
     from llmframe._records import Request
-
-
-class Feed(Protocol):
-    """Where a lane gets its requests."""
-
-    async def next(self) -> Request | None:
-        """Return the next request, claimed and ready to send; `None` when there are no more."""
-
-    def end(self) -> None:
-        """Bring no more: whoever waits for the next request is told that there is none."""
 
 
 class Sender(Protocol):
     """What a lane needs of the transport."""
 
     async def send(self, request: Request) -> Reply | Refused: ...
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What has happened on the wire so far."""
-
-    sent: int = 0
-    """Requests that left at least once."""
-    retries: int = 0
-    limited: int = 0
-    uncertain: int = 0
-    """Attempts whose outcome is unknown, and which may have been billed."""
 
 
 class Live:
@@ -62,7 +41,7 @@ class Live:
         Called with each outcome, on the loop, in the order in which they come.
     """
 
-    def __init__(self, sender: Sender, pace: Pace, watch: Watch, emit: Callable[[Outcome], None]) -> None:
+    def __init__(self, sender: Sender, pace: Pace, watch: Watch, emit: Callable[[Outcome], object]) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
         self._sender = sender
@@ -81,8 +60,12 @@ class Live:
     def in_flight(self) -> int:
         return self._pace.in_flight
 
-    def waiting_for_limit(self) -> bool:
-        return self._pace.waiting_for_limit(time.monotonic())
+    @property
+    def ahead(self) -> int:
+        return 0
+
+    def waiting(self) -> str:
+        return "waiting for the rate limit" if self._pace.waiting_for_limit(time.monotonic()) else ""
 
     @property
     def waited_seconds(self) -> float:

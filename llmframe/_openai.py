@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import re
 import socket
 import ssl
 import time
 from dataclasses import dataclass, replace
 from functools import cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -26,6 +24,7 @@ from llmframe._limits import RateHeaders, retry_after
 from llmframe._loop import submit
 from llmframe._plan import SECRET_HEADERS, normalise
 from llmframe._records import Fault, Trouble
+from llmframe._status import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,17 +38,6 @@ COMPLETIONS = "/v1/chat/completions"
 
 Client: TypeAlias = "openai.AsyncOpenAI"
 
-_ROW_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "content_filter", "content_policy_violation"}
-)
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_TOO_LARGE = re.compile(
-    r"limit:? ?(?P<limit>\d[\d,]*).*?requested:? ?(?P<requested>\d[\d,]*)", re.IGNORECASE | re.DOTALL
-)
-_TOO_LONG = re.compile(
-    r"maximum context length|context[ _]length[ _]exceeded|exceeds? the context", re.IGNORECASE
-)
-"""How servers without OpenAI's codes say that a row is too long."""
 _CONNECT_SECONDS = 15.0
 _SHORTEST_SECRET = 8
 
@@ -223,7 +211,7 @@ class Transport:
         import openai  # noqa: PLC0415
 
         self._openai = openai
-        self._client = client
+        self.client = client
         self._owned = owned
         self._timeout = timeout
         self._options: Any = {"headers": dict(headers)} if headers else {}
@@ -237,32 +225,47 @@ class Transport:
         )
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await self._client.post(
+                reply = await self.client.post(
                     "/chat/completions", cast_to=self._reply, options=self._options, **body
                 )
         except (self._openai.OpenAIError, OSError, ValueError) as error:
-            return self._without_secrets(_refused(error))
+            return translated(error, self.client, self._options.get("headers", {}))
         result = _check_reply(getattr(reply, "reply", None))
-        return result if isinstance(result, Reply) else self._without_secrets(result)
-
-    def _without_secrets(self, refused: Refused) -> Refused:
-        """Take keys out of a message: some servers repeat the key that they refuse."""
-        message = refused.fault.message
-        for secret in _secrets(self._client, self._options.get("headers", {})):
-            message = message.replace(secret, "***")
-        return replace(refused, fault=replace(refused.fault, message=message))
+        if isinstance(result, Reply):
+            return result
+        return _without_secrets(result, self.client, self._options.get("headers", {}))
 
     async def models(self) -> list[str]:
         """List the server's models; nothing where it does not say."""
         try:
             async with asyncio.timeout(min(self._timeout, 20.0)):
-                return [model.id async for model in self._client.models.list()]
+                return [model.id async for model in self.client.models.list()]
         except (self._openai.OpenAIError, OSError, ValueError):
             return []
 
     async def close(self) -> None:
         if self._owned:
-            await self._client.close()
+            await self.client.close()
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Name the classes of what `translated` translates."""
+    import openai  # noqa: PLC0415
+
+    return (openai.OpenAIError, OSError, ValueError)
+
+
+def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
+    """Say in our words what the SDK raised, without the keys that it went with."""
+    return _without_secrets(_refused(error), client, headers)
+
+
+def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:
+    """Take keys out of a message: some servers repeat the key that they refuse."""
+    message = refused.fault.message
+    for secret in _secrets(client, headers):
+        message = message.replace(secret, "***")
+    return replace(refused, fault=replace(refused.fault, message=message))
 
 
 def _secrets(client: Client, headers: Mapping[str, str]) -> Iterator[str]:
@@ -314,7 +317,7 @@ def _check_reply(reply: tuple[bytes, Any, RateHeaders | None] | None) -> Reply |
         error = data.get("error")
         if isinstance(error, dict):
             status = error.get("code")
-            return Refused(_classify(status if isinstance(status, int) else 500, error, None), headers)
+            return Refused(classify(status if isinstance(status, int) else 500, error, None), headers)
         return Refused(_garbled("the answer has no choices"), headers)
     return Reply(raw, data, headers)
 
@@ -329,7 +332,7 @@ def _refused(error: Exception) -> Refused:
 
     if isinstance(error, openai.APIStatusError):
         headers = error.response.headers
-        fault = _classify(error.status_code, error.body, retry_after(headers, time.time()), error.message)
+        fault = classify(error.status_code, error.body, retry_after(headers, time.time()), error.message)
         return Refused(fault, RateHeaders.parse(headers))
     if isinstance(error, openai.APIConnectionError | OSError):
         return Refused(_connection_fault(error))
@@ -389,53 +392,3 @@ def _timed_out(causes: list[BaseException], names: set[str]) -> bool:
     return any(isinstance(cause, TimeoutError) for cause in causes) or any(
         "Timeout" in name for name in names
     )
-
-
-def _classify(status: int, body: object, wait: float | None, message: str = "") -> Fault:
-    """Say what an HTTP status with this error body means (the table in OpenAI's error guide)."""
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    error = error if isinstance(error, dict) else {}
-    said = error.get("message")
-    text = (
-        said if isinstance(said, str) and said else _page_title(status, body) or message or f"HTTP {status}"
-    )
-    code = error.get("code") or error.get("type")
-    code = code if isinstance(code, str) and code else f"http_{status}"
-    param = error.get("param")
-    trouble = _trouble(status, {code, str(error.get("type"))}, text)
-    return Fault(
-        trouble,
-        "request_too_large" if status == 429 and trouble is Trouble.ROW else code,
-        text[:2000],
-        param if isinstance(param, str) else None,
-        wait,
-        uncertain=status in {504, 524},
-    )
-
-
-def _page_title(status: int, body: object) -> str:
-    """Name the status where the body is a web page, as proxies answer."""
-    if not isinstance(body, str) or not body.lstrip().startswith("<"):
-        return ""
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
-    return f"HTTP {status} ({phrase}), with a web page"
-
-
-def _trouble(status: int, codes: set[str], text: str) -> Trouble:
-    if codes & _QUOTA_CODES or status in {401, 402, 403, 404, 405}:
-        return Trouble.FATAL
-    if status == 429:
-        return Trouble.ROW if _never_fits(text) else Trouble.LIMIT
-    if status in {408, 409, 425} or status >= 500:
-        return Trouble.PASSING
-    if codes & _ROW_CODES or status == 413 or _TOO_LONG.search(text):
-        return Trouble.ROW
-    return Trouble.PARAMETER
-
-
-def _never_fits(text: str) -> bool:
-    found = _TOO_LARGE.search(text)
-    if found is None:
-        return text.lower().startswith("request too large")
-    limit, requested = (int(found[name].replace(",", "")) for name in ("limit", "requested"))
-    return requested > limit

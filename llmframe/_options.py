@@ -76,13 +76,15 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "client": _Option(lambda value: hasattr(value, "chat"), "an OpenAI client, sync or async"),
         "server": _Option(_text, "a name that stands for changing addresses of one server"),
         "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL"),
-        "mode": _Option(_one_of("live", "offline"), "'live' or 'offline'", default="live"),
+        "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
         "max_retries": _Option(_whole(0), "a whole number of at least 0", default=6),
         "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
         "progress": _Option(_one_of(True, False), "True or False", default=True),
         "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
+        "reattach": _Option(_one_of(True, False), "True or False", default=True),
+        "keep_batch_files": _Option(_one_of(True, False), "True or False", default=False),
         "loop": _Option(_one_of("private", "nested"), "'private' or 'nested'", default="private"),
     }
 )  # fmt: skip
@@ -118,8 +120,9 @@ class Options:
         A name that stands for a server whose address changes, so that the journal knows it again.
     journal : bool or path
         `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path moves it; `False`: none.
-    mode : {"live", "offline"}
-        `"offline"` sends nothing and answers from the journal.
+    mode : {"live", "batch", "offline"}
+        `"batch"` goes through the Batch API, at half the price, within 24 hours; `"offline"` sends
+        nothing and answers from the journal.
     errors : {"raise", "coerce"}
         What happens after a run in which rows failed.
     max_concurrency : int
@@ -133,6 +136,11 @@ class Options:
     prices : dict
         Own prices, US dollars per million tokens:
         `{"my-model": {"input": 0.1, "cached_input": 0.01, "output": 0.5}}`.
+    reattach : bool
+        Whether a batch run looks first for what the account has under way of the same call, and stops
+        when that cannot be read. `False` submits without looking, and may pay for rows twice.
+    keep_batch_files : bool
+        Whether uploaded input files stay in the account after their batch was harvested.
     loop : {"private", "nested"}
         `"nested"` runs the work on the notebook's own event loop, through nest-asyncio2.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -123,6 +123,8 @@ class Answer:
     """The model that answered, as the response names it."""
     cost: float | None = None
     """US dollars, or `None` where the model's price is unknown."""
+    asked: float | None = None
+    """When it was asked, in seconds since the epoch, where that was long before it is kept."""
 
     @property
     def truncated(self) -> bool:
@@ -148,3 +150,40 @@ class Outcome:
     attempts: int = 1
     seconds: float = 0.0
     """From the last attempt's departure to its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchError:
+    """Why a batch failed, or one line of its input."""
+
+    code: str
+    message: str
+    line: int | None = None
+    """The line of the input file, from 1, where one is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch as the API tells of it."""
+
+    id: str
+    status: str
+    """The API's word: `validating`, `in_progress`, `finalizing`, `completed`, `failed`, `expired`, …"""
+    input_file: str | None = None
+    output_file: str | None = None
+    error_file: str | None = None
+    model: str | None = None
+    created: float = 0.0
+    """Seconds since the epoch."""
+    ended: float | None = None
+    """When it ended after it had begun to work, in seconds since the epoch."""
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    errors: tuple[BatchError, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in {"completed", "failed", "expired", "cancelled"}

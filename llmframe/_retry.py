@@ -50,6 +50,21 @@ class Stop:
     remedy: str
 
 
+NO_KEY = Stop(
+    "no_api_key",
+    "there is no API key",
+    "set OPENAI_API_KEY, llmframe.options.api_key or api_key= (for a server that needs none, any text will do)",
+)
+
+
+class Halt(Exception):  # noqa: N818 (a verdict on the run, not a failure of the code)
+    """Carries a `Stop` from where it is decided to where the run ends."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.message)
+        self.stop = stop
+
+
 def backoff(tries: int, random: Random) -> float:
     """Return seconds before the next attempt after `tries` faults: exponential, with jitter."""
     return _longest_delay(tries) * (0.5 + random.random() / 2)
@@ -98,7 +113,7 @@ class Watch:
 
     def answered(self, answer: Answer) -> Stop | None:
         """Take note of a paid answer."""
-        self._hear()
+        self.heard()
         self._answered += 1
         self._lost = 0
         self._empty += answer.text is None and answer.problem in _EMPTY
@@ -113,10 +128,10 @@ class Watch:
     def faulted(self, fault: Fault, tries: Tries, now: float) -> Again | GiveUp | Stop:
         """Decide about a row whose attempt brought `fault`; `tries` counts it."""
         if fault.trouble is not Trouble.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
-            self._hear()
+            self.heard()
         match fault.trouble:
             case Trouble.FATAL:
-                return Stop(fault.code, fault.message, _remedy(fault))
+                return Stop(fault.code, fault.message, remedy(fault))
             case Trouble.ROW:
                 return GiveUp()
             case Trouble.PARAMETER:
@@ -128,7 +143,8 @@ class Watch:
             case _:
                 return self._passing(fault, tries)
 
-    def _hear(self) -> None:
+    def heard(self) -> None:
+        """Take note that the server answers."""
         self._heard = True
         self._unreached = 0
         self._silent_since = None
@@ -140,7 +156,7 @@ class Watch:
         (_, most), refused = self._refusals.most_common(1)[0], self._refusals.total()
         if most == refused == SAME_REFUSALS or refused == FIRST_REFUSALS:
             return Stop(
-                fault.code, f"the first {refused} rows were all refused: {fault.message}", _remedy(fault)
+                fault.code, f"the first {refused} rows were all refused: {fault.message}", remedy(fault)
             )
         return GiveUp()
 
@@ -156,7 +172,7 @@ class Watch:
         )
         silent = self._unreached > self._max_retries and seconds >= self._patience
         if never or silent:
-            return Stop("unreachable", f"the server cannot be reached: {fault.message}", _remedy(fault))
+            return Stop("unreachable", f"the server cannot be reached: {fault.message}", remedy(fault))
         return Again(backoff(tries.faults, self._random))
 
     def _passing(self, fault: Fault, tries: Tries) -> Again | GiveUp | Stop:
@@ -167,7 +183,7 @@ class Watch:
                 return Stop(
                     fault.code,
                     f"{LOST_ROWS} rows in succession failed, the last with: {fault.message}",
-                    _remedy(fault),
+                    remedy(fault),
                 )
         return decision
 
@@ -177,7 +193,7 @@ class Watch:
         return Again(max(min(fault.retry_after or 0.0, 120.0), backoff(tries.faults, self._random)))
 
 
-def _remedy(fault: Fault) -> str:  # noqa: PLR0911 (a table)
+def remedy(fault: Fault) -> str:  # noqa: PLR0911 (a table)
     """Say what to change, in one line."""
     match fault.code:
         case "invalid_api_key" | "http_401":

@@ -120,7 +120,12 @@ class Run:
         return self._work is not None and self._work.future.done()
 
     def cancel(self) -> None:
-        """Send nothing more and end the run; what is answered stays in the journal and in `values`."""
+        """Send nothing more and end the run; what is answered stays in the journal and in `values`.
+
+        Batches that are under way are cancelled; what they have finished by then is billed, and
+        comes with the next call. (Ctrl-C only leaves them: they go on.)
+        """
+        self._errand.cancel()
         if self._work is not None:
             self._work.cancel()
 
@@ -286,10 +291,7 @@ class Run:
     def _say_ending(self) -> None:
         line = _report.closing_line(self._tally())
         if self.status == "interrupted":
-            kept = self._call.journal is not False
-            say(
-                f"{line}; interrupted: {'run the cell again to continue' if kept else 'journal=False kept nothing'}"
-            )
+            say(f"{line}; interrupted: {self._way_on()}")
         elif self._call.progress and self._error is None:
             say(line)
         if self._call.progress and self.cost is None and self._call.model not in _unpriced:
@@ -297,6 +299,20 @@ class Run:
             say(
                 f"llmframe: no price is known for {self._call.model}; set llmframe.options.prices to see costs"
             )
+
+    def _way_on(self) -> str:
+        """Say how an interrupted run is continued."""
+        batches = self._errand.batches
+        if batches:
+            count = "1 batch goes" if len(batches) == 1 else f"{len(batches)} batches go"
+            return (
+                f"{count} on; run the cell again to come back, or cancel with llmframe.cancel({batches[0]!r})"
+            )
+        return (
+            "run the cell again to continue"
+            if self._call.journal is not False
+            else "journal=False kept nothing"
+        )
 
     def _failure_message(self) -> str:
         reasons = self._score.reasons()
@@ -407,7 +423,8 @@ def _end_all() -> None:
     """Cancel what is in flight when the process ends, and write down what has come."""
     deadline = time.monotonic() + _EXIT_SECONDS
     for run in list(_active):
-        run.cancel()
+        if run._work is not None:
+            run._work.cancel()
     for run in list(_active):
         with suppress(TimeoutError, asyncio.CancelledError, Exception):
             run._wait(max(0.0, deadline - time.monotonic()))

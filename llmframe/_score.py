@@ -74,6 +74,15 @@ class Score:
     def unfinished(self) -> int:
         return self.to_answer - self.answered - self.failed
 
+    def settled(self, index: int) -> bool:
+        """Tell whether a request has its answer, or its reason for having none."""
+        return self.answers[index] is not None or index in self._failures
+
+    def price(self, answer: Answer) -> Answer:
+        """Say what an answer cost."""
+        cost = self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
+        return replace(answer, cost=cost)
+
     def recall(self, index: int, kept: Kept) -> None:
         """Take an answer from the journal."""
         self.from_journal += 1
@@ -86,14 +95,14 @@ class Score:
         if answer is None:
             self.fail(index, outcome.failure or Failure("no_answer", "the lane brought no answer"))
             return None
-        cost = self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
+        answer = self.price(answer)
         self.tokens += answer.usage
-        self._spent += cost or 0.0
-        self._priced = self._priced and cost is not None
+        self._spent += answer.cost or 0.0
+        self._priced = self._priced and answer.cost is not None
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
         self._take(index, answer.text, answer.problem, answer.detail, outcome.attempts)
-        return replace(answer, cost=cost)
+        return answer
 
     def _take(self, index: int, text: str | None, problem: str | None, detail: str, attempts: int) -> None:
         if text is None:

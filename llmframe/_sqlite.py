@@ -60,6 +60,15 @@ CREATE TABLE run (
 CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
 INSERT INTO checkpointer VALUES (1, 0);
 """
+_PART = """
+CREATE TABLE IF NOT EXISTS part (
+    id INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL, agent INTEGER NOT NULL,
+    recipe INTEGER NOT NULL REFERENCES recipe (id), server TEXT NOT NULL, model TEXT NOT NULL, title TEXT NOT NULL,
+    created REAL NOT NULL, file TEXT, batch TEXT, state TEXT NOT NULL, requests INTEGER NOT NULL,
+    completed INTEGER NOT NULL, failed INTEGER NOT NULL, cost REAL, open INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL)
+"""
+"""Came with the batch lane; a journal from before it is given the table when it is next opened."""
 
 
 def create_private(path: Path) -> None:
@@ -110,17 +119,27 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        complete = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'part'").fetchone()[0]
         if not version:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if not complete:
+            connection.execute(_PART)
         # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("COMMIT" if not version else "ROLLBACK")
+        connection.execute("ROLLBACK" if version and complete else "COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def temporary() -> sqlite3.Connection:
+    """Give an empty database that is gone with its connection; SQLite moves it to disk when it grows."""
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    create_tables(connection)
+    return connection
 
 
 def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:

@@ -16,14 +16,19 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop"),
     (
-        "_plan", "_prompts", "_answers", "_schema", "_journal", "_sqlite", "_owners", "_limits", "_headers", "_rates", "_learnt", "_retry", "_prices",
+        "_plan", "_prompts", "_answers", "_schema", "_journal", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
-    ("_openai", "_results"),
-    ("_live", "_batch", "_claims", "_call", "_score"),
+    ("_openai", "_results", "_lane", "_batch_lines"),
+    ("_batch_api",),
+    ("_live", "_claims", "_call", "_score"),
+    ("_harvest",),
+    ("_outbox", "_reattach"),
+    ("_batch", "_intake"),
+    ("_lanes",),
     ("_errand",),
     ("_run",),
-    ("_jobs",),
+    ("_jobs", "_batches"),
     ("accessor",),
     ("__init__", "testing"),
     ("cli",),
@@ -34,7 +39,8 @@ PARTS = {
     "_plan": {"_prompts"},
     "_limits": {"_headers", "_rates", "_learnt"},
     "_learnt": {"_rates"},
-    "_journal": {"_sqlite", "_owners"},
+    "_journal": {"_sqlite", "_owners", "_parts"},
+    "_parts": {"_owners"},
     "_report": {"_progress"},
     "_csv": {"_files"},
     "_read_csv": {"_files"},
@@ -60,7 +66,21 @@ ALONE = {
 }
 """Each thing outside has one module (sockets: the machine's name, and a class of error)."""
 
-PURE = {"_records", "_options", "_errors", "_plan", "_prompts", "_results", "_report", "_retry", "_prices"}
+PURE = {
+    "_records",
+    "_options",
+    "_errors",
+    "_plan",
+    "_prompts",
+    "_results",
+    "_report",
+    "_retry",
+    "_prices",
+    "_status",
+    "_queue",
+    "_batch_lines",
+    "_lane",
+}
 PURE |= {"_limits", "_headers", "_rates", "_learnt"}
 """Values and decisions: they neither wait nor start anything."""
 

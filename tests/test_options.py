@@ -18,8 +18,8 @@ from llmframe._call import DEFAULT_MODEL, is_openai, resolve
 from llmframe.testing import LocalServer, made_up_answer
 
 OPTIONS = [
-    "api_key", "base_url", "client", "errors", "journal", "loop", "max_concurrency", "max_retries",
-    "mode", "model", "prices", "progress", "server", "timeout",
+    "api_key", "base_url", "client", "errors", "journal", "keep_batch_files", "loop", "max_concurrency",
+    "max_retries", "mode", "model", "prices", "progress", "reattach", "server", "timeout",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe import _answers, _openai, _retry
+from llmframe import _answers, _openai, _retry, _status
 from llmframe._records import Answer, Fault, Trouble, Usage
 from llmframe._retry import Again, GiveUp, Stop, Tries, Watch, backoff
 
@@ -217,14 +217,14 @@ CASES = [
 @pytest.mark.parametrize(("status", "body", "trouble", "code"), CASES)
 def test_each_error_of_the_guide_has_its_meaning(status, body, trouble, code):
     """Status, code and words together decide what a fault means."""
-    fault = _openai._classify(status, body, None)
+    fault = _status.classify(status, body, None)
     assert (fault.trouble, fault.code) == (trouble, code)
     assert fault.message
 
 
 def test_a_proxys_web_page_is_named_and_not_quoted():
     """The message of an HTML error is one line without tags."""
-    fault = _openai._classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None, "<html>")
+    fault = _status.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None, "<html>")
     assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
 
 
@@ -247,7 +247,7 @@ json_values = st.recursive(
 @given(status=st.integers(300, 599), body=json_values)
 def test_no_error_body_is_too_odd_to_be_understood(status, body):
     """Whatever JSON comes with whatever status: it becomes a fault with a code and words."""
-    fault = _openai._classify(status, body, None)
+    fault = _status.classify(status, body, None)
     assert fault.code
     assert fault.message
 

@@ -1,0 +1,115 @@
+"""The two lanes made ready: what is under way is settled first, and the rest is fed to a lane."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmframe._batch import Batch
+from llmframe._batch_api import BatchApi
+from llmframe._claims import LARGEST_CLAIM, ClaimedFeed
+from llmframe._harvest import Harvester
+from llmframe._limits import Pace
+from llmframe._live import Live
+from llmframe._options import options
+from llmframe._outbox import Sender
+from llmframe._parts import Label
+from llmframe._reattach import reattach, take_back
+from llmframe._retry import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmframe._call import Call
+    from llmframe._intake import Intake
+    from llmframe._journal import Journal, Session
+    from llmframe._lane import Lane
+    from llmframe._openai import Transport
+    from llmframe._plan import Plan
+    from llmframe._score import Score
+
+_BATCH_CLAIM = 2_000
+"""So many requests of a batch are claimed in one transaction."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a lane is made of."""
+
+    call: Call
+    plan: Plan
+    score: Score
+    journal: Journal
+    session: Session
+    intake: Intake
+    transport: Transport
+    title: str
+    """The columns, as a person calls them."""
+
+    @property
+    def label(self) -> Label:
+        return Label(self.session.recipe, self.call.server, self.call.model, self.title)
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(self.call.max_retries, random.Random())  # noqa: S311 (for jitter)
+
+    def harvester(self) -> Harvester:
+        api = BatchApi(
+            self.transport.client,
+            timeout=self.call.timeout,
+            headers=self.call.headers,
+            max_retries=self.call.max_retries,
+        )
+        return Harvester(
+            api,
+            self.journal,
+            self.session,
+            self.intake.recorder,
+            keep_files=options.keep_batch_files,
+            strict=options.reattach,
+        )
+
+    def feed(self, wanted: Sequence[int], window: Callable[[], int], largest: int) -> ClaimedFeed:
+        left = [index for index in wanted if not self.score.settled(index)]
+        return ClaimedFeed(
+            self.plan,
+            left,
+            self.journal,
+            self.session,
+            self.intake,
+            window=window,
+            retry_failed=self.call.retry_failed,
+            largest=largest,
+        )
+
+
+async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed]:
+    """Make the live lane ready; rows in open batches end the run."""
+    keys = [work.plan.keys[index] for index in wanted]
+    await take_back(work.harvester(), work.label, keys, work.intake.take)
+    pace = Pace(work.call.max_concurrency)
+    lane = Live(work.transport, pace, work.watch, work.intake.hear)
+    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM)
+
+
+async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None]) -> tuple[Batch, ClaimedFeed]:
+    """Make the batch lane ready; what the account has under way of this call is found first."""
+    harvester, label, session = work.harvester(), work.label, work.session
+    if options.reattach:
+        await harvester.find(label, session.digest, session.since)
+    keys = [work.plan.keys[index] for index in wanted]
+    await reattach(harvester, label, keys, work.intake.take)
+    sender = Sender(label, session.digest, session.owner, work.call.recipe.endpoint, work.plan.keys)
+    lane = Batch(
+        harvester,
+        work.journal.parts,
+        sender,
+        work.watch,
+        emit=work.intake.hear,
+        take=work.intake.take,
+        announce=announce,
+        most_rounds=work.call.max_retries,
+    )
+    return lane, work.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM)
