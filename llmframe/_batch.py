@@ -39,9 +39,11 @@ LONGEST_POLL_SECONDS = 60.0
 _POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
 """So often, at most, a request is submitted again that a batch ended without answering."""
+_CREATE_SECONDS = 1.5
 _CANCEL_SECONDS = 8.0
+"""How long a cancelled run still waits for the answer to a creation, and to its cancellations."""
 _HOPELESS = ("model", "billing", "quota")
-"""In the code of a batch that failed as a whole: no other batch would do better."""
+"""In the code of a batch that failed: no other batch would do better."""
 
 _BROKEN = BatchError("batch_failed", "another line of the batch's file is wrong")
 
@@ -157,13 +159,25 @@ class Batch:
         if sent is None:
             return False
         self._announce()
-        state = await self._outbox.create(sent)
+        state = await self._create(sent)
         self._count(sent, 1)
-        if state.id:
-            self._open.append(sent)
-        else:
+        if not state.id:
             await self._failed(sent, state, feed)
         return True
+
+    async def _create(self, sent: Sent) -> BatchState:
+        """Create a batch; when the run is cancelled meanwhile, it is still made known if its id comes soon."""
+        creating = asyncio.ensure_future(self._outbox.create(sent))
+        try:
+            state = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await asyncio.wait({creating}, timeout=_CREATE_SECONDS)
+            creating.cancel()
+            raise
+        finally:
+            if sent.part.batch is not None:
+                self._open.append(sent)
+        return state
 
     def _count(self, sent: Sent, sign: int) -> None:
         again = sum(self._rounds[index] > 0 for index in sent.indices) if self._rounds else 0
@@ -270,8 +284,11 @@ class Batch:
     def _take_errors(self, sent: Sent, state: BatchState, feed: Feed) -> None:
         named = {error.line: error for error in state.errors if error.line}
         whole = next((error for error in state.errors if not error.line), None)
-        if whole is not None and any(word in whole.code for word in _HOPELESS):
-            fault = classify(404, {"error": {"code": whole.code, "message": whole.message}}, None)
+        hopeless = next(
+            (error for error in state.errors if any(word in error.code for word in _HOPELESS)), None
+        )
+        if hopeless is not None:
+            fault = classify(404, {"error": {"code": hopeless.code, "message": hopeless.message}}, None)
             self.stop(Stop(fault.code, fault.message, remedy(fault)))
             return
         rest: dict[int, Failure] = {}

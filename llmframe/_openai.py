@@ -12,6 +12,7 @@ import inspect
 import json
 import socket
 import ssl
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import cache
@@ -252,7 +253,16 @@ def errors() -> tuple[type[Exception], ...]:
     """Name the classes of what `translated` translates."""
     import openai  # noqa: PLC0415
 
-    return (openai.OpenAIError, OSError, ValueError)
+    return (openai.OpenAIError, _streaming_error(), OSError, ValueError)
+
+
+@cache
+def _streaming_error() -> type[Exception]:
+    """Name the class of what the SDK lets through while a body streams: its HTTP library's own."""
+    import openai  # noqa: PLC0415
+
+    error: type[Exception] = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]].HTTPError
+    return error
 
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
@@ -334,7 +344,7 @@ def _refused(error: Exception) -> Refused:
         headers = error.response.headers
         fault = classify(error.status_code, error.body, retry_after(headers, time.time()), error.message)
         return Refused(fault, RateHeaders.parse(headers))
-    if isinstance(error, openai.APIConnectionError | OSError):
+    if isinstance(error, openai.APIConnectionError | OSError | _streaming_error()):
         return Refused(_connection_fault(error))
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
         return Refused(_garbled("the answer is not JSON"))

@@ -133,7 +133,7 @@ def _rows(count: int) -> str:
 
 
 def failure_message(
-    codes: Mapping[str, int], examples: Sequence[tuple[int, Any, str, str]], rows: int
+    codes: Mapping[str, int], examples: Sequence[tuple[int, Any, str, str]], rows: int, *, batch: bool = False
 ) -> str:
     """Say how many rows failed and why, show the first few, and end with the remedy.
 
@@ -145,6 +145,8 @@ def failure_message(
         Position, label, code and message of the first few.
     rows
         How many rows the run had.
+    batch
+        Whether it went through the Batch API, and the other lane is another way.
     """
     failed = sum(codes.values())
     counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
@@ -157,6 +159,8 @@ def failure_message(
     remedy = _ADVICE.get(most, "run the same call again: what is answered is not asked again")
     if most in _PAID:
         remedy += "; these answers were paid, and a plain re-run reports them without asking again"
+    if batch:
+        remedy += "; mode='live' asks for these rows at once, at the full price"
     lines.append(
         f"See run.failures (run = llmframe.last_run()); errors='coerce' leaves them missing. To mend: {remedy}."
     )

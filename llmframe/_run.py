@@ -320,7 +320,7 @@ class Run:
         first = list(reasons.items())[:3]
         labels = self._plan.labels
         examples = [(position, labels[position], reason.code, reason.message) for position, reason in first]
-        return _report.failure_message(codes, examples, self.rows)
+        return _report.failure_message(codes, examples, self.rows, batch=self._call.mode == "batch")
 
 
 _active: set[Run] = set()

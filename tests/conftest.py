@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import llmframe
+from llmframe import _batch, _queue
 from llmframe.testing import LocalServer
 
 if TYPE_CHECKING:
@@ -47,3 +48,18 @@ def llm(server: LocalServer) -> LocalServer:
     llmframe.options.api_key = "any"
     llmframe.options.model = "gpt-6-luna"
     return server
+
+
+@pytest.fixture
+def swift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look after batches every few milliseconds, and not every few seconds."""
+    monkeypatch.setattr(_batch, "FIRST_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(_batch, "LONGEST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(_queue, "FIRST_WAIT_SECONDS", 0.02)
+
+
+@pytest.fixture(params=["live", "batch"])
+def lane(request: pytest.FixtureRequest, swift: None) -> str:
+    """Run a test in both lanes: what a verb promises does not depend on the way that its requests take."""
+    llmframe.options.mode = request.param
+    return str(request.param)

@@ -21,6 +21,14 @@ from llmframe.testing import Fault, LocalServer, made_up_answer
 MODEL = "gpt-6-luna"
 TEXT = pd.Series(["text"]).dtype
 HERE = {"api_key": "any", "model": MODEL, "journal": False}
+one_by_one = pytest.mark.parametrize("lane", ["live"], indirect=True)
+"""Of tests that look at single requests as they go."""
+
+
+@pytest.fixture
+def llm(llm, lane):
+    """Give the server of `llm`, to be asked in both lanes."""
+    return llm
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +174,7 @@ def test_rows_outside_where_keep_even_what_is_no_text(llm):
     assert df["c"].tolist() == [3, {"k": 1}, [1, 2], answer("y"), b"x"]
     assert df["c"].dtype == object
     df.llm.complete("a", into="c", where=[False, False, False, True, False])
-    assert llm.ledger.requests == 1
+    assert llm.ledger.billed == 1
 
 
 def test_a_column_of_numbers_becomes_objects_and_keeps_its_numbers(llm):
@@ -291,7 +299,7 @@ def test_frames_with_multi_level_columns(llm):
     df.llm.complete(("n", "two"), into=("n", "said"))
     assert df[("n", "said")].tolist() == [answer("2"), answer("4")]
     df.llm.complete("text", "{text} {('n', 'one')}")
-    assert llm.ledger.requests == 4
+    assert llm.ledger.billed == 4
     with pytest.raises(ValueError, match="name the new column"):
         df.llm.complete(("n", "one"))
     with pytest.raises(KeyError, match="no column"):
@@ -421,7 +429,7 @@ def test_running_a_cell_again_just_works_and_sends_nothing(written, llm):
     for _ in range(2):
         written.llm.complete("a", "Say", into="c")
     pd.testing.assert_frame_equal(written, before)
-    assert llm.ledger.requests == 2
+    assert llm.ledger.billed == 2
 
 
 def test_another_prompt_may_replace_llmframes_own_column(written):
@@ -447,7 +455,7 @@ def test_a_column_that_was_touched_is_not_replaced_unasked(what, written, llm):
     with pytest.raises(ValueError, match=r"into=.*overwrite=True.*overwrite='missing'"):
         touched.llm.complete("a", "Say", into="c")
     pd.testing.assert_frame_equal(touched, before)
-    assert llm.ledger.requests == 2
+    assert llm.ledger.billed == 2
 
 
 def test_another_model_or_verb_is_an_error(written):
@@ -513,7 +521,7 @@ def test_missing_fills_only_missing_cells_whoever_wrote_the_rest(llm):
     df = pd.DataFrame({"a": ["x", "y", "z"], "c": ["mine", None, " "]})
     df.llm.complete("a", into="c", overwrite="missing", model="gpt-5-mini")
     assert df["c"].tolist()[::2] == ["mine", " "]
-    assert llm.ledger.requests == 1
+    assert llm.ledger.billed == 1
     run = llmframe.last_run()
     assert (run.rows, run.answered) == (1, 1)
 
@@ -600,6 +608,7 @@ def stuck(llm):
 STUCK = ["x", "slow", "y", "slow too", "z"]
 
 
+@one_by_one
 def test_an_interrupted_call_writes_what_is_there_into_a_new_column(stuck):
     """An interrupted call writes what is there into a new column."""
     df = pd.DataFrame({"a": STUCK})
@@ -616,6 +625,7 @@ def test_an_interrupted_call_writes_what_is_there_into_a_new_column(stuck):
     assert stuck.ledger.billed == 5
 
 
+@one_by_one
 def test_an_interrupted_call_leaves_an_existing_complete_column_alone(stuck):
     """An interrupted call leaves an existing complete column alone."""
     df = pd.DataFrame({"a": STUCK, "c": list("abcde")})
@@ -628,6 +638,7 @@ def test_an_interrupted_call_leaves_an_existing_complete_column_alone(stuck):
     assert [value is not None for value in llmframe.last_run().values] == [True, False, True, False, True]  # noqa: PD011
 
 
+@one_by_one
 def test_a_stopped_run_writes_what_is_there_and_carries_it(llm):
     """A stopped run writes what is there and carries it."""
     llm.faults = [Fault("insufficient_quota", after=2)]
@@ -651,6 +662,7 @@ def test_a_stopped_run_leaves_llmframes_own_complete_column_alone(written, llm):
     pd.testing.assert_frame_equal(written, before)
 
 
+@one_by_one
 def test_a_stopped_run_fills_missing_cells_with_what_is_there(llm):
     """A stopped run fills missing cells with what is there."""
     llm.faults = [Fault("insufficient_quota", after=1)]

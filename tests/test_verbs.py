@@ -15,6 +15,14 @@ import llmframe
 from llmframe.testing import Fault, made_up_answer
 
 MODEL = "gpt-6-luna"
+one_by_one = pytest.mark.parametrize("lane", ["live"], indirect=True)
+"""Of tests that look at single requests as they go."""
+
+
+@pytest.fixture
+def llm(llm, lane):
+    """Give the server of `llm`, to be asked in both lanes."""
+    return llm
 
 
 def answer(text):
@@ -319,6 +327,7 @@ def test_a_background_run_returns_at_once_and_can_be_waited_for(server):
         assert run.status == "done"
 
 
+@one_by_one
 def test_a_cancelled_run_ends_and_says_so(llm):
     """A cancelled run ends and says so."""
     llm.faults = [Fault("hang", when=lambda body: "slow" in str(body["messages"]))]
@@ -357,7 +366,7 @@ def test_offline_sends_nothing_and_answers_from_the_journal(llm):
     with pytest.raises(llmframe.CompletionError, match=r"1 × not_in_journal") as error:  # noqa: RUF001
         df.llm.complete("a", mode="offline")
     assert error.value.result["a_completion"].notna().tolist() == [True, False]
-    assert llm.ledger.requests == 1
+    assert llm.ledger.billed == 1
 
 
 def test_a_key_is_needed_only_when_something_must_be_sent(llm):
@@ -368,7 +377,7 @@ def test_a_key_is_needed_only_when_something_must_be_sent(llm):
     with pytest.raises(llmframe.StoppedError, match="OPENAI_API_KEY") as error:
         llmframe.complete(["x", "y"])
     assert error.value.result == [answer("x"), None]
-    assert llm.ledger.requests == 1
+    assert llm.ledger.billed == 1
 
 
 def test_fresh_asks_again_and_version_asks_anew_once(llm):
@@ -381,6 +390,7 @@ def test_fresh_asks_again_and_version_asks_anew_once(llm):
     assert llm.ledger.billed == 3
 
 
+@one_by_one
 def test_without_a_journal_every_call_asks(llm):
     """Without a journal every call asks."""
     for _ in range(2):

@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """The valid bodies in the order of arrival; at most the first 100,000."""
+        """The valid bodies, those of batches too, in the order in which they were taken up; the first 100,000."""
         with self._changed:
             return self._bodies.copy()
 

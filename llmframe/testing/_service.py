@@ -193,6 +193,7 @@ class Service:
     def _row(self, body: dict[str, Any], key: str) -> RowAnswer:
         _validation.check(body)
         digest = request_digest(body)
+        self.ledger.accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
         fault = self._faults.choose(Target(body, digest, row=True))
         if fault is not None and fault.kind not in ANSWERS:
