@@ -164,6 +164,8 @@ async def _api_of(where: Place) -> AsyncIterator[BatchApi]:
 
 
 async def _known(where: Place) -> list[Part]:
+    if not _journal.exists(where.journal):
+        return []
     async with _journal_of(where) as journal:
         parts = await _journal.on_thread(journal.parts.known)
         if where.account.has_key and not where.offline:

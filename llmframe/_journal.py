@@ -566,10 +566,18 @@ def acquire(path: Path) -> FileJournal:
     return journal
 
 
+def _path(where: bool | Path) -> Path:
+    return where if isinstance(where, Path) else default_path()
+
+
+def exists(where: bool | Path) -> bool:
+    """Tell whether there is a journal; `True` is the default place."""
+    return _path(where).expanduser().exists()
+
+
 async def opened(where: bool | Path) -> FileJournal:
     """Open a journal from any loop; `True` is the default place."""
-    path = where if isinstance(where, Path) else default_path()
-    acquiring = asyncio.create_task(on_thread(acquire, path))
+    acquiring = asyncio.create_task(on_thread(acquire, _path(where)))
     try:
         return await through(acquiring)
     except asyncio.CancelledError:

@@ -120,7 +120,7 @@ def closing_line(tally: Tally) -> str:
         parts.append(f"{tally.unfinished:,} not done")
     if tally.uncertain:
         parts.append(f"{tally.uncertain:,} requests may have been billed without an answer")
-    if tally.sent:
+    if tally.sent or tally.usage.total:
         parts.append(
             dollars(tally.cost) if tally.cost is not None else f"the price of {tally.model} is unknown"
         )

@@ -122,7 +122,8 @@ class DataFrameLLM:
             With `False`, return a `Run` at once and work on in the background; its `result()` writes
             the column.
         **settings
-            `model`, `system` (text or template), `mode` ("live", or "offline": from the journal only),
+            `model`, `system` (text or template), `mode` ("live"; "batch": through the Batch API, at half
+            the price and within 24 hours; "offline": from the journal only),
             `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh`, `retry_failed`,
             `version`, `progress`, `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for
             one request), `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters,

@@ -1,4 +1,4 @@
-"""The command line: `llmframe complete`, `demo`, `journal` and `serve`."""
+"""The command line: `llmframe complete`, `batches`, `collect`, `cancel`, `demo`, `journal` and `serve`."""
 
 from __future__ import annotations
 
@@ -190,6 +190,36 @@ def _open_journal(given: str | None) -> _journal.FileJournal:
     return _journal.FileJournal(path)
 
 
+def _batches(parsed: argparse.Namespace) -> int:
+    return _print_batches(llmframe.batches(**_place(parsed)))
+
+
+def _collect(parsed: argparse.Namespace) -> int:
+    return _print_batches(llmframe.collect(**_place(parsed)))
+
+
+def _cancel(parsed: argparse.Namespace) -> int:
+    print(f"{parsed.batch}: {llmframe.cancel(parsed.batch, **_place(parsed))}")
+    return DONE
+
+
+def _place(parsed: argparse.Namespace) -> dict[str, Any]:
+    return {"journal": parsed.journal, "base_url": parsed.base_url}
+
+
+def _print_batches(batches: pd.DataFrame) -> int:
+    if batches.empty:
+        print("there are no batches")
+        return DONE
+    created = batches["created"].dt.strftime("%Y-%m-%d %H:%M UTC")
+    print(
+        batches.assign(created=created)
+        .fillna({"id": "", "cost": float("nan")})
+        .to_string(index=False, na_rep="-")
+    )
+    return DONE
+
+
 def _serve(parsed: argparse.Namespace) -> int:
     from llmframe.testing import Limits, serve  # noqa: PLC0415
 
@@ -220,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"llmframe {llmframe.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_complete(commands)
+    _add_batches(commands)
     _add_demo(commands)
     _add_journal(commands)
     _add_serve(commands)
@@ -244,7 +275,9 @@ def _add_complete(commands: Any) -> None:
     parser.add_argument("--overwrite", choices=("missing", "all"), help="fill or replace an existing column")
     parser.add_argument("--system", help="a system message, text or template")
     parser.add_argument("--model")
-    parser.add_argument("--mode", choices=("live", "offline"))
+    parser.add_argument(
+        "--mode", choices=("live", "batch", "offline"), help="batch: half the price, within 24 hours"
+    )
     parser.add_argument("--errors", choices=("raise", "coerce"))
     parser.add_argument(
         "--max-concurrency", type=int, metavar="N", help="most requests in flight (default: adapts)"
@@ -283,6 +316,22 @@ def _param(text: str) -> tuple[str, Any]:
         return name, orjson.loads(value)
     except orjson.JSONDecodeError:
         return name, value
+
+
+def _add_batches(commands: Any) -> None:
+    parser = commands.add_parser("batches", help="list the batches that the journal knows")
+    _add_place(parser, _batches)
+    parser = commands.add_parser("collect", help="take in the answers of all batches that have ended")
+    _add_place(parser, _collect)
+    parser = commands.add_parser("cancel", help="cancel a batch")
+    _add_place(parser, _cancel)
+    parser.add_argument("batch", metavar="ID", help="the batch's id, as `llmframe batches` lists it")
+
+
+def _add_place(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+    parser.set_defaults(command=command)
+    parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
+    parser.add_argument("--base-url", metavar="URL")
 
 
 def _add_demo(commands: Any) -> None:

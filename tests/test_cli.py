@@ -16,7 +16,7 @@ import pytest
 
 import llmframe
 from llmframe.cli import main
-from llmframe.testing import Fault, LocalServer
+from llmframe.testing import Batches, Fault, LocalServer
 
 PROMPT = "One word, positive or negative: {review}"
 
@@ -186,6 +186,34 @@ def test_a_journal_that_is_not_there_is_not_made(tmp_path, capsys):
     assert main(["journal", "--journal", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
     assert not path.exists()
+
+
+def test_batches_are_submitted_listed_collected_and_cancelled(server, source, tmp_path, capsys, swift):
+    """`--mode batch` waits and writes; what was left under way is seen and ended by the other commands."""
+    target, place = tmp_path / "out.csv", ("--base-url", server.base_url)
+    assert main(["batches", *place]) == 0
+    assert "no batches" in capsys.readouterr().out
+    assert main(arguments(server, source, target, "--mode", "batch")) == 0
+    assert llmframe.read_csv(target)["sentiment"].notna().tolist() == [True, True, False]
+    server.batches = Batches(seconds=86_400)
+    run = llmframe.complete(
+        ["Hello"], base_url=server.base_url, model="gpt-6-luna", mode="batch", wait=False, progress=False
+    )
+    assert server.ledger.wait_for(lambda ledger: ledger.batches_created == 2)
+    capsys.readouterr()
+    assert main(["batches", *place]) == 0
+    listed = capsys.readouterr().out
+    assert "completed" in listed
+    assert "validating" in listed
+    name = llmframe.batches(base_url=server.base_url)["id"][1]
+    assert main(["cancel", name, *place]) == 0
+    assert f"{name}: cancel" in capsys.readouterr().out
+    server.advance(2 * 86_400)
+    with pytest.raises(llmframe.CompletionError):
+        run.result(30)
+    assert main(["collect", *place]) == 0
+    assert "cancelled" in capsys.readouterr().out
+    assert main(["cancel", "batch_none", *place]) == 2
 
 
 def test_serve_runs_until_interrupted():
