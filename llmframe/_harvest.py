@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Protocol
 
 from llmframe import _journal
@@ -14,7 +15,7 @@ from llmframe._records import BatchState
 from llmframe._retry import Halt, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from llmframe._batch_api import BatchApi
     from llmframe._batch_lines import Result
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _BREATH_LINES = 500
 """So many lines are read before others on the loop have their turn."""
+_FLUSH_LINES = 4_000
+"""So many answers are in memory at most on their way from a result file to the journal."""
+_LOOKUP_KEYS = 5_000
 _SHORT_READS = 3
 """So often a result file is read that has fewer lines than the batch's counts."""
 
@@ -71,9 +75,13 @@ class Harvester:
         parts = await _journal.on_thread(self._parts.known, only_open=True)
         return [part for part in parts if part.server == server]
 
-    async def holding(self, keys: Sequence[Key]) -> set[str]:
+    async def holding(self, keys: Iterable[Key]) -> set[str]:
         """Name the open parts, by nonce, that hold some of these requests."""
-        return await _journal.on_thread(self._journal.holding, keys)
+        holding: set[str] = set()
+        keys = iter(keys)
+        while block := list(islice(keys, _LOOKUP_KEYS)):
+            holding |= await _journal.on_thread(self._journal.holding, block)
+        return holding
 
     async def find(self, label: Label, digest: bytes | None, since: float) -> None:
         """Enter the account's batches of a recipe into the journal, and settle what became of intentions.
@@ -174,12 +182,15 @@ class Harvester:
 
     async def harvest(self, part: Part, state: BatchState, take: Take) -> None:
         """Read the result files of a batch that has ended, and close its part."""
-        reading = _Reading(take, part)
+        reading = _Reading(take, part, self._flush)
         await self._read(state.output_file, state.completed, reading, state)
         await self._read(state.error_file, 0, reading, state)
+        await self._flush()
+        await self.close(part, reading.cost if reading.told else None)
+
+    async def _flush(self) -> None:
         if self._recorder is not None:
             await self._recorder.flush()
-        await self.close(part, reading.cost if reading.told else None)
 
     async def _read(self, file: str | None, least: int, reading: _Reading, state: BatchState) -> None:
         if file is None and least and self._strict:
@@ -215,12 +226,13 @@ class Harvester:
 class _Reading:
     """Reads one batch's result files; of a request that is told of twice, the first counts."""
 
-    def __init__(self, take: Take, part: Part) -> None:
+    def __init__(self, take: Take, part: Part, flush: Callable[[], Awaitable[None]]) -> None:
         self.told: set[Key] = set()
         self.cost: float | None = 0.0
         self.broken = False
         """Whether the last file that was read was not whole."""
         self._give = take
+        self._flush = flush
         self._part = part
 
     async def read(self, lines: IO[bytes]) -> int:
@@ -233,7 +245,9 @@ class _Reading:
             except ValueError:
                 self.broken = True
                 return -1
-            if not count % _BREATH_LINES:
+            if not count % _FLUSH_LINES:
+                await self._flush()
+            elif not count % _BREATH_LINES:
                 await asyncio.sleep(0)
         return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from llmframe._reattach import reattach, take_back
 from llmframe._retry import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from llmframe._call import Call
     from llmframe._intake import Intake
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from llmframe._lane import Lane
     from llmframe._openai import Transport
     from llmframe._plan import Plan
+    from llmframe._records import Key
     from llmframe._score import Score
 
 _BATCH_CLAIM = 2_000
@@ -71,8 +73,12 @@ class Work:
             strict=options.reattach,
         )
 
+    def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
+        """Give the identities of these requests, one after the other."""
+        return (self.plan.keys[index] for index in wanted)
+
     def feed(self, wanted: Sequence[int], window: Callable[[], int], largest: int) -> ClaimedFeed:
-        left = [index for index in wanted if not self.score.settled(index)]
+        left = array("i", (index for index in wanted if not self.score.settled(index)))
         return ClaimedFeed(
             self.plan,
             left,
@@ -87,8 +93,7 @@ class Work:
 
 async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed]:
     """Make the live lane ready; rows in open batches end the run."""
-    keys = [work.plan.keys[index] for index in wanted]
-    await take_back(work.harvester(), work.label, keys, work.intake.take)
+    await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
     pace = Pace(work.call.max_concurrency)
     lane = Live(work.transport, pace, work.watch, work.intake.hear)
     return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM)
@@ -99,8 +104,7 @@ async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None])
     harvester, label, session = work.harvester(), work.label, work.session
     if options.reattach:
         await harvester.find(label, session.digest, session.since)
-    keys = [work.plan.keys[index] for index in wanted]
-    await reattach(harvester, label, keys, work.intake.take)
+    await reattach(harvester, label, work.keys(wanted), work.intake.take)
     sender = Sender(label, session.digest, session.owner, work.call.recipe.endpoint, work.plan.keys)
     lane = Batch(
         harvester,

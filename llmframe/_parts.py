@@ -87,7 +87,7 @@ class Parts:
             owner = _enter(connection, nonce, agent, label, len(keys))
             connection.executemany(
                 "UPDATE claim SET owner = ? WHERE key = ? AND owner = ?",
-                [(owner, key, agent) for key in keys],
+                ((owner, key, agent) for key in keys),
             )
 
     def adopt(self, nonce: str, label: Label, state: BatchState, keys: Sequence[Key]) -> None:
@@ -101,7 +101,7 @@ class Parts:
                 (state.id, state.input_file, state.created, state.status, nonce),
             )
             connection.executemany(
-                "INSERT OR IGNORE INTO claim (key, owner) VALUES (?, ?)", [(key, owner) for key in keys]
+                "INSERT OR IGNORE INTO claim (key, owner) VALUES (?, ?)", ((key, owner) for key in keys)
             )
 
     def uploaded(self, nonce: str, file: str) -> None:

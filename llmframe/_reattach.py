@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from llmframe._retry import Halt, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from llmframe._harvest import Harvester, Take
     from llmframe._parts import Label
     from llmframe._records import Key
 
 
-async def reattach(harvester: Harvester, label: Label, wanted: Sequence[Key], take: Take) -> None:
+async def reattach(harvester: Harvester, label: Label, wanted: Iterable[Key], take: Take) -> None:
     """Take in what has ended of the batches that hold wanted requests, and of this recipe's; others stay open."""
     holding = await harvester.holding(wanted)
     for part in await harvester.open_parts(label.server):
@@ -22,7 +22,7 @@ async def reattach(harvester: Harvester, label: Label, wanted: Sequence[Key], ta
             await harvester.take_in(part, take)
 
 
-async def take_back(harvester: Harvester, label: Label, wanted: Sequence[Key], take: Take) -> None:
+async def take_back(harvester: Harvester, label: Label, wanted: Iterable[Key], take: Take) -> None:
     """Do likewise for a call that sends its requests one by one; none may be in a batch that is open.
 
     Raises

@@ -53,7 +53,7 @@ def baseline(rows: int, _: str) -> dict:
 def fill(rows: int, journal: str) -> dict:
     """Answer all rows in a journal, with the identities that the call will ask for."""
     frame = measure.reviews(rows)
-    keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False).plan.keys
+    keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False)._plan.keys
     file = _journal.FileJournal(Path(journal))
     session = file.begin(b"bench", {}, fresh=False)
     head, tail = BODY.split(b"000000000000.")
@@ -97,6 +97,17 @@ def live(rows: int, base_url: str) -> dict:
     return {"bytes": _peak()}
 
 
+def batched(rows: int, base_url: str) -> dict:
+    """Run over rows that the server answers in batches."""
+    _warm_up()
+    frame = measure.reviews(rows)
+    before = time.process_time()
+    with measure.scratch() as folder:
+        _ask(frame, mode="batch", **measure.settings(base_url, folder))
+    assert frame["summary"].notna().all()
+    return {"bytes": _peak(), "cpu": (time.process_time() - before) / rows * 1e6}
+
+
 def waiting(rows: int, base_url: str) -> dict:
     """Run into a server that no longer answers, and see whether the process grows."""
     _warm_up()
@@ -109,9 +120,9 @@ def waiting(rows: int, base_url: str) -> dict:
         for _ in range(2):
             time.sleep(WAIT_SECONDS)
             seen.append(psutil.Process().memory_info().rss)
-        in_flight = run._live.in_flight
+        in_flight = run._errand._lane.in_flight
         run.cancel()
-        run.wait(10)
+        run._wait(10)
     return {"growth": seen[1] - seen[0], "in_flight": in_flight}
 
 
@@ -121,5 +132,5 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    roles = {role.__name__: role for role in (baseline, fill, stored, live, waiting)}
+    roles = {role.__name__: role for role in (baseline, fill, stored, live, batched, waiting)}
     print(json.dumps(roles[sys.argv[1]](int(sys.argv[2]), sys.argv[3])))
