@@ -18,7 +18,7 @@ from llmframe._batch_api import Gone
 from llmframe._errors import JournalError
 from llmframe._lane import Traffic
 from llmframe._loop import through
-from llmframe._outbox import Outbox, Sender, Sent
+from llmframe._outbox import UNDECIDED, Outbox, Sender, Sent
 from llmframe._queue import Size, refusal
 from llmframe._records import BatchError, Failure, Outcome, Request, Trouble
 from llmframe._retry import Halt, Stop, Tries, remedy
@@ -167,6 +167,9 @@ class Batch:
 
     async def _create(self, sent: Sent) -> BatchState:
         """Create a batch; when the run is cancelled meanwhile, it is still made known if its id comes soon."""
+        sent.beside = bool(self._open)
+        for other in self._open:
+            other.beside = True
         creating = asyncio.ensure_future(self._outbox.create(sent))
         try:
             state = await asyncio.shield(creating)
@@ -208,6 +211,8 @@ class Batch:
         for sent in list(self._open):
             state = await self._harvester.look(sent.part)
             sent.state, sent.done = state.status, state.completed + state.failed
+            if state.status not in {*UNDECIDED, "failed"}:
+                self._outbox.accepted(sent)
             if not state.final:
                 continue
             ended = True

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _BREATH_REQUESTS = 500
 _BYTES_PER_TOKEN = 4
-_UNDECIDED = frozenset({"intended", "validating"})
+UNDECIDED = frozenset({"intended", "validating"})
+"""States in which it is open whether the account takes a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Sent:
     lonely: int = 0
     """Refusals in succession while nothing else of the account was enqueued."""
     not_before: float = 0.0
+    beside: bool = False
+    """Whether others were enqueued in its time."""
     ends: int = -1
     """How many of this run's batches had ended when it was refused beside others."""
 
@@ -90,6 +93,8 @@ class Outbox:
         self._fail = fail
         self._queue = Queue()
         self._spare: Request | None = None
+        self._quotas: deque[int] = deque()
+        """How many requests the next parts may have: the halves of what was taken apart."""
 
     def keep(self, request: Request | None) -> bool:
         """Put a request aside for the next part; false when there is none."""
@@ -98,7 +103,7 @@ class Outbox:
 
     async def next(self, feed: Feed, enqueued: Sequence[Sent]) -> Sent | None:
         """Submit the next part if there is one and the account may take it beside those that are enqueued."""
-        undecided = any(sent.state in _UNDECIDED for sent in enqueued)
+        undecided = any(sent.state in UNDECIDED for sent in enqueued)
         if not self.waiting and not (self._queue.limited and undecided):
             sent = await self._prepare(feed)
             if sent is not None:
@@ -131,7 +136,8 @@ class Outbox:
     async def _collect(self, feed: Feed, spool: Spool) -> tuple[array[int], Size]:
         """Write requests into a part's file until the next would not fit or there are no more."""
         indices, size = array("i"), Size(0, 0)
-        while (request := await self._next(feed)) is not None:
+        quota = self._quotas.popleft() if self._quotas else LARGEST_PART_REQUESTS
+        while len(indices) < quota and (request := await self._next(feed)) is not None:
             line = request_line(request, self._sender.endpoint)
             grown = Size(size.requests + 1, size.tokens + max(1, len(request.body) // _BYTES_PER_TOKEN))
             if len(line) > LARGEST_PART_BYTES:
@@ -155,6 +161,11 @@ class Outbox:
         within = size.requests <= LARGEST_PART_REQUESTS and size_bytes <= LARGEST_PART_BYTES
         return within and self._queue.fits(size)
 
+    def accepted(self, sent: Sent) -> None:
+        """Take note of a part that the account took."""
+        if sent.indices:
+            self._queue.accepted(sent.size)
+
     async def create(self, sent: Sent) -> BatchState:
         """Make a batch of an uploaded part; its id is in the journal before anybody waits for it."""
         part = sent.part
@@ -174,7 +185,8 @@ class Outbox:
         self, sent: Sent, refusal: Refusal, state: BatchState, enqueued: Sequence[Sent], feed: Feed
     ) -> None:
         """Keep a part for later that was too much for the account, or let its requests go out in smaller ones."""
-        lonely, lagging = (False, False) if enqueued else await self._alone(state)
+        lonely, lagging = (False, False) if enqueued or sent.beside else await self._alone(state)
+        sent.beside = False
         sent.refusals += 1
         sent.lonely = sent.lonely + 1 if lonely else 0
         decision = self._queue.refused(
@@ -197,6 +209,8 @@ class Outbox:
                 sent.indices[0], Failure(refusal.code, f"this row alone is too large: {refusal.message}")
             )
         else:
+            half = len(sent.indices) // 2
+            self._quotas.extendleft((len(sent.indices) - half, half))
             feed.put_back(sent.indices)
 
     async def _alone(self, refused: BatchState) -> tuple[bool, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ class Size:
     tokens: int
     """Estimated from the bytes of the prompts."""
 
-    def half(self) -> Size:
-        return Size(max(1, self.requests // 2), max(1, self.tokens // 2))
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -54,8 +52,10 @@ class Refusal:
 
     def too_large(self, size: Size) -> bool:
         """Tell whether a part of this size can never pass."""
-        amount = size.requests if self.requests else size.tokens
-        return self.never or (self.limit is not None and amount > self.limit)
+        return self.never or (self.limit is not None and self.amount(size) > self.limit)
+
+    def amount(self, size: Size) -> int:
+        return size.requests if self.requests else size.tokens
 
 
 def refusal(errors: Sequence[BatchError]) -> Refusal | None:
@@ -67,7 +67,7 @@ def refusal(errors: Sequence[BatchError]) -> Refusal | None:
             stated = _STATED.search(error.message)
             limit = int(stated["limit"].replace(",", "")) if stated and not never else None
             about = f"{error.code} {error.message.partition(' limit')[0]}".lower()
-            return Refusal(error.code, error.message, never or "request" in about, limit, never)
+            return Refusal(error.code, error.message, "request" in about or "task" in about, limit, never)
     return None
 
 
@@ -80,9 +80,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Halve:
-    """Submit its requests in parts of half the size at most."""
-
-    largest: Size
+    """Submit its requests in two parts."""
 
 
 class Queue:
@@ -91,14 +89,19 @@ class Queue:
     def __init__(self) -> None:
         self.limited = False
         """Whether the account has refused a part of this run."""
-        self.largest: Size | None = None
-        """No part may be larger."""
         self._limit: Refusal | None = None
+        self._accepted = Size(0, 0)
+        self._most_requests = inf
+        self._most_tokens = inf
 
     def fits(self, size: Size) -> bool:
-        """Tell whether a part may have this size."""
-        largest = self.largest
-        return largest is None or (size.requests <= largest.requests and size.tokens <= largest.tokens)
+        """Tell whether a part may have this size, as far as is known."""
+        return size.requests <= self._most_requests and size.tokens <= self._most_tokens
+
+    def accepted(self, size: Size) -> None:
+        """Take note of a part that the account took."""
+        known = self._accepted
+        self._accepted = Size(max(known.requests, size.requests), max(known.tokens, size.tokens))
 
     def room(self, size: Size, enqueued: Sequence[Size]) -> bool:
         """Tell whether a part may go beside those that are enqueued."""
@@ -127,8 +130,18 @@ class Queue:
         self.limited = True
         self._limit = refusal
         if refusal.too_large(size) or (lonely and (not lagging or lonely >= LONELY_REFUSALS)):
-            self.largest = size.half()
-            while refusal.too_large(self.largest) and self.largest.requests > 1 and not refusal.never:
-                self.largest = self.largest.half()
-            return Halve(self.largest)
+            self._shrink(refusal, size)
+            return Halve()
         return Submit(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(refusals - 1, 10)))
+
+    def _shrink(self, refusal: Refusal, size: Size) -> None:
+        """Make later parts smaller; what was accepted once may be so again, and one request is no measure."""
+        if size.requests == 1:
+            return
+        half = refusal.amount(size) // 2
+        while refusal.limit is not None and half > refusal.limit:
+            half //= 2
+        if refusal.requests:
+            self._most_requests = max(1, half, self._accepted.requests)
+        else:
+            self._most_tokens = max(1, half, self._accepted.tokens)

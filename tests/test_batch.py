@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -389,6 +390,19 @@ def test_one_row_that_can_never_fit_fails_alone(llm):
     assert llm.ledger.billed == 20
 
 
+def test_a_large_row_does_not_make_the_parts_of_the_others_small(llm, monkeypatch):
+    """The account does not say its limit: the part is halved until the large row is alone, and no further ones are."""
+    parts_of(64, monkeypatch)
+    monkeypatch.setattr(_queue, "_STATED", re.compile("nothing"))
+    llm.batches = Batches(enqueued_tokens=3_000)
+    frame = pd.DataFrame({"q": [*texts(70), "many words " * 4_000, *texts(70, 300)]})
+    with pytest.raises(llmframe.CompletionError, match="1 × token_limit_exceeded"):  # noqa: RUF001
+        complete(frame)
+    assert right(frame.drop(70))
+    done = [batch for batch in api(llm).batches.list() if batch.status == "completed"]
+    assert sorted(batch.request_counts.total for batch in done)[-3:] == [64, 64, 64]
+
+
 def test_a_lagging_release_is_waited_for(llm, monkeypatch):
     """Just after a batch's end its tokens may still count: the next part is not taken apart for that."""
     parts_of(20, monkeypatch)
@@ -734,4 +748,6 @@ def test_the_lonely_patience_is_bounded():
         for number in range(1, _queue.LONELY_REFUSALS + 1)
     ]
     assert all(isinstance(decision, _queue.Submit) for decision in decisions[:-1])
-    assert decisions[-1] == _queue.Halve(_queue.Size(50, 500))
+    assert decisions[-1] == _queue.Halve()
+    assert queue.fits(_queue.Size(100, 500))
+    assert not queue.fits(_queue.Size(100, 501))
