@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmframe import _journal
+from llmframe import _journals
 from llmframe._batch_api import Gone
 from llmframe._errors import JournalError
 from llmframe._lane import Traffic
@@ -192,9 +192,9 @@ class Batch:
         mine = {sent.part.nonce for sent in (*self._open, *self._outbox.waiting)}
         attached = False
         for nonce in sorted(feed.parts - mine):
-            if await _journal.on_thread(self._parts.seize, nonce, self._sender.agent):
+            if await _journals.on_thread(self._parts.seize, nonce, self._sender.agent):
                 attached = True
-                await self._attach_to(await _journal.on_thread(self._parts.get, nonce))
+                await self._attach_to(await _journals.on_thread(self._parts.get, nonce))
         return attached
 
     async def _attach_to(self, part: Part) -> None:
@@ -226,7 +226,7 @@ class Batch:
         return ended
 
     async def _take_in(self, sent: Sent, state: BatchState, feed: Feed) -> None:
-        part = await _journal.on_thread(self._parts.get, sent.part.nonce)
+        part = await _journals.on_thread(self._parts.get, sent.part.nonce)
         if not sent.indices:
             await self._harvester.harvest(part, state, self._take)
             return
@@ -320,7 +320,7 @@ class Batch:
                     await self._cancel_open()
         for sent in (*self._open, *self._outbox.waiting):
             with suppress(JournalError):
-                await _journal.on_thread(self._parts.leave, sent.part.nonce)
+                await _journals.on_thread(self._parts.leave, sent.part.nonce)
 
     async def _cancel_open(self) -> None:
         for sent in self._open:

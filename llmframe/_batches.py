@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from llmframe import _journal, _openai
+from llmframe import _journals, _openai
 from llmframe._batch_api import BatchApi, Gone
 from llmframe._call import Place, place
 from llmframe._claims import Recorder
 from llmframe._errors import JournalError, StoppedError
 from llmframe._harvest import Harvester
-from llmframe._journal import opened
 from llmframe._loop import submit
 from llmframe._options import options
 from llmframe._parts import Label
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from llmframe._batch_lines import Result
-    from llmframe._journal import FileJournal, Session
+    from llmframe._file_journal import FileJournal
+    from llmframe._journal import Session
     from llmframe._parts import Part
 
 T = TypeVar("T")
@@ -144,11 +144,11 @@ def _carry_out(make: Callable[[], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _journal_of(where: Place) -> AsyncIterator[FileJournal]:
-    journal = await opened(where.journal)
+    journal = await _journals.opened(where.journal)
     try:
         yield journal
     finally:
-        await _journal.on_thread(_journal.release, journal)
+        await _journals.on_thread(_journals.release, journal)
 
 
 @asynccontextmanager
@@ -164,14 +164,14 @@ async def _api_of(where: Place) -> AsyncIterator[BatchApi]:
 
 
 async def _known(where: Place) -> list[Part]:
-    if not _journal.exists(where.journal):
+    if not _journals.exists(where.journal):
         return []
     async with _journal_of(where) as journal:
-        parts = await _journal.on_thread(journal.parts.known)
+        parts = await _journals.on_thread(journal.parts.known)
         if where.account.has_key and not where.offline:
             with suppress(Halt):
                 await _look(where, journal, [part for part in parts if part.open and part.batch])
-        return await _journal.on_thread(journal.parts.known)
+        return await _journals.on_thread(journal.parts.known)
 
 
 async def _look(where: Place, journal: FileJournal, parts: Sequence[Part]) -> None:
@@ -181,12 +181,14 @@ async def _look(where: Place, journal: FileJournal, parts: Sequence[Part]) -> No
         for part in parts:
             if part.server == where.server and part.batch is not None:
                 with suppress(Gone):
-                    await _journal.on_thread(journal.parts.stands, part.nonce, await api.retrieve(part.batch))
+                    await _journals.on_thread(
+                        journal.parts.stands, part.nonce, await api.retrieve(part.batch)
+                    )
 
 
 async def _collect(where: Place) -> list[Part]:
     async with _journal_of(where) as journal, _api_of(where) as api:
-        session = await _journal.on_thread(journal.begin, _DIGEST, {"verb": "collect"}, fresh=False)
+        session = await _journals.on_thread(journal.begin, _DIGEST, {"verb": "collect"}, fresh=False)
         if session.obstacle is not None:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:
@@ -196,8 +198,8 @@ async def _collect(where: Place) -> list[Part]:
                 if part.batch is not None:
                     await _take_in(where, api, journal, replace(session, recipe=part.recipe), part)
         finally:
-            await _journal.on_thread(journal.end, session, {}, finished=True)
-        return await _journal.on_thread(journal.parts.known)
+            await _journals.on_thread(journal.end, session, {}, finished=True)
+        return await _journals.on_thread(journal.parts.known)
 
 
 async def _take_in(where: Place, api: BatchApi, journal: FileJournal, session: Session, part: Part) -> None:
@@ -235,10 +237,10 @@ async def _cancel(where: Place, batch: str) -> str:
             raise ValueError(
                 f"batch: the account has no batch {batch!r}; llmframe.batches() lists those that are known"
             ) from None
-        part = await _journal.on_thread(journal.parts.find_batch, batch)
+        part = await _journals.on_thread(journal.parts.find_batch, batch)
         if part is not None:
-            await _journal.on_thread(journal.parts.cancelled, part.nonce)
-            await _journal.on_thread(journal.parts.stands, part.nonce, state)
+            await _journals.on_thread(journal.parts.cancelled, part.nonce)
+            await _journals.on_thread(journal.parts.stands, part.nonce, state)
         return state.status
 
 

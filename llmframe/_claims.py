@@ -8,8 +8,9 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
-from llmframe import _journal
+from llmframe import _journals
 from llmframe._errors import JournalError
+from llmframe._journal import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ LARGEST_CLAIM = 256
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 1.0
-_RENEW_SECONDS = _journal.LEASE_SECONDS / 3
+_RENEW_SECONDS = LEASE_SECONDS / 3
 
 
 class Observer(Protocol):
@@ -139,7 +140,7 @@ class ClaimedFeed:
     async def _claim(self, block: Sequence[Request]) -> None:
         requests = {request.key: request for request in block}
         try:
-            claimed = await _journal.on_thread(
+            claimed = await _journals.on_thread(
                 self._journal.claim, self._session, list(requests), retry_failed=self._retry_failed
             )
         except JournalError as error:
@@ -193,7 +194,7 @@ class Recorder:
         answers, self._answers = self._answers, []
         released, self._released = self._released, []
         try:
-            await _journal.on_thread(self._journal.record, self._session, answers, released)
+            await _journals.on_thread(self._journal.record, self._session, answers, released)
         except JournalError as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
@@ -216,7 +217,7 @@ class Recorder:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
-                await _journal.on_thread(self._journal.renew, self._session)
+                await _journals.on_thread(self._journal.renew, self._session)
             except JournalError as error:
                 self._journal_failed(error)
                 return

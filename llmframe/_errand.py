@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from llmframe import _journal, _lanes, _openai
+from llmframe import _journals, _lanes, _openai
 from llmframe._batch import Batch
 from llmframe._errors import JournalError
+from llmframe._file_journal import TemporaryJournal
 from llmframe._intake import Intake
+from llmframe._journal import NoJournal
 from llmframe._lane import Traffic
 from llmframe._lanes import Work
 from llmframe._loop import through
@@ -119,7 +121,7 @@ class Errand:
         recipe = self._call.recipe
         digest = blake2b(recipe.prefix + self._plan.asking.source.encode(), digest_size=16).digest()
         try:
-            session = await _journal.on_thread(
+            session = await _journals.on_thread(
                 journal.begin, digest, recipe.describe(), fresh=self._call.fresh
             )
             try:
@@ -127,16 +129,16 @@ class Errand:
             finally:
                 finished = self.stop is None and not self._score.unfinished
                 with suppress(JournalError):
-                    await through(_journal.on_thread(journal.end, session, counts(), finished=finished))
+                    await through(_journals.on_thread(journal.end, session, counts(), finished=finished))
         finally:
-            await through(_journal.on_thread(_journal.release, journal))
+            await through(_journals.on_thread(_journals.release, journal))
 
     async def _look_up(self, journal: Journal, session: Session) -> Sequence[int]:
         """Settle what the journal knows; return the numbers of the other requests."""
         missing = array("i")
         for start in range(0, len(self._plan.keys), _LOOKUP_ROWS):
             keys = self._plan.keys[start : start + _LOOKUP_ROWS]
-            known = {kept.key: kept for kept in await _journal.on_thread(journal.lookup, session, keys)}
+            known = {kept.key: kept for kept in await _journals.on_thread(journal.lookup, session, keys)}
             for index, key in enumerate(keys, start):
                 kept = known.get(key)
                 if kept is None or (self._call.retry_failed and kept.problem not in {None, "truncated"}):
@@ -220,5 +222,5 @@ async def _close(transport: _openai.Transport, recorder: Recorder) -> None:
 
 async def _opened(call: Call) -> Journal:
     if call.journal is False:
-        return _journal.TemporaryJournal() if call.mode == "batch" else _journal.NoJournal()
-    return await _journal.opened(call.journal)
+        return TemporaryJournal() if call.mode == "batch" else NoJournal()
+    return await _journals.opened(call.journal)

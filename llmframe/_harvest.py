@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Protocol
 
-from llmframe import _journal
+from llmframe import _journals
 from llmframe._batch_api import COLUMN, PART, RECIPE, Gone
 from llmframe._batch_lines import key_in, read_result
 from llmframe._parts import Label, Part
@@ -72,7 +72,7 @@ class Harvester:
 
     async def open_parts(self, server: str) -> list[Part]:
         """List this server's parts that are still to be harvested."""
-        parts = await _journal.on_thread(self._parts.known, only_open=True)
+        parts = await _journals.on_thread(self._parts.known, only_open=True)
         return [part for part in parts if part.server == server]
 
     async def holding(self, keys: Iterable[Key]) -> set[str]:
@@ -80,7 +80,7 @@ class Harvester:
         holding: set[str] = set()
         keys = iter(keys)
         while block := list(islice(keys, _LOOKUP_KEYS)):
-            holding |= await _journal.on_thread(self._journal.holding, block)
+            holding |= await _journals.on_thread(self._journal.holding, block)
         return holding
 
     async def find(self, label: Label, digest: bytes | None, since: float) -> None:
@@ -93,7 +93,7 @@ class Harvester:
         since
             Seconds since the epoch: batches from before are left alone.
         """
-        known = {part.nonce: part for part in await _journal.on_thread(self._parts.known)}
+        known = {part.nonce: part for part in await _journals.on_thread(self._parts.known)}
         found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART))}
         for nonce, state in found.items():
             ours = digest is None or state.metadata.get(RECIPE) == digest.hex()
@@ -115,28 +115,28 @@ class Harvester:
     async def _settle_intention(self, part: Part, state: BatchState | None) -> None:
         """Take up a part that a run meant to submit which is gone: either it did, or nothing was paid."""
         if state is not None:
-            await _journal.on_thread(self._parts.submitted, part.nonce, state.id)
-        elif await _journal.on_thread(self._parts.seize, part.nonce, self._session.owner):
+            await _journals.on_thread(self._parts.submitted, part.nonce, state.id)
+        elif await _journals.on_thread(self._parts.seize, part.nonce, self._session.owner):
             file = part.file or await self.api.find_upload(file_name(part.nonce))
             if file is not None:
                 await self.api.delete(file)
-            await _journal.on_thread(self._parts.drop, part.nonce)
+            await _journals.on_thread(self._parts.drop, part.nonce)
 
     async def settle_intention(self, part: Part) -> Part | None:
         """Find out what became of a part whose batch's id is not in the journal; `None` when it never was a batch."""
         states = {state.metadata.get(PART): state for state in await self._listed()}
         await self._settle_intention(part, states.get(part.nonce))
-        return await _journal.on_thread(self._parts.find, part.nonce)
+        return await _journals.on_thread(self._parts.find, part.nonce)
 
     async def _adopt(self, nonce: str, state: BatchState, label: Label) -> None:
         keys = [] if state.final else await self._keys(state)
-        await _journal.on_thread(self._parts.adopt, nonce, label, state, keys)
+        await _journals.on_thread(self._parts.adopt, nonce, label, state, keys)
 
     async def _label(self, state: BatchState, label: Label, digest: bytes | None) -> Label:
         if digest is not None:
             return label
         told = {"server": label.server, "model": state.model}
-        recipe = await _journal.on_thread(self._journal.recipe, _digest(state), told)
+        recipe = await _journals.on_thread(self._journal.recipe, _digest(state), told)
         return Label(recipe, label.server, state.model or "", state.metadata.get(COLUMN, ""))
 
     async def _keys(self, state: BatchState) -> list[Key]:
@@ -158,13 +158,13 @@ class Harvester:
                 raise _unreadable(f"the batch {part.batch} cannot be found: {gone}") from None
             state = BatchState(part.batch or "", "expired")
         if (state.status, state.completed, state.failed) != (part.state, part.completed, part.failed):
-            await _journal.on_thread(self._parts.stands, part.nonce, state)
+            await _journals.on_thread(self._parts.stands, part.nonce, state)
         return state
 
     async def take_in(self, part: Part, take: Take) -> bool:
         """Harvest a part if its batch has ended; false while it is open, or another run is at it."""
         state = await self.look(part)
-        if not state.final or not await _journal.on_thread(
+        if not state.final or not await _journals.on_thread(
             self._parts.seize, part.nonce, self._session.owner
         ):
             return False
@@ -177,7 +177,7 @@ class Harvester:
     async def cancel(self, part: Part) -> BatchState:
         """Tell a part's batch to end; the part stays open until what was finished by then is harvested."""
         state = await self.api.cancel(part.batch or "")
-        await _journal.on_thread(self._parts.cancelled, part.nonce)
+        await _journals.on_thread(self._parts.cancelled, part.nonce)
         return state
 
     async def harvest(self, part: Part, state: BatchState, take: Take) -> None:
@@ -212,13 +212,13 @@ class Harvester:
 
     async def close(self, part: Part, cost: float | None = None) -> None:
         """Let go of a part, and of its input file."""
-        await _journal.on_thread(self._parts.close, part.nonce, cost)
+        await _journals.on_thread(self._parts.close, part.nonce, cost)
         if part.file is not None and not self._keep_files:
             await self.api.delete(part.file)
 
     async def drop(self, part: Part) -> None:
         """Forget a part that did not become a batch, and its input file."""
-        await _journal.on_thread(self._parts.drop, part.nonce)
+        await _journals.on_thread(self._parts.drop, part.nonce)
         if part.file is not None:
             await self.api.delete(part.file)
 

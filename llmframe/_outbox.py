@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe import _journal
+from llmframe import _journals
 from llmframe._batch_api import COLUMN, PART, RECIPE, Gone
 from llmframe._batch_lines import LARGEST_PART_BYTES, LARGEST_PART_REQUESTS, request_line
 from llmframe._harvest import file_name
@@ -128,10 +128,10 @@ class Outbox:
                 return None
             nonce = uuid4().hex
             keys = [self._sender.keys[index] for index in indices]
-            await _journal.on_thread(self._parts.intend, nonce, self._sender.agent, self._sender.label, keys)
+            await _journals.on_thread(self._parts.intend, nonce, self._sender.agent, self._sender.label, keys)
             file = await self._api.upload(file_name(nonce), spool)
-        await _journal.on_thread(self._parts.uploaded, nonce, file)
-        return Sent(await _journal.on_thread(self._parts.get, nonce), indices, size)
+        await _journals.on_thread(self._parts.uploaded, nonce, file)
+        return Sent(await _journals.on_thread(self._parts.get, nonce), indices, size)
 
     async def _collect(self, feed: Feed, spool: Spool) -> tuple[array[int], Size]:
         """Write requests into a part's file until the next would not fit or there are no more."""
@@ -176,7 +176,7 @@ class Outbox:
         }
         state = await self._api.create(part.file or "", self._sender.endpoint, metadata)
         if state.id:
-            await _journal.on_thread(self._parts.submitted, part.nonce, state.id)
+            await _journals.on_thread(self._parts.submitted, part.nonce, state.id)
             sent.part = part._replace(batch=state.id)
         sent.state, sent.since = state.status, time.monotonic()
         return state
@@ -196,7 +196,7 @@ class Outbox:
             await self._take_apart(sent, refusal, feed)
             return
         nonce = uuid4().hex
-        await _journal.on_thread(self._parts.again, sent.part.nonce, nonce)
+        await _journals.on_thread(self._parts.again, sent.part.nonce, nonce)
         sent.part = sent.part._replace(nonce=nonce, batch=None)
         sent.state, sent.not_before = "intended", time.monotonic() + decision.seconds
         sent.ends = self.ends if enqueued else -1

@@ -1,4 +1,4 @@
-"""Whose claims still stand: processes of this machine are looked for, others have a lease."""
+"""Processes and machines: whose claims still stand, and which machine forgets its disk."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ def machine() -> str:
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
     return blake2b("/".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def forgetful_machine() -> str | None:
+    """Name the hosted notebook that forgets its disk, if this is one, and where its lasting disk is."""
+    if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
+        return "Colab"
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "Kaggle"
+    return "Binder" if "BINDER_SERVICE_HOST" in os.environ else None

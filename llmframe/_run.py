@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmframe import _journal, _report
+from llmframe import _report
 from llmframe._errand import Errand
 from llmframe._errors import CompletionError, StoppedError
 from llmframe._loop import (
@@ -22,6 +22,7 @@ from llmframe._loop import (
     submit,
     uninterrupted,
 )
+from llmframe._owners import forgetful_machine
 from llmframe._prices import Prices
 from llmframe._progress import say
 from llmframe._score import Score
@@ -364,7 +365,7 @@ def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
 
 
 def _warn_of_forgetting(run: Run) -> None:
-    place = _journal.forgetful_machine()
+    place = forgetful_machine()
     if place is None or run._call.journal is not True or not run._call.progress or _warned_of_forgetting:
         return
     _warned_of_forgetting.append(place)

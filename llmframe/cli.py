@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import llmframe
-from llmframe import _journal
+from llmframe import _journals
 from llmframe._csv import to_csv
+from llmframe._file_journal import FileJournal
 from llmframe._options import options
 from llmframe._read_csv import read_csv
 
@@ -181,13 +182,13 @@ def _prune_journal(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _open_journal(given: str | None) -> _journal.FileJournal:
+def _open_journal(given: str | None) -> FileJournal:
     chosen = given or options.journal
-    path = Path(chosen) if isinstance(chosen, str) else _journal.default_path()
+    path = Path(chosen) if isinstance(chosen, str) else _journals.default_path()
     path = path.expanduser().absolute()
     if not path.exists():
         raise ValueError(f"there is no journal at {path} yet")
-    return _journal.FileJournal(path)
+    return FileJournal(path)
 
 
 def _batches(parsed: argparse.Namespace) -> int:

@@ -245,7 +245,7 @@ def test_forked_children_and_their_parent_share_the_journal(slow, tmp_path):
 OPENING_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from llmframe._journal import FileJournal
+from llmframe._file_journal import FileJournal
 from llmframe._records import Answer, Usage
 chance = random.Random(1)
 

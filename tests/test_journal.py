@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe import _journal
-from llmframe._journal import LEASE_SECONDS, FileJournal
+from llmframe import _file_journal, _journals
+from llmframe._file_journal import FileJournal
+from llmframe._journal import LEASE_SECONDS
 from llmframe._records import Answer, Usage
 from llmframe._sqlite import filesystem
 from llmframe.testing import Fault, LocalServer, made_up_answer
@@ -144,9 +145,9 @@ def test_the_journal_is_where_it_is_said_to_be(llm, tmp_path, monkeypatch):
     monkeypatch.delenv("LLMFRAME_JOURNAL")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     frame.llm.complete("q", into="d")
-    assert _journal.default_path().is_file()
+    assert _journals.default_path().is_file()
     if sys.platform == "linux":
-        assert _journal.default_path() == tmp_path / "data" / "llmframe" / "journal.sqlite"
+        assert _journals.default_path() == tmp_path / "data" / "llmframe" / "journal.sqlite"
 
 
 def _as_other_program(path):
@@ -164,7 +165,7 @@ def _as_other_program_with_wal(path):
 def _as_newer(path):
     fill(path)
     with sql(path) as newer:
-        newer.execute(f"PRAGMA user_version={_journal.FORMAT + 1}")
+        newer.execute(f"PRAGMA user_version={_file_journal.FORMAT + 1}")
 
 
 def _as_garbage(path):
@@ -449,7 +450,7 @@ def test_the_filesystem_of_a_path_is_read_from_the_mounts(path, kind):
 @pytest.mark.parametrize(("network", "mode"), [(False, "wal"), (True, "delete")])
 def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch, network, mode):
     """WAL is not used where its shared memory is unsafe; everything else works the same."""
-    monkeypatch.setattr(_journal, "on_network", lambda _: network)
+    monkeypatch.setattr(_file_journal, "on_network", lambda _: network)
     frame = asked(30)
     frame.llm.complete("q", into="a")
     frame.llm.complete("q", into="b")
@@ -464,7 +465,7 @@ def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch
 OPENING = """
 import sys
 from pathlib import Path
-from llmframe._journal import FileJournal
+from llmframe._file_journal import FileJournal
 from llmframe._records import Answer, Usage
 print("ready", flush=True)
 for number, line in enumerate(sys.stdin):
@@ -572,7 +573,7 @@ class Clock:
 def clock(monkeypatch):
     """Replace the journal's wall clock."""
     clock = Clock()
-    monkeypatch.setattr(_journal.time, "time", clock)
+    monkeypatch.setattr(_file_journal.time, "time", clock)
     return clock
 
 
@@ -596,7 +597,7 @@ def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pa
     """Not before the lease ends, also when renewed; then at once, and counted as uncertain."""
     one, other = pair
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(_journal, "machine", lambda: "another machine")
+        elsewhere.setattr(_file_journal, "machine", lambda: "another machine")
         far = begin(one)
     one.claim(far, KEYS, retry_failed=False)
     here = begin(other)
@@ -623,7 +624,7 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
         """
         import os, sys, time
         from pathlib import Path
-        from llmframe._journal import FileJournal
+        from llmframe._file_journal import FileJournal
         journal = FileJournal(Path(sys.argv[1]))
         session = journal.begin(b"recipe", {}, fresh=False)
         time.time = lambda: float(sys.argv[2])
@@ -682,13 +683,13 @@ def test_a_fresh_run_counts_only_answers_since_its_own_beginning(pair, clock):
 def test_one_process_shares_one_connection_to_a_file(tmp_path):
     """Also by another name: a second handle's closing would drop the first one's locks."""
     path, link = tmp_path / "journal.sqlite", tmp_path / "link"
-    first = _journal.acquire(path)
+    first = _journals.acquire(path)
     link.symlink_to(path)
-    second = _journal.acquire(link)
+    second = _journals.acquire(link)
     assert first is second
-    _journal.release(second)
+    _journals.release(second)
     assert first.summary()["answers"] == 0
-    _journal.release(first)
+    _journals.release(first)
 
 
 # --- through the verbs ----------------------------------------------------------------------------

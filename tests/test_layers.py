@@ -16,7 +16,7 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop"),
     (
-        "_plan", "_prompts", "_answers", "_schema", "_journal", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_retry", "_prices",
+        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_batch_lines"),
@@ -39,7 +39,9 @@ PARTS = {
     "_plan": {"_prompts"},
     "_limits": {"_headers", "_rates", "_learnt"},
     "_learnt": {"_rates"},
-    "_journal": {"_sqlite", "_owners", "_parts"},
+    "_journal": {"_sqlite", "_parts"},
+    "_file_journal": {"_journal", "_sqlite", "_owners", "_parts"},
+    "_journals": {"_file_journal", "_journal"},
     "_parts": {"_owners"},
     "_report": {"_progress"},
     "_csv": {"_files"},
@@ -55,11 +57,11 @@ IMPORTED_WHEN_NEEDED = {("accessor", "_jobs"), ("accessor", "_csv"), ("cli", "te
 
 ALONE = {
     "openai": {"_openai"},
-    "sqlite3": {"_journal", "_sqlite"},
+    "sqlite3": {"_file_journal", "_sqlite"},
     "tqdm": {"_progress"},
     "genai_prices": {"_prices"},
     "nest_asyncio2": {"_loop"},
-    "platformdirs": {"_journal"},
+    "platformdirs": {"_journals"},
     "matplotlib": {"_report"},
     "signal": {"_loop"},
     "socket": {"_owners", "_openai"},

@@ -1002,7 +1002,9 @@ def test_an_outage_cuts_connections_that_are_just_being_made():
         thread.join()
     for client in made:
         with client, suppress(ConnectionError):
-            client.send(b"P")  # as Linux may close a listener on a handshake's last step and tell nobody till then
+            client.send(
+                b"P"
+            )  # as Linux may close a listener on a handshake's last step and tell nobody till then
             assert client.recv(1) == b""
 
 

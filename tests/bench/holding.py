@@ -18,7 +18,7 @@ import orjson
 import psutil
 
 import llmframe  # noqa: F401 (registers df.llm)
-from llmframe import _journal
+from llmframe._file_journal import FileJournal
 from llmframe._records import Answer, Usage
 from llmframe.testing import LocalServer
 from llmframe.testing._answers import Completion, answer_body
@@ -54,7 +54,7 @@ def fill(rows: int, journal: str) -> dict:
     """Answer all rows in a journal, with the identities that the call will ask for."""
     frame = measure.reviews(rows)
     keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False)._plan.keys
-    file = _journal.FileJournal(Path(journal))
+    file = FileJournal(Path(journal))
     session = file.begin(b"bench", {}, fresh=False)
     head, tail = BODY.split(b"000000000000.")
     for start in range(0, rows, 5_000):

@@ -1,0 +1,411 @@
+"""A journal in one SQLite file.
+
+Answers are only ever appended, so that nothing paid is overwritten, and the newest of several
+counts. SQLite in WAL mode with `synchronous=NORMAL` survives `kill -9`; versions before 3.51.3 can
+corrupt the file when several connections reset the WAL at once, so checkpoints are taken by one
+process at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import zlib
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmframe._errors import JournalError
+from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
+from llmframe._owners import alive, machine
+from llmframe._parts import Parts
+from llmframe._sqlite import (
+    FORMAT,
+    connect,
+    create_private,
+    create_tables,
+    damaged,
+    explain,
+    newer,
+    on_network,
+    primary,
+    refuse_others,
+    set_journal_mode,
+    size,
+    temporary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from llmframe._records import Answer, Key
+
+_CHECKPOINT_BYTES = 16 * 2**20
+_CHECKED_BYTES = 64 * 2**20
+"""Up to this size a journal's structure is checked when a process first opens it (0.1 s at most)."""
+_CACHE_KIBIBYTES = 32 * 1024
+_VARIABLES = 500
+_ANSWER_OVERHEAD = 400
+_NOT_WRITABLE = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+
+_checked: set[Path] = set()
+"""Files whose structure this process has checked."""
+
+
+class FileJournal:
+    """A journal in a SQLite file.
+
+    Raises
+    ------
+    JournalError
+        When the file is corrupt, is no journal, or was written by a newer version; it is left as
+        it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.obstacle: str | None = None
+        self._bytes_since_checkpoint = 0
+        create_private(path)
+        refuse_others(path)
+        self._handle: sqlite3.Connection | None = self._open()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._handle is None:
+            self._handle = self._open()
+        return self._handle
+
+    def _open(self) -> sqlite3.Connection:
+        with self._errors("opened"):
+            try:
+                return self._connect("mode=rw")
+            except sqlite3.OperationalError as error:
+                # Where SQLite cannot make its -wal and -shm files, a journal at rest can still be read.
+                if primary(error) not in _NOT_WRITABLE or size(f"{self.path}-wal") or not size(self.path):
+                    raise
+                self.obstacle = explain(self.path, "written", error)
+            return self._connect("mode=ro&immutable=1")
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        connection = connect(self.path, how)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIBIBYTES}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise JournalError(newer(self.path, version))
+        self._check(connection)
+        if self.obstacle is None:
+            self.obstacle = self._find_obstacle(connection)
+        if self.obstacle is not None and not version:
+            raise JournalError(
+                f"{self.path} is empty and cannot be written; pass another path as journal=, or journal=False"
+            )
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if self.path in _checked or not 0 < size(self.path) <= _CHECKED_BYTES:
+            return
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise JournalError(damaged(self.path, found))
+        _checked.add(self.path)
+
+    def _find_obstacle(self, connection: sqlite3.Connection) -> str | None:
+        """Make the journal ready to be written, or say why it cannot be."""
+        try:
+            create_tables(connection)
+        except sqlite3.OperationalError as error:
+            if primary(error) != sqlite3.SQLITE_READONLY:
+                raise
+            return explain(self.path, "written", error)
+        network = on_network(self.path)
+        set_journal_mode(connection, "DELETE" if network else "WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if network else 'NORMAL'}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return None
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of batch runs."""
+        return Parts(self._transaction, self._reading)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._errors("read"):
+            yield self._connection
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(explain(self.path, what, error)) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors("written"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def begin(self, digest: bytes, description: Mapping[str, Any], *, fresh: bool) -> Session:
+        """Enter a run; a fresh one goes on where an equal one was cut short.
+
+        Where nothing can be written (a read-only or full disk) the session says so, and may read.
+        """
+        now = time.time()
+        obstacle = self.obstacle
+        if obstacle is None:
+            try:
+                return self._begin(digest, orjson.dumps(description).decode(), now, fresh=fresh)
+            except JournalError as error:
+                if (
+                    not isinstance(error.__cause__, sqlite3.Error)
+                    or primary(error.__cause__) not in _NOT_WRITABLE
+                ):
+                    raise
+                obstacle = str(error)
+        return Session(0, 0, 0, now if fresh else 0.0, obstacle, digest)
+
+    def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool) -> Session:
+        with self._transaction() as connection:
+            recipe = _recipe(connection, digest, description)
+            since = _fresh_since(connection, recipe, now) if fresh else 0.0
+            owner = connection.execute(
+                "INSERT INTO owner (machine, pid, lease) VALUES (?, ?, ?)",
+                (machine(), os.getpid(), now + LEASE_SECONDS),
+            ).lastrowid
+            run = connection.execute(
+                "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
+                (recipe, since or now, fresh),
+            ).lastrowid
+        return Session(recipe, owner or 0, run or 0, since, digest=digest)
+
+    def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
+        """Enter a recipe if it is not known, and return its number."""
+        with self._transaction() as connection:
+            return _recipe(connection, digest, orjson.dumps(description).decode())
+
+    def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]:
+        """Return what is known of these requests; of several answers the newest comes last."""
+        found: list[Kept] = []
+        with self._errors("read"):
+            for start in range(0, len(keys), _VARIABLES):
+                part = keys[start : start + _VARIABLES]
+                rows = self._connection.execute(
+                    "SELECT key, problem, detail, body, checksum FROM answer "  # noqa: S608
+                    f"WHERE key IN ({_marks(part)}) AND created >= ? ORDER BY key, id",
+                    (*part, session.since),
+                )
+                found.extend(self._whole(*row) for row in rows)
+        return found
+
+    def _whole(self, key: Key, problem: str | None, detail: str, body: bytes, checksum: int) -> Kept:
+        if _checksum(key, body) != checksum:
+            raise JournalError(damaged(self.path, f"the answer {key.hex()} is not as it was written"))
+        return Kept(key, problem, detail, body)
+
+    def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed:
+        """Claim requests before they are sent; what others answered meanwhile comes back instead."""
+        with self._transaction() as connection:
+            answered = {kept.key: kept for kept in self.lookup(session, keys)}
+            if retry_failed:
+                answered = {
+                    key: kept for key, kept in answered.items() if kept.problem in {None, "truncated"}
+                }
+            open_ = [key for key in keys if key not in answered]
+            holders = _holders(connection, open_)
+            gone = _vanished(connection, {owner for owner in holders.values() if owner != session.owner})
+            free = gone | {session.owner}
+            held = [key for key in open_ if holders.get(key, session.owner) not in free]
+            granted = [key for key in open_ if holders.get(key, session.owner) in free]
+            connection.executemany(
+                "INSERT OR REPLACE INTO claim (key, owner) VALUES (?, ?)",
+                [(key, session.owner) for key in granted],
+            )
+            uncertain = sum(holders.get(key) in gone for key in granted)
+        parts = self.parts.of_owners({holders[key] for key in held})
+        return Claimed(granted, list(answered.values()), held, uncertain, parts)
+
+    def holding(self, keys: Sequence[Key]) -> set[str]:
+        """Name the open parts of batches, by nonce, that hold some of these requests."""
+        owners: set[int] = set()
+        with self._errors("read"):
+            for start in range(0, len(keys), _VARIABLES):
+                owners.update(_holders(self._connection, keys[start : start + _VARIABLES]).values())
+        return set(self.parts.of_owners(owners))
+
+    def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
+        """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
+        now = time.time()
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
+                "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                [_row(answer, session.recipe, now) for answer in answers],
+            )
+            done = [(answer.key, session.owner) for answer in answers] + [
+                (key, session.owner) for key in released
+            ]
+            connection.executemany("DELETE FROM claim WHERE key = ? AND owner = ?", done)
+        self._bytes_since_checkpoint += sum(len(answer.body) + _ANSWER_OVERHEAD for answer in answers)
+        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
+            self._checkpoint(now)
+
+    def renew(self, session: Session) -> None:
+        """Say that the owner is still there."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE owner SET lease = ? WHERE id = ?", (time.time() + LEASE_SECONDS, session.owner)
+            )
+
+    def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None:
+        """Leave a run: its counts stay, its claims go."""
+        if session.obstacle is not None:
+            return
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM claim WHERE owner = ?", (session.owner,))
+            connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
+            connection.execute(
+                "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
+                (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),
+            )
+
+    def _checkpoint(self, now: float) -> None:
+        self._bytes_since_checkpoint = 0
+        with self._transaction() as connection:
+            mine = connection.execute(
+                "UPDATE checkpointer SET until = ? WHERE until < ?", (now + LEASE_SECONDS, now)
+            ).rowcount
+        if mine:
+            with self._errors("written"):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            with self._transaction() as connection:
+                connection.execute("UPDATE checkpointer SET until = 0")
+
+    def summary(self) -> dict[str, Any]:
+        """Count what is there: answers, those without a text, tokens, dollars, claims, and dates."""
+        with self._errors("read"):
+            row = self._connection.execute(
+                "SELECT count(*), coalesce(sum(problem IS NOT NULL AND problem <> 'truncated'), 0), "
+                "coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost), min(created), max(created) FROM answer"
+            ).fetchone()
+            claims = self._connection.execute("SELECT count(*) FROM claim").fetchone()[0]
+            runs = self._connection.execute("SELECT count(*) FROM run").fetchone()[0]
+        names = ("answers", "without_text", "prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
+        return {**dict(zip(names, row, strict=True)), "claims": claims, "runs": runs}
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Yield every answer with its recipe, oldest first."""
+        with self._errors("read"):
+            cursor = self._connection.execute(
+                "SELECT lower(hex(key)) AS key, problem, detail, body, prompt_tokens, completion_tokens, cached_tokens, "
+                "reasoning_tokens, cost, lane, tier, model, created, description AS recipe "
+                "FROM answer JOIN recipe ON recipe.id = answer.recipe ORDER BY answer.id"
+            )
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                record = dict(zip(names, row, strict=True))
+                yield {
+                    **record,
+                    "body": orjson.loads(record["body"]),
+                    "recipe": orjson.loads(record["recipe"]),
+                }
+
+    def prune(self, before: float) -> int:
+        """Delete answers from before this time (seconds since the epoch); return how many."""
+        with self._transaction() as connection:
+            pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
+            connection.execute("DELETE FROM run WHERE started < ?", (before,))
+        with self._errors("written"):
+            self._connection.execute("VACUUM")
+        return pruned
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is next used."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+
+class TemporaryJournal(FileJournal):
+    """What `journal=False` gives to a batch run: it knows what is under way, and keeps nothing after it."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.obstacle = None
+        self._bytes_since_checkpoint = 0
+        self._handle = temporary()
+
+    def _checkpoint(self, now: float) -> None:
+        """Have nothing that lasts."""
+
+
+def _row(answer: Answer, recipe: int, now: float) -> tuple[Any, ...]:
+    usage = answer.usage
+    return (
+        answer.key, answer.problem, answer.detail, answer.body, _checksum(answer.key, answer.body), usage.prompt,
+        usage.completion, usage.cached, usage.reasoning, answer.cost, answer.lane, answer.tier, answer.model, recipe, answer.asked or now,
+    )  # fmt: skip
+
+
+def _checksum(key: Key, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(key))
+
+
+def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> int:
+    connection.execute(
+        "INSERT OR IGNORE INTO recipe (digest, description) VALUES (?, ?)", (digest, description)
+    )
+    return int(connection.execute("SELECT id FROM recipe WHERE digest = ?", (digest,)).fetchone()[0])
+
+
+def _fresh_since(connection: sqlite3.Connection, recipe: int, now: float) -> float:
+    last = connection.execute(
+        "SELECT started, finished FROM run WHERE recipe = ? AND fresh ORDER BY id DESC LIMIT 1", (recipe,)
+    ).fetchone()
+    return last[0] if last is not None and last[1] is None else now
+
+
+def _holders(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
+    holders: dict[Key, int] = {}
+    for start in range(0, len(keys), _VARIABLES):
+        part = keys[start : start + _VARIABLES]
+        holders.update(
+            connection.execute(f"SELECT key, owner FROM claim WHERE key IN ({_marks(part)})", part)  # noqa: S608
+        )
+    return holders
+
+
+def _vanished(connection: sqlite3.Connection, owners: set[int]) -> set[int]:
+    """Tell which owners are gone: unknown, past their lease, or a process of here that is no more."""
+    known = {
+        owner: (name, pid, lease)
+        for owner, name, pid, lease in connection.execute(
+            f"SELECT id, machine, pid, lease FROM owner WHERE id IN ({_marks(owners)})",  # noqa: S608
+            tuple(owners),
+        )
+    }
+    return {owner for owner in owners if owner not in known or not alive(*known[owner])}
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ",".join("?" for _ in values)
