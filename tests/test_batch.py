@@ -392,15 +392,16 @@ def test_one_row_that_can_never_fit_fails_alone(llm):
 
 def test_a_large_row_does_not_make_the_parts_of_the_others_small(llm, monkeypatch):
     """The account does not say its limit: the part is halved until the large row is alone, and no further ones are."""
-    parts_of(64, monkeypatch)
+    parts_of(16, monkeypatch)
     monkeypatch.setattr(_queue, "_STATED", re.compile("nothing"))
-    llm.batches = Batches(enqueued_tokens=3_000)
-    frame = pd.DataFrame({"q": [*texts(70), "many words " * 4_000, *texts(70, 300)]})
+    monkeypatch.setattr(_queue, "LONELY_REFUSALS", 4)
+    llm.batches = Batches(enqueued_tokens=750)
+    frame = pd.DataFrame({"q": [*texts(18), "many words " * 1_000, *texts(18, 76)]})
     with pytest.raises(llmframe.CompletionError, match="1 × token_limit_exceeded"):  # noqa: RUF001
         complete(frame)
-    assert right(frame.drop(70))
+    assert right(frame.drop(18))
     done = [batch for batch in api(llm).batches.list() if batch.status == "completed"]
-    assert sorted(batch.request_counts.total for batch in done)[-3:] == [64, 64, 64]
+    assert sorted(batch.request_counts.total for batch in done)[-3:] == [16, 16, 16]
 
 
 def test_a_lagging_release_is_waited_for(llm, monkeypatch):
@@ -552,7 +553,7 @@ def test_kills_at_any_moment_pay_nothing_twice(journal, llm, tmp_path):
     llm.batches = Batches(seconds=0.4)
     moments = random.Random(7)
     rows = texts(90)
-    for turn in range(6):
+    for turn in range(4):
         path = tmp_path / (f"{turn}.sqlite" if journal == "emptied" else "journal.sqlite")
         before = llm.ledger.uploads
         with Caller(llm, rows, path, part=30) as caller:

@@ -114,7 +114,7 @@ def test_unusable_arguments_are_exit_code_2(server, source, tmp_path, capsys, mo
 def test_interrupted_it_continues_where_it_was(tmp_path):
     """Ctrl-C is exit code 130; the same command then asks only for the rest."""
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    pd.DataFrame({"review": [f"Review number {number}" for number in range(300)]}).to_csv(source, index=False)
+    pd.DataFrame({"review": [f"Review number {number}" for number in range(120)]}).to_csv(source, index=False)
     environment = {**os.environ, "LLMFRAME_JOURNAL": str(tmp_path / "journal.sqlite")}
     with LocalServer(latency=0.2) as server:
         command = [
@@ -133,8 +133,8 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
         paid = server.ledger.billed
         second = subprocess.run(command, env=environment, check=False, timeout=120)
         assert second.returncode == 0
-        assert server.ledger.billed <= 300 + 10
-        assert paid < 300
+        assert server.ledger.billed <= 120 + 10
+        assert paid < 120
     assert llmframe.read_csv(target)["sentiment"].notna().all()
 
 

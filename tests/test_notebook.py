@@ -82,12 +82,6 @@ def bare_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         yield running
 
 
-STALLS = pytest.mark.xfail(
-    strict=False,
-    reason="under load, a nested run after an interrupted one can wait for answers that never come",
-)
-
-
 @pytest.fixture
 def nesting_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """Give a kernel whose loop may be patched: it stays so."""
@@ -329,7 +323,6 @@ def test_an_own_client_is_shared_between_awaiting_and_plain_cells(nesting_book: 
     assert ledger.abandoned == 0
 
 
-@STALLS
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -345,7 +338,6 @@ def test_an_interrupt_ends_a_run_on_the_own_client(nesting_book: Book, code: str
     assert nesting_book.kernel.run(f"turn = 1\n{OWN_DIRECT}").out == "20\n"
 
 
-@STALLS
 def test_the_nested_loop_can_be_asked_for(nesting_book: Book) -> None:
     """`options.loop = "nested"` runs a plain cell on the notebook's loop, with Run All and the stop button."""
     nesting_book.kernel.run('llmframe.options.loop = "nested"')
@@ -359,7 +351,6 @@ def test_the_nested_loop_can_be_asked_for(nesting_book: Book) -> None:
     _check_stopped(nesting_book, PLAIN, "KeyboardInterrupt")
 
 
-@STALLS
 def test_a_plain_cell_is_not_slowed_or_broken_by_a_patched_loop(nesting_book: Book) -> None:
     """Once somebody has patched asyncio, plain cells on the private loop work as before."""
     nesting_book.kernel.run("import nest_asyncio2; nest_asyncio2.apply()")

@@ -676,7 +676,7 @@ def test_a_background_run_writes_only_when_asked_for_its_result(llm):
     """A background run writes only when asked for its result."""
     df = pd.DataFrame({"a": ["x", "y"]})
     run = df.llm.complete("a", wait=False)
-    llm.ledger.wait_for(lambda ledger: ledger.answered == 2)
+    assert llm.ledger.wait_for(lambda ledger: ledger.billed == 2)
     assert list(df) == ["a"]
     assert run.result(10) is df
     assert run.result() is df
