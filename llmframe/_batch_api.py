@@ -11,7 +11,7 @@ import asyncio
 import random
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +33,8 @@ RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
 
 _PATIENT_RETRIES = 30
 """Waiting for batches outlasts a network that is away for ten minutes."""
+_LATE_SIGHTS = 5
+"""What was made a moment ago may be unknown so often: some tens of seconds."""
 _SLOWEST_BYTES_PER_SECOND = 50_000
 _PAGE = 100
 _LONGEST_METADATA = 512
@@ -81,7 +83,10 @@ class BatchApi:
                 )
             return _id(stored)
 
-        return await self._tried(send, self._watch, before_again=lambda: self.find_upload(name))
+        try:
+            return await self._tried(send, self._watch, before_again=lambda: self.find_upload(name))
+        except Gone as gone:
+            raise Halt(no_batch_api(gone)) from None
 
     async def find_upload(self, name: str) -> str | None:
         """Look for an input file by its name; `None` where it is not, or the server does not say."""
@@ -124,7 +129,7 @@ class BatchApi:
             async with self._translated(self._timeout):
                 return _state(await self._client.batches.retrieve(name, extra_headers=self._headers))
 
-        return await self._tried(send, self._patient)
+        return await self._tried(send, self._patient, sights=_LATE_SIGHTS)
 
     async def cancel(self, name: str) -> BatchState:
         """Tell a batch to end; what it has finished by then is kept, and billed."""
@@ -143,12 +148,20 @@ class BatchApi:
     async def listed(self) -> list[BatchState]:
         """List the account's batches, of all pages, the newest first."""
 
-        async def send() -> list[BatchState]:
+        async def first() -> Any:
             async with self._translated(self._timeout):
-                pages = self._client.batches.list(limit=_PAGE, extra_headers=self._headers)
-                return [_state(batch) async for batch in pages]
+                return await self._client.batches.list(limit=_PAGE, extra_headers=self._headers)
 
-        return await self._tried(send, self._watch)
+        async def following() -> Any:
+            async with self._translated(self._timeout):
+                return await page.get_next_page()
+
+        page = await self._tried(first, self._watch)
+        states = [_state(batch) for batch in page.data]
+        while page.has_next_page():
+            page = await self._tried(following, self._watch)
+            states += map(_state, page.data)
+        return states
 
     @asynccontextmanager
     async def content(self, file: str, size: int = LARGEST_PART_BYTES) -> AsyncIterator[IO[bytes]]:
@@ -167,17 +180,19 @@ class BatchApi:
                     async for chunk in response.iter_bytes():
                         into.write(chunk)
 
-            await self._tried(send, self._patient)
+            await self._tried(send, self._patient, sights=_LATE_SIGHTS)
             into.seek(0)
             yield into
 
     async def delete(self, file: str) -> None:
         """Delete an input file; one that is gone already is no trouble, and neither is one that stays."""
-        try:
+
+        async def send() -> None:
             async with self._translated(self._timeout):
                 await self._client.files.delete(file, extra_headers=self._headers)
-        except _Unanswered:
-            pass
+
+        with suppress(Gone, Halt):
+            await self._tried(send, self._watch)
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
@@ -193,17 +208,25 @@ class BatchApi:
         send: Callable[[], Awaitable[T]],
         watch: Watch,
         before_again: Callable[[], Awaitable[T | None]] | None = None,
+        sights: int = 1,
     ) -> T:
-        """Repeat a call while its faults are passing; look first whether it has been carried out after all."""
+        """Repeat a call while its faults are passing; look first whether it has been carried out after all.
+
+        What is not there is looked for `sights` times.
+        """
         tries = Tries()
         while True:
             try:
                 result = await send()
             except _Unanswered as unanswered:
+                fault = unanswered.fault
                 if unanswered.status == 404:
-                    raise Gone(unanswered.fault.message) from None
-                tries = tries.after(unanswered.fault)
-                await asyncio.sleep(_pause(unanswered.fault, watch, tries))
+                    sights -= 1
+                    if not sights:
+                        raise Gone(fault.message) from None
+                    fault = replace(fault, trouble=Trouble.PASSING)
+                tries = tries.after(fault)
+                await asyncio.sleep(_pause(fault, watch, tries))
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
@@ -226,9 +249,16 @@ def _refused(unanswered: _Unanswered) -> BatchState:
     error = BatchError(fault.code, fault.message)
     if fault.code != "rate_limit_exceeded" and refusal([error]) is not None:
         return BatchState("", "failed", errors=(error,))
-    if fault.trouble is Trouble.PARAMETER and "find file" in fault.message.lower():
+    if unanswered.status == 404 or (
+        fault.trouble is Trouble.PARAMETER and "find file" in fault.message.lower()
+    ):
         raise _Unanswered(replace(fault, trouble=Trouble.PASSING))
     raise unanswered
+
+
+def no_batch_api(gone: Gone) -> Stop:
+    """Say that a server has no Batch API."""
+    return Stop("no_batch_api", f"this server has no batches: {gone}", "use mode='live'")
 
 
 def _id(stored: Any) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Protocol
 
 from llmframe import _journals
-from llmframe._batch_api import COLUMN, PART, RECIPE, Gone
+from llmframe._batch_api import COLUMN, PART, RECIPE, Gone, no_batch_api
 from llmframe._batch_lines import key_in, read_result
 from llmframe._parts import Label, Part
 from llmframe._records import BatchState
@@ -107,8 +107,7 @@ class Harvester:
         try:
             return await self.api.listed()
         except Gone as gone:
-            stop = Stop("no_batch_api", f"this server has no batches: {gone}", "use mode='live'")
-            raise Halt(stop) from None
+            raise Halt(no_batch_api(gone)) from None
         except Halt as halt:
             raise _unreadable(f"the account's batches cannot be listed: {halt}", halt.stop) from None
 

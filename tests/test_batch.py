@@ -208,9 +208,14 @@ FAULTS = {
     "a creation's garbled answer": [Fault("garbled", path="/v1/batches", method="POST", first=1)],
     "polls": [Fault("502", path="/v1/batches/", first=3)],
     "lists": [Fault("500", path="/v1/batches", method="GET", first=2)],
+    "garbled lists": [Fault("garbled", path="/v1/batches", method="GET", first=1)],
+    "garbled polls": [Fault("garbled", path="/v1/batches/", first=1)],
     "downloads": [Fault("502", path="/v1/files/file-", method="GET", first=2)],
     "truncated downloads": [Fault("truncated", path="/v1/files/file-", method="GET", first=2)],
     "garbled downloads": [Fault("garbled", path="/v1/files/file-", method="GET", first=2)],
+    "batches that are not known yet": [Fault(404, path="/v1/batches/", first=2)],
+    "result files that are not known yet": [Fault(404, path="/v1/files/file-", method="GET", first=2)],
+    "input files that are not known yet": [Fault(404, path="/v1/batches", method="POST", first=2)],
     "deletions": [Fault("500", path="/v1/files/file-", method="DELETE", first=1)],
     "rate limits": [Fault("rate_limit", path="/v1/", first=4)],
 }
@@ -233,6 +238,15 @@ def test_a_file_that_is_not_known_yet_is_waited_for(llm):
     frame = asked(5)
     complete(frame)
     assert right(frame)
+
+
+@pytest.mark.parametrize("reattach", [True, False])
+def test_a_server_without_batches_is_named(reattach, llm):
+    """Many compatible servers have none: that is said in words, and how to go on."""
+    llmframe.options.reattach = reattach
+    llm.faults = [Fault(404, path="/v1/files"), Fault(404, path="/v1/batches")]
+    with pytest.raises(llmframe.StoppedError, match=r"(?s)no batches.*mode='live'"):
+        complete(asked(3))
 
 
 @pytest.mark.parametrize("kind", ["invalid_api_key", "insufficient_quota"])
