@@ -122,7 +122,11 @@ class Errand:
         digest = blake2b(recipe.prefix + self._plan.asking.source.encode(), digest_size=16).digest()
         try:
             session = await _journals.on_thread(
-                journal.begin, digest, recipe.describe(), fresh=self._call.fresh
+                journal.begin,
+                digest,
+                recipe.describe(),
+                fresh=self._call.fresh,
+                sends=self._call.mode == "live",
             )
             try:
                 yield journal, session

@@ -165,7 +165,9 @@ class FileJournal:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def begin(self, digest: bytes, description: Mapping[str, Any], *, fresh: bool) -> Session:
+    def begin(
+        self, digest: bytes, description: Mapping[str, Any], *, fresh: bool, sends: bool = True
+    ) -> Session:
         """Enter a run; a fresh one goes on where an equal one was cut short.
 
         Where nothing can be written (a read-only or full disk) the session says so, and may read.
@@ -174,7 +176,7 @@ class FileJournal:
         obstacle = self.obstacle
         if obstacle is None:
             try:
-                return self._begin(digest, orjson.dumps(description).decode(), now, fresh=fresh)
+                return self._begin(digest, orjson.dumps(description).decode(), now, fresh=fresh, sends=sends)
             except JournalError as error:
                 if (
                     not isinstance(error.__cause__, sqlite3.Error)
@@ -184,13 +186,13 @@ class FileJournal:
                 obstacle = str(error)
         return Session(0, 0, 0, now if fresh else 0.0, obstacle, digest)
 
-    def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool) -> Session:
+    def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool, sends: bool) -> Session:
         with self._transaction() as connection:
             recipe = _recipe(connection, digest, description)
             since = _fresh_since(connection, recipe, now) if fresh else 0.0
             owner = connection.execute(
-                "INSERT INTO owner (machine, pid, lease) VALUES (?, ?, ?)",
-                (machine(), os.getpid(), now + LEASE_SECONDS),
+                "INSERT INTO owner (machine, pid, lease, sends) VALUES (?, ?, ?, ?)",
+                (machine(), os.getpid(), now + LEASE_SECONDS, sends),
             ).lastrowid
             run = connection.execute(
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
@@ -233,14 +235,14 @@ class FileJournal:
             open_ = [key for key in keys if key not in answered]
             holders = _holders(connection, open_)
             gone = _vanished(connection, {owner for owner in holders.values() if owner != session.owner})
-            free = gone | {session.owner}
+            free = {*gone, session.owner}
             held = [key for key in open_ if holders.get(key, session.owner) not in free]
             granted = [key for key in open_ if holders.get(key, session.owner) in free]
             connection.executemany(
                 "INSERT OR REPLACE INTO claim (key, owner) VALUES (?, ?)",
                 [(key, session.owner) for key in granted],
             )
-            uncertain = sum(holders.get(key) in gone for key in granted)
+            uncertain = sum(gone.get(holders.get(key, 0), False) for key in granted)
         parts = self.parts.of_owners({holders[key] for key in held})
         return Claimed(granted, list(answered.values()), held, uncertain, parts)
 
@@ -395,16 +397,20 @@ def _holders(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, i
     return holders
 
 
-def _vanished(connection: sqlite3.Connection, owners: set[int]) -> set[int]:
-    """Tell which owners are gone: unknown, past their lease, or a process of here that is no more."""
+def _vanished(connection: sqlite3.Connection, owners: set[int]) -> dict[int, bool]:
+    """Tell which owners are gone, and whether they may have sent what they claimed.
+
+    Gone is who is unknown, past the lease, or a process of here that is no more.
+    """
     known = {
-        owner: (name, pid, lease)
-        for owner, name, pid, lease in connection.execute(
-            f"SELECT id, machine, pid, lease FROM owner WHERE id IN ({_marks(owners)})",  # noqa: S608
+        owner: (tuple(process), bool(sends))
+        for owner, sends, *process in connection.execute(
+            f"SELECT id, sends, machine, pid, lease FROM owner WHERE id IN ({_marks(owners)})",  # noqa: S608
             tuple(owners),
         )
     }
-    return {owner for owner in owners if owner not in known or not alive(*known[owner])}
+    there = {owner for owner, (process, _) in known.items() if alive(*process)}
+    return {owner: known[owner][1] if owner in known else True for owner in owners - there}
 
 
 def _marks(values: Iterable[object]) -> str:

@@ -60,15 +60,16 @@ CREATE TABLE run (
 CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
 INSERT INTO checkpointer VALUES (1, 0);
 """
-_PART = """
-CREATE TABLE IF NOT EXISTS part (
+_BATCHES = """
+ALTER TABLE owner ADD COLUMN sends INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE part (
     id INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL, agent INTEGER NOT NULL,
     recipe INTEGER NOT NULL REFERENCES recipe (id), server TEXT NOT NULL, model TEXT NOT NULL, title TEXT NOT NULL,
     created REAL NOT NULL, file TEXT, batch TEXT, state TEXT NOT NULL, requests INTEGER NOT NULL,
     completed INTEGER NOT NULL, failed INTEGER NOT NULL, cost REAL, open INTEGER NOT NULL,
     cancelled INTEGER NOT NULL)
 """
-"""Came with the batch lane; a journal from before it is given the table when it is next opened."""
+"""Came with the batch lane; a journal from before it is given them when it is next opened."""
 
 
 def create_private(path: Path) -> None:
@@ -121,11 +122,10 @@ def create_tables(connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         complete = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'part'").fetchone()[0]
         if not version:
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
+            _execute(connection, _SCHEMA)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         if not complete:
-            connection.execute(_PART)
+            _execute(connection, _BATCHES)
         # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if version and complete else "COMMIT")
@@ -133,6 +133,11 @@ def create_tables(connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):  # executescript() would commit
+        connection.execute(statement)
 
 
 def temporary() -> sqlite3.Connection:

@@ -578,6 +578,7 @@ def test_kills_at_any_moment_pay_nothing_twice(journal, llm, tmp_path):
     complete(frame)
     assert right(frame)
     assert llm.ledger.billed == 90
+    assert llmframe.last_run().uncertain == 0
 
 
 def test_two_processes_at_once_pay_once(llm, tmp_path):
@@ -727,6 +728,7 @@ def test_a_journal_from_before_the_batch_lane_is_taken_as_it_is(llm, tmp_path):
 
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE part")
+        connection.execute("ALTER TABLE owner DROP COLUMN sends")
     connection.close()
     frame = asked(8)
     assert complete(frame).sent == 3
