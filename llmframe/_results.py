@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Overwrite: TypeAlias = Literal["missing"] | bool
 Text: TypeAlias = str | None
 
+_HASHED_ROWS = 50_000
+"""So many at a time: pandas collects the distinct values that it hashes, which takes memory."""
+
 
 def spread(values: Sequence[Text], codes: npt.NDArray[np.int32]) -> list[Text]:
     """Give every row its request's value; rows without a request have none."""
@@ -30,11 +33,17 @@ def text_series(values: Sequence[Text], index: pd.Index, name: Hashable = None) 
 
 def fingerprint(column: pd.Series) -> str:
     """Hash a column's values in their order, to tell later whether somebody changed them."""
+    digest = blake2b(digest_size=12)
+    for start in range(0, len(column), _HASHED_ROWS):
+        digest.update(_hashes(column.iloc[start : start + _HASHED_ROWS]).tobytes())
+    return digest.hexdigest()
+
+
+def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
     try:
-        hashes = pd.util.hash_pandas_object(column, index=False)
+        return np.asarray(pd.util.hash_pandas_object(column, index=False))
     except (TypeError, UnicodeEncodeError):  # lists, dicts, lone surrogates
-        hashes = pd.util.hash_pandas_object(pd.Series(map(repr, column.tolist()), dtype=object), index=False)
-    return blake2b(hashes.to_numpy().tobytes(), digest_size=12).hexdigest()
+        return _hashes(pd.Series(map(repr, column.tolist()), dtype=object))
 
 
 def located(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
