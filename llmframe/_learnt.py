@@ -34,7 +34,7 @@ class LearntRate:
         self._growth = 0.0  # of the rate, as a share of it per second
         self._taken_at = 0.0
         self._round_trip = 1.0  # of the last refusal that counted
-        self._cut = 0  # the newest request at the last cut: refusals of earlier ones are no news
+        self.cut = 0  # the newest request when the rate was last cut: refusals of earlier ones are no news
         self._held_until = 0.0
         self._mark = Ticket(0, 0.0, 0, 0.0)
         self._refused = 0  # of the requests that left after the mark
@@ -44,6 +44,11 @@ class LearntRate:
         self._long = False  # whether the last stall was long
         self._resumed = 0  # what was accepted before the end of the last long stall
         self._resumed_at = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests per second; infinity while none is learnt."""
+        return self._rate if self.active else inf
 
     def start(self, now: float) -> None:
         self._mark = Ticket(0, now, 0, 0.0)
@@ -89,11 +94,10 @@ class LearntRate:
         pause
             The server's `retry-after`, if it gave one.
         """
-        self._all_refused += 1
-        self._refused += ticket.number > self._mark.number
-        if ticket.number <= self._cut:
+        self._count(ticket)
+        if ticket.number <= self.cut:
             return
-        self._cut = sent
+        self.cut = sent
         self._round_trip = max(now - ticket.sent_at, 1e-3)
         accepted = ticket.number - self._mark.number - self._refused
         if not self._mark.number:
@@ -104,6 +108,22 @@ class LearntRate:
             self._stall(ticket, sent, accepted)
         self._repay(now, ticket, sent, pause)
         self.active = True
+
+    def strayed(self, ticket: Ticket, cleared: float | None) -> None:
+        """Count a refusal that tells nothing of the rate; return to the rate that was cut for such ones, if any was."""
+        self._count(ticket)
+        if cleared is None:
+            return
+        self._rate = max(self._rate, cleared)
+        self._bucket.rate = self._rate
+        self._growth = self._fastest()
+        self._held_until = ticket.sent_at
+        self._measured, self._long, self._stalls = True, False, 0
+        self._set_mark(ticket)
+
+    def _count(self, ticket: Ticket) -> None:
+        self._all_refused += 1
+        self._refused += ticket.number > self._mark.number
 
     def _begin(self, ticket: Ticket, sent: int, stated: float) -> None:
         """Cut for the first time; what was accepted so far was in part the bucket's first filling."""

@@ -10,6 +10,7 @@ from math import inf
 from llmframe._headers import RateHeaders, retry_after
 from llmframe._learnt import LearntRate
 from llmframe._rates import StatedLimit, Ticket
+from llmframe._strays import Strays, Verdict
 
 __all__ = ["Pace", "RateHeaders", "Ticket", "retry_after"]
 
@@ -167,6 +168,7 @@ class Pace:
         self.in_flight = 0
         self._window = Window(max_concurrency)
         self._learnt = LearntRate()
+        self._strays = Strays()
         self._estimate = TokenEstimate()
         self._requests: StatedLimit | None = None
         self._tokens: StatedLimit | None = None
@@ -243,8 +245,14 @@ class Pace:
         self.limited_count += 1
         if headers is not None:
             self._heard(now, ticket, headers)
-        self._learnt.refused(now, ticket, self._sent, self._stated_rate(), retry_after)
-        self._limited = True
+        rate = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
+        news = ticket.number > self._learnt.cut
+        verdict = self._strays.refused(ticket.number, min(rate, self._learnt.rate), news=news)
+        if verdict is Verdict.LIMIT:
+            self._learnt.refused(now, ticket, self._sent, self._stated_rate(), retry_after)
+            self._limited = True
+        else:
+            self._learnt.strayed(ticket, self._strays.cleared if verdict is Verdict.UNAVOIDABLE else None)
 
     def faulted(self, now: float, ticket: Ticket, headers: RateHeaders | None = None) -> None:
         """Learn from a passing fault: a 5xx, a reset, a timeout."""

@@ -64,7 +64,7 @@ def paid_again(server):
 
 def test_thousands_of_rows_survive_every_passing_fault_at_once(llm):
     """Each row has its own answer, and exactly the lost answers are paid twice and admitted."""
-    kinds = ["500", "502", "503", "408", "409", "reset", "truncated", "garbled"]
+    kinds = ["500", "502", "503", "408", "409", "rate_limit", "reset", "truncated", "garbled"]
     llm.faults = [Fault(kind, rate=0.015, seed=seed, times_per_request=2) for seed, kind in enumerate(kinds)]
     llm.limits = Limits(requests_per_minute=90_000)
     frame = asked(2000)
@@ -75,6 +75,7 @@ def test_thousands_of_rows_survive_every_passing_fault_at_once(llm):
     assert paid_again(llm) == run.uncertain > 50
     assert run.sent == 2000
     assert run.sent + run.retries == llm.ledger.requests
+    assert run.limited > 10
 
 
 def test_rows_that_hang_or_are_refused_for_speed_are_asked_again(llm):

@@ -16,7 +16,7 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop"),
     (
-        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_retry", "_prices",
+        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_strays", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_batch_lines"),
@@ -37,7 +37,7 @@ LAYERS = (
 
 PARTS = {
     "_plan": {"_prompts"},
-    "_limits": {"_headers", "_rates", "_learnt"},
+    "_limits": {"_headers", "_rates", "_learnt", "_strays"},
     "_learnt": {"_rates"},
     "_journal": {"_sqlite", "_parts"},
     "_file_journal": {"_journal", "_sqlite", "_owners", "_parts"},
