@@ -34,7 +34,7 @@ RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
 _PATIENT_RETRIES = 30
 """Waiting for batches outlasts a network that is away for ten minutes."""
 _LATE_SIGHTS = 5
-"""What was made a moment ago may be unknown so often: some tens of seconds."""
+"""So often something is looked for that is not there: what was made a moment ago may be unknown for some seconds."""
 _SLOWEST_BYTES_PER_SECOND = 50_000
 _PAGE = 100
 _LONGEST_METADATA = 512

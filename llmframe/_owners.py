@@ -44,7 +44,7 @@ def machine() -> str:
 
 
 def forgetful_machine() -> str | None:
-    """Name the hosted notebook that forgets its disk, if this is one, and where its lasting disk is."""
+    """Name the hosted notebook that forgets its disk, if this is one."""
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "Colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
