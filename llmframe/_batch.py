@@ -18,7 +18,7 @@ from llmframe._batch_api import Gone
 from llmframe._errors import JournalError
 from llmframe._lane import Traffic
 from llmframe._loop import through
-from llmframe._outbox import UNDECIDED, Outbox, Sender, Sent
+from llmframe._outbox import UNDECIDED, Outbox, Sent, Submitter
 from llmframe._queue import Size, refusal
 from llmframe._records import BatchError, Failure, Outcome, Request, Trouble
 from llmframe._retry import Halt, Stop, Tries, remedy
@@ -67,7 +67,7 @@ class Batch:
         self,
         harvester: Harvester,
         parts: Parts,
-        sender: Sender,
+        submitter: Submitter,
         watch: Watch,
         *,
         emit: Callable[[Outcome], float | None],
@@ -81,12 +81,12 @@ class Batch:
         """Whether what is under way is to be cancelled at the end, and not only left."""
         self._harvester = harvester
         self._parts = parts
-        self._sender = sender
+        self._submitter = submitter
         self._watch = watch
         self._emit = emit
         self._take = take
         self._announce = announce
-        self._outbox = Outbox(harvester, parts, sender, self._fail)
+        self._outbox = Outbox(harvester, parts, submitter, self._fail)
         self._open: list[Sent] = []
         self._rounds: Counter[int] = Counter()
         self._most_rounds = min(MOST_ROUNDS, most_rounds)
@@ -192,7 +192,7 @@ class Batch:
         mine = {sent.part.nonce for sent in (*self._open, *self._outbox.waiting)}
         attached = False
         for nonce in sorted(feed.parts - mine):
-            if await _journals.on_thread(self._parts.seize, nonce, self._sender.agent):
+            if await _journals.on_thread(self._parts.seize, nonce, self._submitter.agent):
                 attached = True
                 await self._attach_to(await _journals.on_thread(self._parts.get, nonce))
         return attached
@@ -230,7 +230,7 @@ class Batch:
         if not sent.indices:
             await self._harvester.harvest(part, state, self._take)
             return
-        places = {self._sender.keys[index]: index for index in sent.indices}
+        places = {self._submitter.keys[index]: index for index in sent.indices}
         missing: dict[int, Failure] = {}
 
         def take(result: Result, part: Part) -> float | None:
@@ -271,7 +271,7 @@ class Batch:
 
     def _fail(self, index: int, failure: Failure) -> None:
         attempts = self._rounds[index] + 1
-        request = Request(self._sender.keys[index], index, b"")
+        request = Request(self._submitter.keys[index], index, b"")
         self._emit(Outcome(request, None, replace(failure, attempts=attempts), attempts))
 
     async def _failed(self, sent: Sent, state: BatchState, feed: Feed) -> None:

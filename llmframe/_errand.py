@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmframe import _journals, _lanes, _openai
 from llmframe._batch import Batch
 from llmframe._errors import JournalError
+from llmframe._fast import FastTransport
 from llmframe._file_journal import TemporaryJournal
 from llmframe._intake import Intake
 from llmframe._journal import NoJournal
@@ -161,17 +162,19 @@ class Errand:
         if not self._call.account.has_key:
             self._halt(NO_KEY)
             return
-        client, owned = _openai.connect(
-            self._call.account, timeout=self._call.timeout, shared_loop=shared_loop
-        )
+        account = self._call.account
+        client, owned = _openai.connect(account, timeout=self._call.timeout, shared_loop=shared_loop)
         transport = _openai.Transport(
             client, owned=owned, timeout=self._call.timeout, headers=self._call.headers
         )
+        sender = transport if account.asynchronous else FastTransport(transport, timeout=self._call.timeout)
         intake = Intake(
             self._plan, self._score, journal, session, self._halt, waits_for_batches=self._by_batch
         )
         self._intake = intake
-        work = Work(self._call, self._plan, self._score, journal, session, intake, transport, self._columns)
+        work = Work(
+            self._call, self._plan, self._score, journal, session, intake, client, sender, self._columns
+        )
         renewing = asyncio.create_task(intake.recorder.renew())
         try:
             await self._run_lane(work, wanted)
@@ -182,7 +185,7 @@ class Errand:
         finally:
             self.stop = self.stop or (self._lane.stopped if self._lane is not None else None)
             renewing.cancel()
-            await through(_close(transport, intake.recorder))
+            await through(_close(sender, intake.recorder))
 
     @property
     def _by_batch(self) -> bool:
@@ -217,11 +220,11 @@ class Errand:
             self._lane.stop(reason)
 
 
-async def _close(transport: _openai.Transport, recorder: Recorder) -> None:
+async def _close(sender: _openai.Transport | FastTransport, recorder: Recorder) -> None:
     try:
         await recorder.close()
     finally:
-        await transport.close()
+        await sender.close()
 
 
 async def _opened(call: Call) -> Journal:

@@ -14,7 +14,7 @@ from llmframe._harvest import Harvester
 from llmframe._limits import Pace
 from llmframe._live import Live
 from llmframe._options import options
-from llmframe._outbox import Sender
+from llmframe._outbox import Submitter
 from llmframe._parts import Label
 from llmframe._reattach import reattach, take_back
 from llmframe._retry import Watch
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from llmframe._intake import Intake
     from llmframe._journal import Journal, Session
     from llmframe._lane import Lane
-    from llmframe._openai import Transport
+    from llmframe._live import Sender
+    from llmframe._openai import Client
     from llmframe._plan import Plan
     from llmframe._records import Key
     from llmframe._score import Score
@@ -45,7 +46,8 @@ class Work:
     journal: Journal
     session: Session
     intake: Intake
-    transport: Transport
+    client: Client
+    sender: Sender
     title: str
     """The columns, as a person calls them."""
 
@@ -59,7 +61,7 @@ class Work:
 
     def harvester(self) -> Harvester:
         api = BatchApi(
-            self.transport.client,
+            self.client,
             timeout=self.call.timeout,
             headers=self.call.headers,
             max_retries=self.call.max_retries,
@@ -95,7 +97,7 @@ async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed]:
     """Make the live lane ready; rows in open batches end the run."""
     await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
     pace = Pace(work.call.max_concurrency)
-    lane = Live(work.transport, pace, work.watch, work.intake.hear)
+    lane = Live(work.sender, pace, work.watch, work.intake.hear)
     return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM)
 
 
@@ -105,11 +107,11 @@ async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None])
     if options.reattach:
         await harvester.find(label, session.digest, session.since)
     await reattach(harvester, label, work.keys(wanted), work.intake.take)
-    sender = Sender(label, session.digest, session.owner, work.call.recipe.endpoint, work.plan.keys)
+    submitter = Submitter(label, session.digest, session.owner, work.call.recipe.endpoint, work.plan.keys)
     lane = Batch(
         harvester,
         work.journal.parts,
-        sender,
+        submitter,
         work.watch,
         emit=work.intake.hear,
         take=work.intake.take,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmframe._answers import read
 from llmframe._lane import Traffic
-from llmframe._openai import Refused, Reply
 from llmframe._records import Failure, Fault, Outcome, Trouble
+from llmframe._replies import Refused, Reply
 from llmframe._retry import Again, Stop, Tries, Watch
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import socket
-import ssl
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,13 +20,16 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from llmframe._broken import connection_fault, garbled
 from llmframe._limits import RateHeaders, retry_after
 from llmframe._loop import submit
 from llmframe._plan import SECRET_HEADERS, normalise
 from llmframe._records import Fault, Trouble
+from llmframe._replies import Blueprint, Proxy, Refused, Reply, checked
 from llmframe._status import classify
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Mapping
 
     import openai
@@ -39,25 +41,14 @@ COMPLETIONS = "/v1/chat/completions"
 
 Client: TypeAlias = "openai.AsyncOpenAI"
 
-_CONNECT_SECONDS = 15.0
+CONNECT_SECONDS = 15.0
 _SHORTEST_SECRET = 8
+_WRITTEN_BY_CLIENTS = frozenset({"host", "connection", "accept-encoding", "content-length"})
+"""Headers that an HTTP client writes itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A 200: its body as bytes and as JSON, and what its headers said of the limits."""
-
-    raw: bytes
-    data: dict[str, Any]
-    headers: RateHeaders | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A fault, and what the headers said of the limits."""
-
-    fault: Fault
-    headers: RateHeaders | None = None
+class _BuiltError(Exception):
+    """Keeps a request from leaving once it is built."""
 
 
 @cache
@@ -135,7 +126,7 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
     """
     import openai  # noqa: PLC0415
 
-    patience = openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
+    patience = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
     settings: dict[str, Any] = {"max_retries": 0, "timeout": patience}
     if account.client is None:
         return openai.AsyncOpenAI(
@@ -215,33 +206,72 @@ class Transport:
         self.client = client
         self._owned = owned
         self._timeout = timeout
-        self._options: Any = {"headers": dict(headers)} if headers else {}
+        self._headers = dict(headers)
         self._reply = _reply_type()
         self._takes_bytes = not isinstance(client, openai.AsyncAzureOpenAI)
 
     async def send(self, request: Request) -> Reply | Refused:
         """Send one request once; every fault comes back as a value."""
-        body: dict[str, Any] = (
-            {"content": request.body} if self._takes_bytes else {"body": orjson.loads(request.body)}
-        )
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await self.client.post(
-                    "/chat/completions", cast_to=self._reply, options=self._options, **body
-                )
-        except (self._openai.OpenAIError, OSError, ValueError) as error:
-            return translated(error, self.client, self._options.get("headers", {}))
-        result = _check_reply(getattr(reply, "reply", None))
+                reply = await self._post(self.client, request.body, self._reply)
+        except errors() as error:
+            return translated(error, self.client, self._headers)
+        if not hasattr(reply, "reply"):
+            return Refused(garbled("the answer is not a JSON object"))
+        return self.discreet(checked(*reply.reply))
+
+    def discreet(self, result: Reply | Refused, headers: Mapping[str, str] | None = None) -> Reply | Refused:
+        """Take out of a message the keys that went with the request, in these headers or the client's own."""
         if isinstance(result, Reply):
             return result
-        return _without_secrets(result, self.client, self._options.get("headers", {}))
+        return _without_secrets(result, self.client, {**self._headers, **(headers or {})})
+
+    async def _post(self, client: Client, body: bytes, cast_to: Any) -> Any:
+        options: Any = {"headers": self._headers} if self._headers else {}
+        content: dict[str, Any] = {"content": body} if self._takes_bytes else {"body": orjson.loads(body)}
+        return await client.post("/chat/completions", cast_to=cast_to, options=options, **content)
+
+    async def blueprint(self, body: bytes) -> Blueprint | Refused | None:
+        """Let the SDK build a request for this body, and keep it from leaving.
+
+        Returns nothing where its HTTP library does not say how it would connect.
+        """
+        built: list[Any] = []
+
+        async def catch(request: Any) -> None:
+            built.append(request)
+            raise _BuiltError
+
+        nowhere = self._openai.DefaultAsyncHttpxClient(event_hooks={"request": [catch]}, verify=False)
+        try:
+            with suppress(_BuiltError):
+                await self._post(self.client.with_options(http_client=nowhere), body, object)
+        except errors() as error:
+            if not built:
+                return translated(error, self.client, self._headers)
+        finally:
+            await nowhere.aclose()
+        url = built[0].url.copy_with(userinfo=b"")  # it is in the headers
+        headers = {name: value for name, value in built[0].headers.items() if name not in _WRITTEN_BY_CLIENTS}
+        route = self._route(url)
+        return None if route is None else Blueprint(str(url), headers, *route)
+
+    def _route(self, url: Any) -> tuple[ssl.SSLContext, Proxy | None] | None:
+        # Which certificates are trusted and what proxy is used has no public way, and must be the SDK's.
+        try:
+            transport = self.client._client._transport_for_url(url)  # noqa: SLF001
+            tls, proxy = transport.ssl_context, transport.proxy  # type: ignore[attr-defined]
+            return tls, proxy and Proxy(str(proxy.url), proxy.auth, dict(proxy.headers))
+        except AttributeError:
+            return None
 
     async def models(self) -> list[str]:
         """List the server's models; nothing where it does not say."""
         try:
             async with asyncio.timeout(min(self._timeout, 20.0)):
                 return [model.id async for model in self.client.models.list()]
-        except (self._openai.OpenAIError, OSError, ValueError):
+        except errors():
             return []
 
     async def close(self) -> None:
@@ -249,20 +279,22 @@ class Transport:
             await self.client.close()
 
 
+@cache
+def _wire_errors() -> tuple[type[Exception], ...]:
+    """Name what the SDK lets through: errors of its HTTP library, and of aiohttp below that."""
+    import aiohttp  # noqa: PLC0415
+    import openai  # noqa: PLC0415
+
+    library: type[Exception] = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]].HTTPError
+    return (library, aiohttp.ClientError, OSError)
+
+
+@cache
 def errors() -> tuple[type[Exception], ...]:
     """Name the classes of what `translated` translates."""
     import openai  # noqa: PLC0415
 
-    return (openai.OpenAIError, _streaming_error(), OSError, ValueError)
-
-
-@cache
-def _streaming_error() -> type[Exception]:
-    """Name the class of what the SDK lets through while a body streams: its HTTP library's own."""
-    import openai  # noqa: PLC0415
-
-    error: type[Exception] = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]].HTTPError
-    return error
+    return (openai.OpenAIError, *_wire_errors(), ValueError, RecursionError)
 
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
@@ -319,86 +351,23 @@ def _reply_type() -> Any:
     return ReplyModel
 
 
-def _check_reply(reply: tuple[bytes, Any, RateHeaders | None] | None) -> Reply | Refused:
-    if reply is None or not isinstance(reply[1], dict):
-        return Refused(_garbled("the answer is not a JSON object"))
-    raw, data, headers = reply
-    if "choices" not in data:
-        error = data.get("error")
-        if isinstance(error, dict):
-            status = error.get("code")
-            return Refused(classify(status if isinstance(status, int) else 500, error, None), headers)
-        return Refused(_garbled("the answer has no choices"), headers)
-    return Reply(raw, data, headers)
-
-
-def _garbled(message: str) -> Fault:
-    return Fault(Trouble.PASSING, "unparsable_answer", message, uncertain=True)
-
-
 def _refused(error: Exception) -> Refused:
     """Translate whatever went wrong into a fault."""
     import openai  # noqa: PLC0415
 
     if isinstance(error, openai.APIStatusError):
         headers = error.response.headers
-        fault = classify(error.status_code, error.body, retry_after(headers, time.time()), error.message)
+        fault = classify(error.status_code, error.body, retry_after(headers, time.time()))
         return Refused(fault, RateHeaders.parse(headers))
-    if isinstance(error, openai.APIConnectionError | OSError | _streaming_error()):
-        return Refused(_connection_fault(error))
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | openai.APIResponseValidationError):
-        return Refused(_garbled("the answer is not JSON"))
+    unreadable = (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+        openai.APIResponseValidationError,
+    )
+    if isinstance(error, unreadable):
+        return Refused(garbled("the answer is not a JSON object"))
+    if isinstance(error, (openai.APIConnectionError, *_wire_errors())):
+        return Refused(connection_fault(error))
     message = f"{type(error).__name__}: {error}"
     return Refused(Fault(Trouble.FATAL, "client_error", f"the request could not be made: {message}"))
-
-
-_NEVER_CONNECTED = frozenset({"ConnectionTimeoutError", "ClientProxyConnectionError", "ClientHttpProxyError"})
-_BROKEN = frozenset(
-    {
-        "ServerDisconnectedError",
-        "ClientOSError",
-        "ClientPayloadError",
-        "ReadError",
-        "RemoteProtocolError",
-        "ConnectionResetError",
-    }
-)
-_NEVER_CONNECTED_UNLESS_BROKEN = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
-"""httpx's names, of which the SDK's aiohttp transport also gives `ConnectTimeout` to a broken connection."""
-_NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError"})
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _connection_fault(error: Exception) -> Fault:
-    causes = list(_causes(error))
-    last = next((str(cause) for cause in reversed(causes) if str(cause)), type(causes[-1]).__name__)
-    names = {type(cause).__name__ for cause in causes}
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return Fault(Trouble.FATAL, "certificate", f"the server's certificate is not trusted: {last}")
-    if names & _NO_ADDRESS:
-        return Fault(Trouble.FATAL, "invalid_base_url", f"base_url is no address: {last}")
-    if _never_connected(causes, names):
-        return Fault(Trouble.UNREACHABLE, "unreachable", f"no connection: {last}")
-    if names & _BROKEN or not _timed_out(causes, names):
-        return Fault(Trouble.PASSING, "connection_lost", f"the connection broke: {last}", uncertain=True)
-    return Fault(Trouble.PASSING, "timeout", "no answer within the timeout", uncertain=True)
-
-
-def _never_connected(causes: list[BaseException], names: set[str]) -> bool:
-    return (
-        any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in causes)
-        or any(name.startswith("ClientConnector") for name in names)
-        or bool(names & _NEVER_CONNECTED)
-        or bool(names & _NEVER_CONNECTED_UNLESS_BROKEN and not names & _BROKEN)
-    )
-
-
-def _timed_out(causes: list[BaseException], names: set[str]) -> bool:
-    return any(isinstance(cause, TimeoutError) for cause in causes) or any(
-        "Timeout" in name for name in names
-    )

@@ -35,7 +35,7 @@ UNDECIDED = frozenset({"intended", "validating"})
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class Submitter:
     """Who submits, and what is the same in all parts of a run."""
 
     label: Label
@@ -81,7 +81,7 @@ class Outbox:
     """
 
     def __init__(
-        self, harvester: Harvester, parts: Parts, sender: Sender, fail: Callable[[int, Failure], None]
+        self, harvester: Harvester, parts: Parts, submitter: Submitter, fail: Callable[[int, Failure], None]
     ) -> None:
         self.waiting: deque[Sent] = deque()
         self.ends = 0
@@ -89,7 +89,7 @@ class Outbox:
         self._api = harvester.api
         self._harvester = harvester
         self._parts = parts
-        self._sender = sender
+        self._submitter = submitter
         self._fail = fail
         self._queue = Queue()
         self._spare: Request | None = None
@@ -127,8 +127,10 @@ class Outbox:
             if not indices:
                 return None
             nonce = uuid4().hex
-            keys = [self._sender.keys[index] for index in indices]
-            await _journals.on_thread(self._parts.intend, nonce, self._sender.agent, self._sender.label, keys)
+            keys = [self._submitter.keys[index] for index in indices]
+            await _journals.on_thread(
+                self._parts.intend, nonce, self._submitter.agent, self._submitter.label, keys
+            )
             file = await self._api.upload(file_name(nonce), spool)
         await _journals.on_thread(self._parts.uploaded, nonce, file)
         return Sent(await _journals.on_thread(self._parts.get, nonce), indices, size)
@@ -138,7 +140,7 @@ class Outbox:
         indices, size = array("i"), Size(0, 0)
         quota = self._quotas.popleft() if self._quotas else LARGEST_PART_REQUESTS
         while len(indices) < quota and (request := await self._next(feed)) is not None:
-            line = request_line(request, self._sender.endpoint)
+            line = request_line(request, self._submitter.endpoint)
             grown = Size(size.requests + 1, size.tokens + max(1, len(request.body) // _BYTES_PER_TOKEN))
             if len(line) > LARGEST_PART_BYTES:
                 self._fail(request.index, _too_large(line))
@@ -170,11 +172,11 @@ class Outbox:
         """Make a batch of an uploaded part; its id is in the journal before anybody waits for it."""
         part = sent.part
         metadata = {
-            RECIPE: self._sender.digest.hex(),
+            RECIPE: self._submitter.digest.hex(),
             PART: part.nonce,
-            COLUMN: self._sender.label.title,
+            COLUMN: self._submitter.label.title,
         }
-        state = await self._api.create(part.file or "", self._sender.endpoint, metadata)
+        state = await self._api.create(part.file or "", self._submitter.endpoint, metadata)
         if state.id:
             await _journals.on_thread(self._parts.submitted, part.nonce, state.id)
             sent.part = part._replace(batch=state.id)
@@ -219,7 +221,7 @@ class Outbox:
             states = await self._api.listed()
         except (Gone, Halt):
             return True, self.ends > 0
-        model = self._sender.label.model
+        model = self._submitter.label.model
         others = [state for state in states if state.id != refused.id and state.model in {None, "", model}]
         lately = any(
             state.ended is not None and refused.created - state.ended < LAG_SECONDS for state in others

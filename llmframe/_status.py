@@ -20,7 +20,7 @@ _TOO_LONG = re.compile(
 """How servers without OpenAI's codes say that a row is too long."""
 
 
-def classify(status: int, body: object, wait: float | None, message: str = "") -> Fault:
+def classify(status: int, body: object, wait: float | None) -> Fault:
     """Say what an HTTP status with this error body means.
 
     Parameters
@@ -29,15 +29,10 @@ def classify(status: int, body: object, wait: float | None, message: str = "") -
         The JSON body, or the text where it is none.
     wait
         Seconds that the server asks to wait.
-    message
-        What to say where the body says nothing.
     """
-    error = body.get("error", body) if isinstance(body, dict) else {}
+    error = body.get("error", body) if isinstance(body, dict) else body
+    text = _words(status, error)
     error = error if isinstance(error, dict) else {}
-    said = error.get("message")
-    text = (
-        said if isinstance(said, str) and said else _page_title(status, body) or message or f"HTTP {status}"
-    )
     code = error.get("code") or error.get("type")
     code = code if isinstance(code, str) and code else f"http_{status}"
     param = error.get("param")
@@ -52,12 +47,16 @@ def classify(status: int, body: object, wait: float | None, message: str = "") -
     )
 
 
-def _page_title(status: int, body: object) -> str:
-    """Name the status where the body is a web page, as proxies answer."""
-    if not isinstance(body, str) or not body.lstrip().startswith("<"):
-        return ""
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
-    return f"HTTP {status} ({phrase}), with a web page"
+def _words(status: int, error: object) -> str:
+    """Say what an error body says, or name the status where it is a web page, as proxies answer."""
+    said = error.get("message") if isinstance(error, dict) else None
+    if isinstance(said, str) and said:
+        return said
+    if isinstance(error, str) and error.lstrip().startswith("<"):
+        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
+        return f"HTTP {status} ({phrase}), with a web page"
+    words = error.strip() if isinstance(error, str) else str(error) if error else ""
+    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
 
 
 def _trouble(status: int, codes: set[str], text: str) -> Trouble:

@@ -16,11 +16,11 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop"),
     (
-        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_limits", "_headers", "_rates", "_learnt", "_strays", "_retry", "_prices",
+        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_broken", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_batch_lines"),
-    ("_batch_api",),
+    ("_batch_api", "_fast"),
     ("_live", "_claims", "_call", "_score"),
     ("_harvest",),
     ("_outbox", "_reattach"),
@@ -37,6 +37,7 @@ LAYERS = (
 
 PARTS = {
     "_plan": {"_prompts"},
+    "_replies": {"_broken", "_status", "_headers"},
     "_limits": {"_headers", "_rates", "_learnt", "_strays"},
     "_learnt": {"_rates"},
     "_journal": {"_sqlite", "_parts"},
@@ -57,6 +58,8 @@ IMPORTED_WHEN_NEEDED = {("accessor", "_jobs"), ("accessor", "_csv"), ("cli", "te
 
 ALONE = {
     "openai": {"_openai"},
+    "aiohttp": {"_fast", "_openai"},
+    "uvloop": {"_loop"},
     "sqlite3": {"_file_journal", "_sqlite"},
     "tqdm": {"_progress"},
     "genai_prices": {"_prices"},
@@ -64,7 +67,7 @@ ALONE = {
     "platformdirs": {"_journals"},
     "matplotlib": {"_report"},
     "signal": {"_loop"},
-    "socket": {"_owners", "_openai"},
+    "socket": {"_owners", "_broken"},
 }
 """Each thing outside has one module (sockets: the machine's name, and a class of error)."""
 

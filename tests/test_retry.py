@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe import _answers, _openai, _retry, _status
+from llmframe import _answers, _broken, _replies, _retry, _status
 from llmframe._records import Answer, Fault, Trouble, Usage
 from llmframe._retry import Again, GiveUp, Stop, Tries, Watch, backoff
 
@@ -224,7 +224,7 @@ def test_each_error_of_the_guide_has_its_meaning(status, body, trouble, code):
 
 def test_a_proxys_web_page_is_named_and_not_quoted():
     """The message of an HTML error is one line without tags."""
-    fault = _status.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None, "<html>")
+    fault = _status.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
     assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
 
 
@@ -255,8 +255,8 @@ def test_no_error_body_is_too_odd_to_be_understood(status, body):
 @given(body=json_values | st.dictionaries(st.just("choices"), json_values))
 def test_no_answers_body_is_too_odd_to_be_read(body):
     """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
-    result = _openai._check_reply((b"", body, None))
-    if isinstance(result, _openai.Reply):
+    result = _replies.checked(b"", body, None)
+    if isinstance(result, _replies.Reply):
         answer = _answers.read(b"", b"", result.data)
         assert (answer.text is None) <= (answer.problem is not None)
 
@@ -299,5 +299,5 @@ class ConnectTimeout(Exception):  # noqa: N818 (the name that httpx gives it)
 )
 def test_a_broken_connection_says_whether_the_request_may_have_been_billed(error, trouble, code, uncertain):
     """What never connected was never sent; what broke later may have been answered."""
-    fault = _openai._connection_fault(error)
+    fault = _broken.connection_fault(error)
     assert (fault.trouble, fault.code, fault.uncertain) == (trouble, code, uncertain)

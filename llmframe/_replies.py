@@ -1,0 +1,68 @@
+"""What goes to the API and what comes back, as both ways to it know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmframe._broken import garbled
+from llmframe._status import classify
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from llmframe._headers import RateHeaders
+    from llmframe._records import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 200: its body as bytes and as JSON, and what its headers said of the limits."""
+
+    raw: bytes
+    data: dict[str, Any]
+    headers: RateHeaders | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A fault, and what the headers said of the limits."""
+
+    fault: Fault
+    headers: RateHeaders | None = None
+
+
+def checked(raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Refused:
+    """See whether what came with a 200 is an answer."""
+    if not isinstance(data, dict):
+        return Refused(garbled("the answer is not a JSON object"))
+    if "choices" not in data:
+        error = data.get("error")
+        if isinstance(error, dict):
+            status = error.get("code")
+            return Refused(classify(status if isinstance(status, int) else 500, error, None), headers)
+        return Refused(garbled("the answer has no choices"), headers)
+    return Reply(raw, data, headers)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy of the environment, as the SDK's HTTP library found it for an address."""
+
+    url: str
+    auth: tuple[str, str] | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A request as the SDK builds it: where it goes and how, and its headers, with whatever authorises it."""
+
+    url: str
+    headers: Mapping[str, str]
+    tls: ssl.SSLContext
+    proxy: Proxy | None
+
+    def __repr__(self) -> str:
+        return f"Blueprint({self.url!r})"
