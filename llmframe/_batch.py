@@ -245,7 +245,7 @@ class Batch:
     def _hear(self, index: int, result: Result, part: Part, missing: dict[int, Failure]) -> float | None:
         if result.answer is not None:
             request = Request(result.key, index, b"")
-            answer = replace(result.answer, asked=part.created)
+            answer = result.answer._replace(asked=part.created)
             seconds = max(0.0, time.time() - part.created)
             reason = self._watch.answered(answer)
             if reason is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmframe._claims import Recorder
@@ -68,7 +67,7 @@ class Intake:
         asked = index >= 0 and part.created >= self._since and not self._score.settled(index)
         request = Request(result.key, index, b"")
         if result.answer is not None:
-            answer = replace(result.answer, asked=part.created)
+            answer = result.answer._replace(asked=part.created)
             if asked:
                 return self.hear(Outcome(request, answer, None))
             answer = self._score.price(answer)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -132,14 +133,29 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
         return openai.AsyncOpenAI(
             api_key=_provider(account.api_key),
             base_url=account.base_url,
-            http_client=openai.DefaultAioHttpClient(),
+            http_client=_http_client(),
             **settings,
         ), True
     if not account.asynchronous:
-        return _twin(account.client).with_options(http_client=openai.DefaultAioHttpClient(), **settings), True
+        return _twin(account.client).with_options(http_client=_http_client(), **settings), True
     if shared_loop or not _has_default_pool(account.client):
         return account.client.with_options(**settings), False
-    return account.client.with_options(http_client=openai.DefaultAioHttpClient(), **settings), True
+    return account.client.with_options(http_client=_http_client(), **settings), True
+
+
+def _http_client() -> Any:
+    """Make an HTTP client; reading the trusted certificates takes 20 ms, so it is done once for each source."""
+    import openai  # noqa: PLC0415
+
+    known = _certificates.get(_trusted())
+    return openai.DefaultAioHttpClient() if known is None else openai.DefaultAioHttpClient(verify=known)
+
+
+def _trusted() -> tuple[str | None, str | None]:
+    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+
+
+_certificates: dict[tuple[str | None, str | None], ssl.SSLContext] = {}
 
 
 def _provider(key: Any) -> Any:
@@ -262,6 +278,7 @@ class Transport:
         try:
             transport = self.client._client._transport_for_url(url)  # noqa: SLF001
             tls, proxy = transport.ssl_context, transport.proxy  # type: ignore[attr-defined]
+            _certificates.setdefault(_trusted(), tls)
             return tls, proxy and Proxy(str(proxy.url), proxy.auth, dict(proxy.headers))
         except AttributeError:
             return None
@@ -307,7 +324,7 @@ def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str
     message = refused.fault.message
     for secret in _secrets(client, headers):
         message = message.replace(secret, "***")
-    return replace(refused, fault=replace(refused.fault, message=message))
+    return refused._replace(fault=replace(refused.fault, message=message))
 
 
 def _secrets(client: Client, headers: Mapping[str, str]) -> Iterator[str]:

@@ -302,18 +302,20 @@ def render(
     anywhere = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
     rows = zip(*(series.tolist() for series in part.values()), strict=True)
     columns = tuple(part)
+    flat = all(series.dtype != object for series in part.values())
     for offset, (position, values) in enumerate(zip(positions.tolist(), rows, strict=True)):
         if anywhere[offset]:
             yield Skipped(next(str(column) for column in missing if missing[column][offset]))
         else:
-            yield _render_row(asking, dict(zip(columns, values, strict=True)), position)
+            yield _render_row(asking, dict(zip(columns, values, strict=True)), position, flat=flat)
 
 
-def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int) -> Rendered:
+def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:
+    """Render one row; a flat one has no message arrays in its cells."""
     if asking.texts and all(_is_blank(row[column]) for column in asking.texts):
         return Skipped(str(asking.texts[0]))
     try:
-        content = _content(asking, row, position)
+        content = _content(asking, row, position, flat=flat)
         if asking.function is not None and _is_nothing(content):
             return Skipped("prompt")
         system = asking.system.fill(row) if asking.system is not None else None
@@ -337,7 +339,7 @@ class _UnusableError(Exception):
     """A row whose prompt cannot be made; the others go on."""
 
 
-def _content(asking: Asking, row: Mapping[Hashable, Any], position: int) -> Any:
+def _content(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Any:
     if asking.function is not None:
         try:
             return asking.function(MappingProxyType(row))
@@ -345,7 +347,8 @@ def _content(asking: Asking, row: Mapping[Hashable, Any], position: int) -> Any:
             error.add_note(f"in the prompt function, at row {position}; nothing was sent")
             raise
     if asking.template is not None:
-        _refuse_messages(row, asking.template.columns, "prompt")
+        if not flat:
+            _refuse_messages(row, asking.template.columns, "prompt")
         try:
             return asking.template.fill(row)
         except (ValueError, TypeError) as error:

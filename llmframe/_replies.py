@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmframe._broken import garbled
 from llmframe._status import classify
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from llmframe._records import Fault
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A 200: its body as bytes and as JSON, and what its headers said of the limits."""
 
     raw: bytes
@@ -25,8 +24,7 @@ class Reply:
     headers: RateHeaders | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A fault, and what the headers said of the limits."""
 
     fault: Fault

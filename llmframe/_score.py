@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from dataclasses import replace
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Score:
         self.failed = len(plan.refused)
         self.truncated = 0
         self.from_journal = 0
-        self.tokens = Usage()
+        self._tokens = [0, 0, 0, 0]
         self.latencies = array("f")
         self.arrivals = array("f")
         self._plan = plan
@@ -58,6 +58,11 @@ class Score:
     def cost(self) -> float | None:
         """US dollars of the paid answers; `None` where a price is unknown."""
         return self._spent if self._priced else None
+
+    @property
+    def tokens(self) -> Usage:
+        """Tokens of the paid answers."""
+        return Usage(*self._tokens)
 
     @property
     def rows(self) -> int:
@@ -81,7 +86,7 @@ class Score:
     def price(self, answer: Answer) -> Answer:
         """Say what an answer cost."""
         cost = self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
-        return replace(answer, cost=cost)
+        return answer._replace(cost=cost)
 
     def recall(self, index: int, kept: Kept) -> None:
         """Take an answer from the journal."""
@@ -96,7 +101,7 @@ class Score:
             self.fail(index, outcome.failure or Failure("no_answer", "the lane brought no answer"))
             return None
         answer = self.price(answer)
-        self.tokens += answer.usage
+        self._tokens = list(map(add, self._tokens, answer.usage))
         self._spent += answer.cost or 0.0
         self._priced = self._priced and answer.cost is not None
         self.latencies.append(outcome.seconds)
