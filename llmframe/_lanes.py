@@ -22,11 +22,11 @@ from llmframe._retry import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from llmframe._attempts import Sender
     from llmframe._call import Call
     from llmframe._intake import Intake
     from llmframe._journal import Journal, Session
     from llmframe._lane import Lane
-    from llmframe._live import Sender
     from llmframe._openai import Client
     from llmframe._plan import Plan
     from llmframe._records import Key
@@ -97,7 +97,7 @@ async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed]:
     """Make the live lane ready; rows in open batches end the run."""
     await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
     pace = Pace(work.call.max_concurrency)
-    lane = Live(work.sender, pace, work.watch, work.intake.hear)
+    lane = Live(work.sender, pace, work.watch, work.intake.hear, hedge=work.call.hedge)
     return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM)
 
 

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from llmframe._answers import read
+from llmframe._attempts import Attempts, estimate
+from llmframe._hedge import Hedge
 from llmframe._lane import Traffic
-from llmframe._records import Failure, Fault, Outcome, Trouble
-from llmframe._replies import Refused, Reply
+from llmframe._records import Failure, Outcome
+from llmframe._replies import Reply
 from llmframe._retry import Again, Stop, Tries, Watch
+from llmframe._stragglers import Stragglers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmframe._attempts import Sender
     from llmframe._lane import Feed
-    from llmframe._limits import Pace, Ticket
-    from llmframe._records import Request
-
-
-class Sender(Protocol):
-    """What a lane needs of the transport."""
-
-    async def send(self, request: Request) -> Reply | Refused: ...
+    from llmframe._limits import Pace
+    from llmframe._records import Fault, Request
 
 
 class Live:
@@ -39,13 +37,27 @@ class Live:
     ----------
     emit
         Called with each outcome, on the loop, in the order in which they come.
+    hedge
+        The share of requests that may be sent a second time while their answer is long in coming.
     """
 
-    def __init__(self, sender: Sender, pace: Pace, watch: Watch, emit: Callable[[Outcome], object]) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        pace: Pace,
+        watch: Watch,
+        emit: Callable[[Outcome], object],
+        *,
+        hedge: float | None = None,
+    ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
-        self._sender = sender
         self._pace = pace
+        self._attempts: Attempts | Hedge = Attempts(sender, pace, self.traffic)
+        if hedge:
+            self._attempts = Hedge(
+                self._attempts, Stragglers(hedge), pace, self.traffic, lambda: self.stopped is None
+            )
         self._watch = watch
         self._emit = emit
         self._feed: Feed | None = None
@@ -120,7 +132,7 @@ class Live:
             left = time.monotonic()
             self.traffic.sent += not tries.total
             self.traffic.retries += bool(tries.total)
-            result = await self._attempt(request, left)
+            result = await self._attempts.make(request)
             if isinstance(result, Reply):
                 self._answered(request, result, tries, left)
                 return
@@ -152,7 +164,7 @@ class Live:
         return False
 
     def _delay(self, request: Request) -> float:
-        return self._pace.delay(time.monotonic(), len(request.body) // 4)
+        return self._pace.delay(time.monotonic(), estimate(request))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -161,38 +173,10 @@ class Live:
         except TimeoutError:
             pass
 
-    async def _attempt(self, request: Request, left: float) -> Reply | Refused:
-        ticket = self._pace.sent(left, len(request.body) // 4)
-        try:
-            result = await self._sender.send(request)
-        except BaseException:
-            self._pace.abandoned(time.monotonic(), ticket)
-            self.traffic.uncertain += 1
-            raise
-        self._settle(ticket, result)
-        return result
-
-    def _settle(self, ticket: Ticket, result: Reply | Refused) -> None:
-        now = time.monotonic()
-        if isinstance(result, Reply):
-            usage = result.data.get("usage")
-            total = usage.get("total_tokens") if isinstance(usage, dict) else None
-            self._pace.answered(now, ticket, result.headers, total if isinstance(total, int) else None)
-            return
-        fault = result.fault
-        self.traffic.uncertain += fault.uncertain
-        if fault.trouble is Trouble.LIMIT:
-            self.traffic.limited += 1
-            self._pace.limited(now, ticket, result.headers, fault.retry_after)
-        elif fault.trouble in {Trouble.PASSING, Trouble.UNREACHABLE}:
-            self._pace.faulted(now, ticket, result.headers)
-        else:
-            self._pace.answered(now, ticket, result.headers, None)
-
     def _answered(self, request: Request, reply: Reply, tries: Tries, left: float) -> None:
         answer = read(request.key, reply.raw, reply.data)
         now = time.monotonic()
-        self._emit(Outcome(request, answer, None, tries.total + 1, now - left))
+        self._emit(Outcome(request, answer, None, tries.total + 1, now - left, reply.copies))
         reason = self._watch.answered(answer)
         if reason is not None:
             self.stop(reason)

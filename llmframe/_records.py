@@ -143,6 +143,8 @@ class Outcome(NamedTuple):
     attempts: int = 1
     seconds: float = 0.0
     """From the last attempt's departure to its answer."""
+    copies: int = 0
+    """Further copies of that attempt, which may be billed too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,18 @@ class Score:
         self._began = time.monotonic()
         self._rows_of = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys))
         self._failures: dict[int, Failure] = {}
-        self._spent = 0.0
+        self._spent = self._hedges = 0.0
         self._priced = True
 
     @property
     def cost(self) -> float | None:
         """US dollars of the paid answers; `None` where a price is unknown."""
         return self._spent if self._priced else None
+
+    @property
+    def hedge_cost(self) -> float | None:
+        """US dollars that second copies cost at most: each as much as the answer that won."""
+        return self._hedges if self._priced else None
 
     @property
     def tokens(self) -> Usage:
@@ -103,6 +108,7 @@ class Score:
         answer = self.price(answer)
         self._tokens = list(map(add, self._tokens, answer.usage))
         self._spent += answer.cost or 0.0
+        self._hedges += outcome.copies * (answer.cost or 0.0)
         self._priced = self._priced and answer.cost is not None
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)

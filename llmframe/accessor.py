@@ -126,7 +126,8 @@ class DataFrameLLM:
             the price and within 24 hours; "offline": from the journal only),
             `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh`, `retry_failed`,
             `version`, `progress`, `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for
-            one request), `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters,
+            one request), `max_retries`, `hedge` (the share of requests that may be sent twice when an
+            answer is long in coming), `extra_body`, `extra_headers`, and the API's own parameters,
             such as `temperature=0`.
 
         Returns

@@ -394,7 +394,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing_committed(llm, cal
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 exec(open(sys.argv[1]).read().replace("sys.argv", "sys.argv[1:]"))
 """
 
@@ -403,15 +403,15 @@ exec(open(sys.argv[1]).read().replace("sys.argv", "sys.argv[1:]"))
 def test_a_file_that_may_not_grow_stops_the_run_likewise(llm, call, tmp_path):
     """A limit on a file's size (an I/O error to SQLite) ends a run as a full disk does."""
     path = tmp_path / "small.sqlite"
-    arguments = [sys.executable, "-c", LIMITED, str(call), llm.base_url, str(path), "1500"]
+    arguments = [sys.executable, "-c", LIMITED, str(call), llm.base_url, str(path), "3000"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
     first, why = done.stdout.splitlines()
     assert first.split()[:3] == ["error", "StoppedError", "journal"]
     assert int(first.split()[-1]) == llm.ledger.answered
     assert "free some space (or mend the disk)" in why
     llm.reset()
-    asked(1500).llm.complete("q", journal=path)
-    assert llmframe.last_run().from_journal + llm.ledger.billed == 1500
+    asked(3000).llm.complete("q", journal=path)
+    assert llmframe.last_run().from_journal + llm.ledger.billed == 3000
     assert llmframe.last_run().from_journal > 0
 
 

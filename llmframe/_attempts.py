@@ -1,0 +1,69 @@
+"""One attempt at a request: it takes its share of the limits, is sent, and what came of it is learnt from."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from llmframe._records import Trouble
+from llmframe._replies import Refused, Reply
+
+if TYPE_CHECKING:
+    from llmframe._lane import Traffic
+    from llmframe._limits import Pace, Ticket
+    from llmframe._records import Request
+
+
+class Sender(Protocol):
+    """What a lane needs of the transport."""
+
+    async def send(self, request: Request) -> Reply | Refused: ...
+
+
+class Attempts:
+    """Makes attempts through one sender.
+
+    Parameters
+    ----------
+    traffic
+        Counts what is limited, and what may have been billed without an answer.
+    """
+
+    def __init__(self, sender: Sender, pace: Pace, traffic: Traffic) -> None:
+        self._sender = sender
+        self._pace = pace
+        self._traffic = traffic
+
+    async def make(self, request: Request) -> Reply | Refused:
+        """Send a request once, now; every fault comes back as a value."""
+        ticket = self._pace.sent(time.monotonic(), estimate(request))
+        try:
+            result = await self._sender.send(request)
+        except BaseException:
+            self._pace.abandoned(time.monotonic(), ticket)
+            self._traffic.uncertain += 1
+            raise
+        self._settle(ticket, result)
+        return result
+
+    def _settle(self, ticket: Ticket, result: Reply | Refused) -> None:
+        now = time.monotonic()
+        if isinstance(result, Reply):
+            usage = result.data.get("usage")
+            total = usage.get("total_tokens") if isinstance(usage, dict) else None
+            self._pace.answered(now, ticket, result.headers, total if isinstance(total, int) else None)
+            return
+        fault = result.fault
+        self._traffic.uncertain += fault.uncertain
+        if fault.trouble is Trouble.LIMIT:
+            self._traffic.limited += 1
+            self._pace.limited(now, ticket, result.headers, fault.retry_after)
+        elif fault.trouble in {Trouble.PASSING, Trouble.UNREACHABLE}:
+            self._pace.faulted(now, ticket, result.headers)
+        else:
+            self._pace.answered(now, ticket, result.headers, None)
+
+
+def estimate(request: Request) -> int:
+    """Guess the tokens of a request from its bytes, before the first answers tell better."""
+    return len(request.body) // 4
