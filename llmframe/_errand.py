@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -196,15 +196,17 @@ class Errand:
         return self._title.rpartition(" · ")[0]
 
     async def _run_lane(self, work: Work, wanted: Sequence[int]) -> None:
+        company: AbstractAsyncContextManager[None] = nullcontext()
         if self._by_batch:
             lane, self._feed = await _lanes.batch(work, wanted, self._announce)
             lane.cancelling = self._cancelling
             self._lane = lane
         else:
-            self._lane, self._feed = await _lanes.live(work, wanted)
-        if self.stop is not None:
-            self._lane.stop(self.stop)
-        await self._lane.run(self._feed)
+            self._lane, self._feed, company = await _lanes.live(work, wanted)
+        async with company:
+            if self.stop is not None:
+                self._lane.stop(self.stop)
+            await self._lane.run(self._feed)
 
     def _announce(self) -> None:
         """Say once what waiting for batches means."""

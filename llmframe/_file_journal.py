@@ -22,6 +22,7 @@ from llmframe._errors import JournalError
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
 from llmframe._owners import alive, machine
 from llmframe._parts import Parts
+from llmframe._sharing import Report
 from llmframe._sqlite import (
     FORMAT,
     connect,
@@ -49,6 +50,8 @@ _CHECKED_BYTES = 64 * 2**20
 _CACHE_KIBIBYTES = 32 * 1024
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
+_SILENT_SECONDS = 3.0
+"""A run that has told nothing for so long no longer counts when limits are shared."""
 _NOT_WRITABLE = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 )
@@ -272,6 +275,20 @@ class FileJournal:
         if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
             self._checkpoint(now)
 
+    def exchange(self, session: Session, pool: bytes, mine: Report) -> list[Report]:
+        """Leave a report for the other runs of a pool, and return what those tell that are at work."""
+        now = time.time()
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO neighbour (owner, pool, heard, load, hungry, rate) VALUES (?,?,?,?,?,?)",
+                (session.owner, pool, now, *mine),
+            )
+            rows = connection.execute(
+                "SELECT load, hungry, rate FROM neighbour WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
+                (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
+            ).fetchall()
+        return [Report(load, bool(hungry), rate) for load, hungry, rate in rows]
+
     def renew(self, session: Session) -> None:
         """Say that the owner is still there."""
         with self._transaction() as connection:
@@ -286,6 +303,7 @@ class FileJournal:
         with self._transaction() as connection:
             connection.execute("DELETE FROM claim WHERE owner = ?", (session.owner,))
             connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
+            connection.execute("DELETE FROM neighbour WHERE owner = ?", (session.owner,))
             connection.execute(
                 "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmframe._records import Answer, Key
+    from llmframe._sharing import Report
 
 LEASE_SECONDS = 60.0
 """How long a claim stands after its owner was last heard of."""
@@ -76,6 +77,7 @@ class Journal(Protocol):
     def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed: ...
     def holding(self, keys: Sequence[Key]) -> set[str]: ...
     def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None: ...
+    def exchange(self, session: Session, pool: bytes, mine: Report) -> Sequence[Report]: ...
     def renew(self, session: Session) -> None: ...
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None: ...
     def close(self) -> None: ...
@@ -107,6 +109,9 @@ class NoJournal:
 
     def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
         """Keep nothing."""
+
+    def exchange(self, session: Session, pool: bytes, mine: Report) -> Sequence[Report]:  # noqa: ARG002
+        return ()
 
     def renew(self, session: Session) -> None:
         """Claim nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from llmframe._batch import Batch
@@ -13,6 +14,7 @@ from llmframe._claims import LARGEST_CLAIM, ClaimedFeed
 from llmframe._harvest import Harvester
 from llmframe._limits import Pace
 from llmframe._live import Live
+from llmframe._neighbours import Neighbours
 from llmframe._options import options
 from llmframe._outbox import Submitter
 from llmframe._parts import Label
@@ -93,12 +95,14 @@ class Work:
         )
 
 
-async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed]:
-    """Make the live lane ready; rows in open batches end the run."""
+async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed, Neighbours]:
+    """Make the live lane ready, and those known that share its limits; rows in open batches end the run."""
     await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
     pace = Pace(work.call.max_concurrency)
     lane = Live(work.sender, pace, work.watch, work.intake.hear, hedge=work.call.hedge)
-    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM)
+    pool = blake2b(work.call.account.pool + work.call.model.encode(), digest_size=16).digest()
+    neighbours = Neighbours(work.journal, work.session, pool, pace, work.intake.journal_failed)
+    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM), neighbours
 
 
 async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None]) -> tuple[Batch, ClaimedFeed]:

@@ -14,6 +14,11 @@ _LONG = 3.0  # seconds of a stall after which it is a window's end rather than a
 _LONGEST_PROBE = 2.0  # seconds between probes while everything is refused
 _LONGEST_HOLD = 3_600.0
 _RETURN = 20.0  # seconds in which a cut rate grows back to where it was refused
+_CALM, _CALM_REQUESTS = (
+    20.0,
+    1_000,
+)  # seconds and requests without a refusal, after which a limit may have risen
+_BOLDEST = 10.0
 _PROBES = 4  # requests of a probe at most, while none of them is answered
 
 
@@ -59,7 +64,8 @@ class LearntRate:
     def take(self, now: float, stated: float) -> None:
         """Count a request that leaves; the rate creeps up for the time that it is in use."""
         if not self._stalls:
-            self._rate *= 1 + self._growth * min(now - self._taken_at, 2 / self._rate)
+            growth = self._growth * self._boldness(now)
+            self._rate *= 1 + growth * min(now - self._taken_at, 2 / self._rate)
             self._bucket.rate = self._rate
         self._taken_at = now
         self._bucket.take(now, 1.0)
@@ -120,6 +126,16 @@ class LearntRate:
         self._held_until = ticket.sent_at
         self._measured, self._long, self._stalls = True, False, 0
         self._set_mark(ticket)
+
+    def moved(self, now: float, sent: int, rate: float) -> None:
+        """Go on at another rate: runs that share the limit came or went."""
+        self.active = True
+        self._rate = self._bucket.rate = rate
+        self._growth = self._creep()
+        self._measured, self._long, self._stalls = True, False, 0
+        self.cut = sent
+        self._bucket.empty(now)
+        self._set_mark(Ticket(sent, now, 0, 0.0))
 
     def _count(self, ticket: Ticket) -> None:
         self._all_refused += 1
@@ -185,6 +201,12 @@ class LearntRate:
 
     def _set_mark(self, ticket: Ticket) -> None:
         self._mark, self._refused = ticket, 0
+
+    def _boldness(self, now: float) -> float:
+        """Say how much faster a rate grows that has met no refusal for long: the limit may be another by now."""
+        seconds = now - self._mark.sent_at
+        calm = min(seconds / _CALM, seconds * self._rate / _CALM_REQUESTS)
+        return min(calm * calm, _BOLDEST) if calm > 1 else 1.0
 
     def _creep(self) -> float:
         """Say how fast a rate grows that is well measured: half a percent a second at most."""

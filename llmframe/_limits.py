@@ -6,11 +6,16 @@ Pure decisions: no clock, no I/O, no event loop. Callers pass `now`, seconds on 
 from __future__ import annotations
 
 from math import inf
+from typing import TYPE_CHECKING
 
 from llmframe._headers import RateHeaders, retry_after
 from llmframe._learnt import LearntRate
 from llmframe._rates import StatedLimit, Ticket
+from llmframe._sharing import Report, rate, share
 from llmframe._strays import Strays, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Pace", "RateHeaders", "Ticket", "retry_after"]
 
@@ -23,6 +28,7 @@ _PROBE_SPACING = 1 / 4  # seconds between requests of an outage
 _OUTAGE = 20  # faults in a row
 _LONGEST_DELAY = 1.0
 _FULL_WINDOW_DELAY = 0.02
+_YOUNG = 2.0  # seconds in which nobody knows yet what a run needs
 
 
 class Window:
@@ -178,6 +184,9 @@ class Pace:
         self._limited = False  # whether any limit is known
         self._held_at: float | None = None  # since when a limit holds the head of the line back
         self._released_at = -inf
+        self._share = 1.0  # of stated limits
+        self._others: Sequence[Report] = ()
+        self._began_at = self._reported_at = -inf
 
     @property
     def window(self) -> int:
@@ -187,6 +196,29 @@ class Pace:
     def waiting_for_limit(self, now: float) -> bool:
         """Whether a limit holds requests back now, or did within the last second."""
         return self._held_at is not None or now - self._released_at < 1.0
+
+    def report(self, now: float) -> Report:
+        """Say what was used of the limits since the last report, for the other runs that share them."""
+        if self._began_at == -inf:
+            self._began_at = self._reported_at = now
+        seconds = max(now - self._reported_at, 1e-3)
+        stated = [limit.load(seconds) for limit in (self._requests, self._tokens) if limit is not None]
+        held = self._held_at is not None or self._released_at >= self._reported_at
+        self._reported_at = now
+        learnt = self._learnt.rate if self._learnt.active else None
+        return Report(max(stated, default=0.0), held or now - self._began_at < _YOUNG, learnt)
+
+    def divide(self, now: float, mine: Report, others: Sequence[Report]) -> None:
+        """Leave the other runs their share of the limits."""
+        self._share = share(mine, others)
+        for limit in (self._requests, self._tokens):
+            if limit is not None:
+                limit.divide(self._share)
+        moved = rate(mine, self._others, others)
+        if moved is not None:
+            self._learnt.moved(now, self._sent, moved)
+            self._limited = True
+        self._others = others
 
     def delay(self, now: float, tokens: int) -> float:
         """Seconds to wait before asking again, at most 1.0; 0.0: the next request may leave now."""
@@ -306,11 +338,11 @@ class Pace:
         unseen = self._sent - ticket.number
         requests, tokens = headers.requests, headers.tokens
         if requests[0] is not None:
-            self._requests = self._requests or StatedLimit(requests[0], now)
+            self._requests = self._requests or StatedLimit(requests[0], now, self._share)
             self._requests.heard(now, requests, cost=1.0, unseen=unseen)
             self._limited = True
         if tokens[0] is not None:
             cost = ticket.estimate * self._estimate.ratio
-            self._tokens = self._tokens or StatedLimit(tokens[0], now)
+            self._tokens = self._tokens or StatedLimit(tokens[0], now, self._share)
             self._tokens.heard(now, tokens, cost=cost, unseen=cost * unseen)
             self._limited = True

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -93,6 +94,14 @@ class Account:
         """Azure's API version, which decides what is answered."""
         version = self.client.default_query.get("api-version") if self.client is not None else None
         return None if version is None else str(version)
+
+    @property
+    def pool(self) -> bytes:
+        """Name whose limits they are: a hash of address and key, from which no key can be had."""
+        key = self.api_key if self.client is None else self.client.api_key
+        return blake2b(
+            f"{self.base_url}\n{key if isinstance(key, str) else ''}".encode(), digest_size=16
+        ).digest()
 
     @property
     def has_key(self) -> bool:

@@ -49,11 +49,13 @@ class Bucket:
 class StatedLimit:
     """A limit that the server's headers state, in requests or in tokens."""
 
-    __slots__ = ("_bucket", "_held_until", "_left", "_left_at", "_limit", "_refill")
+    __slots__ = ("_bucket", "_held_until", "_left", "_left_at", "_limit", "_refill", "_share", "_taken")
 
-    def __init__(self, limit: int, now: float) -> None:
+    def __init__(self, limit: int, now: float, share: float) -> None:
         self._limit = limit
-        self._bucket = Bucket(_AIM * limit / 60, now)
+        self._share = share
+        self._bucket = Bucket(_AIM * share * limit / 60, now)
+        self._taken = 0.0  # since `load` was last asked for
         self._held_until = now
         self._left = 0.0
         self._left_at = now
@@ -70,13 +72,25 @@ class StatedLimit:
             wait = max(wait, missing / self._refill)
         return wait
 
+    def divide(self, share: float) -> None:
+        """Keep to a share of the limit: others have the rest."""
+        self._share = share
+        self._bucket.rate = _AIM * share * self._limit / 60
+
+    def load(self, seconds: float) -> float:
+        """Say what share of the whole limit was taken in these last seconds."""
+        taken, self._taken = self._taken, 0.0
+        return max(0.0, taken) / (self._limit / 60 * seconds)
+
     def take(self, now: float, cost: float) -> None:
         self._bucket.take(now, cost)
         self._left -= cost
+        self._taken += cost
 
     def settle(self, difference: float) -> None:
         self._bucket.settle(difference)
         self._left -= difference
+        self._taken += difference
 
     def heard(self, now: float, said: StatedHeaders, *, cost: float, unseen: float) -> None:
         """Follow an answer's headers; `cost` is its request's, `unseen` that of what left after it."""
@@ -85,7 +99,7 @@ class StatedLimit:
             return
         if limit != self._limit:
             self._limit = limit
-            self._bucket.rate = _AIM * limit / 60
+            self._bucket.rate = _AIM * self._share * limit / 60
         self._refill = 0.0
         if remaining is None or not reset:
             return

@@ -69,7 +69,13 @@ CREATE TABLE part (
     completed INTEGER NOT NULL, failed INTEGER NOT NULL, cost REAL, open INTEGER NOT NULL,
     cancelled INTEGER NOT NULL)
 """
-"""Came with the batch lane; a journal from before it is given them when it is next opened."""
+_SHARED_LIMITS = """
+CREATE TABLE neighbour (
+    owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
+    rate REAL)
+"""
+_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS}
+"""What came with which table; a journal from before one is given it when it is next opened."""
 
 
 def create_private(path: Path) -> None:
@@ -120,15 +126,17 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        complete = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'part'").fetchone()[0]
+        there = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        for table, statements in _TABLES.items():
+            if table not in there:
+                _execute(connection, statements)
         if not version:
-            _execute(connection, _SCHEMA)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        if not complete:
-            _execute(connection, _BATCHES)
         # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("ROLLBACK" if version and complete else "COMMIT")
+        connection.execute("ROLLBACK" if version and there >= _TABLES.keys() else "COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")

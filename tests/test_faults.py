@@ -4,8 +4,10 @@ import contextlib
 import http.server
 import json
 import logging
+import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 import traceback
@@ -137,6 +139,20 @@ def test_nothing_is_sent_twice_unasked_or_out_of_turn(llm, settings):
     assert run.hedged == 0
     assert run.hedge_cost == 0
     assert llm.ledger.requests == 250
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_runs_on_one_journal_share_a_limit(llm, headers):
+    """Two runs at once, under one key, are hardly ever refused: each leaves the other its share."""
+    with LocalServer(limits=Limits(requests_per_minute=6_000, burst=0.5), headers=headers) as server:
+        frames = [asked(400), pd.DataFrame({"q": texts(400, 800)})]
+        runs = [frame.llm.complete("q", into="a", base_url=server.base_url, wait=False) for frame in frames]
+        for run, frame in zip(runs, frames, strict=True):
+            run.result(60)
+            assert frame["a"].tolist() == answers(frame)
+        assert server.ledger.statuses[429] < 0.1 * server.ledger.requests
+        with contextlib.closing(sqlite3.connect(os.environ["LLMFRAME_JOURNAL"])) as journal:
+            assert journal.execute("SELECT count(*) FROM neighbour").fetchone() == (0,)
 
 
 def test_retry_after_is_waited_for(llm):

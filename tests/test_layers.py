@@ -16,12 +16,12 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop"),
     (
-        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_broken", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_stragglers", "_retry", "_prices",
+        "_plan", "_prompts", "_answers", "_schema", "_journal", "_file_journal", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_broken", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_batch_lines"),
     ("_batch_api", "_fast"),
-    ("_live", "_hedge", "_attempts", "_claims", "_call", "_score"),
+    ("_live", "_hedge", "_attempts", "_neighbours", "_claims", "_call", "_score"),
     ("_harvest",),
     ("_outbox", "_reattach"),
     ("_batch", "_intake"),
@@ -38,10 +38,10 @@ LAYERS = (
 PARTS = {
     "_plan": {"_prompts"},
     "_replies": {"_broken", "_status", "_headers"},
-    "_limits": {"_headers", "_rates", "_learnt", "_strays"},
+    "_limits": {"_headers", "_rates", "_learnt", "_strays", "_sharing"},
     "_learnt": {"_rates"},
-    "_journal": {"_sqlite", "_parts"},
-    "_file_journal": {"_journal", "_sqlite", "_owners", "_parts"},
+    "_journal": {"_sqlite", "_parts", "_sharing"},
+    "_file_journal": {"_journal", "_sqlite", "_owners", "_parts", "_sharing"},
     "_journals": {"_file_journal", "_journal"},
     "_parts": {"_owners"},
     "_report": {"_progress"},

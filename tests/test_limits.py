@@ -327,6 +327,25 @@ def test_other_clients_lower_our_share(others, seconds, headers):
     assert run.refused < 0.03
 
 
+@pytest.mark.parametrize("headers", [True, False])
+@pytest.mark.parametrize("after", [50, 200])
+def test_a_limit_that_changes_in_mid_run_is_followed(after, headers):
+    """A limit of 100/s that becomes half or twice as much after 20 seconds is used and kept."""
+    server = Server(Allowance(100, 1), spread=0.3, headers=headers, retry="int")
+    run = Engine(server, 2_000 + after * 60)
+
+    def change(now):
+        server.requests.refill(now)
+        server.requests.rate, server.requests.capacity = after, after
+
+    run.change = change
+    run.at(20.0, "change")
+    run.run()
+    allowed = 100 * (20 - run.first_arrival) + after * (run.ended - 20)
+    assert run.answered / allowed >= (0.95 if headers else 0.8)
+    assert run.refused < (0.02 if headers else 0.05)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("latency", [0.02, 0.05])
 @pytest.mark.parametrize("strays", [0.005, 0.01, 0.02, 0.05])
@@ -589,3 +608,74 @@ def test_the_pace_keeps_its_bounds(most, steps, rng):
         assert pace.in_flight == len(tickets)
         assert 1 <= pace.window <= (most or 1_000)
         assert pace.waited_seconds >= 0
+
+
+# --- several runs under one limit -----------------------------------------------------------------
+
+
+class Together:
+    """Runs of several processes against one server; each has its own clockwork, and they exchange reports."""
+
+    def __init__(self, server, *runs):
+        self.engines = [Engine(server, rows, seed=seed) for seed, (_, rows) in enumerate(runs)]
+        self.joins = [at for at, _ in runs]
+        self.reports = {}
+        self.server = server
+
+    def run(self):
+        for engine, at in zip(self.engines, self.joins, strict=True):
+            engine.asleep = True
+            engine.exchange = lambda now, engine=engine: self.exchange(engine, now)
+            engine.at(at, "exchange")
+        while going := [engine for engine in self.engines if engine.events]:
+            engine = min(going, key=lambda one: one.events[0][0])
+            now, _, kind, args = heapq.heappop(engine.events)
+            getattr(engine, kind)(now, *args)
+            engine.fill(now)
+        return self
+
+    def exchange(self, engine, now):
+        number = self.engines.index(engine)
+        if not (engine.rows or engine.retries or engine.pace.in_flight or engine.head):
+            self.reports.pop(number, None)
+            return
+        mine = engine.pace.report(now)
+        others = [report for other, report in self.reports.items() if other != number]
+        if number not in self.reports:
+            engine.at(now + (0.6 if others else 0.0), "wake")
+        self.reports[number] = mine
+        engine.pace.divide(now, mine, others)
+        engine.at(now + 0.5, "exchange")
+
+    @property
+    def refused(self):
+        return sum(e.refusals for e in self.engines) / sum(e.refusals + e.answered for e in self.engines)
+
+    def share(self):
+        first = min(e.first_arrival for e in self.engines)
+        last = max(e.ended for e in self.engines)
+        used = sum(e.answered for e in self.engines)
+        limit = self.server.requests
+        return used / (limit.rate * (last - first))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "headers"), [(60, True), (1, True), (0.1, True), (1, False), (0.1, False)]
+)
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [(0, 6_000), (0, 6_000)],
+        [(0, 9_000), (10, 3_000)],
+        [(0, 4_000), (5, 4_000), (10, 4_000)],
+        [(0, 9_000), (10, 600), (20, 600), (30, 600)],
+    ],
+    ids=["at once", "one joins", "three", "short ones pass by"],
+)
+def test_runs_that_share_a_limit_keep_to_it_together(runs, seconds, headers):
+    """Runs under one key use 95 % of a stated limit together, and under 2 % of the answers are 429."""
+    server = Server(Allowance(200, seconds), spread=0.3, headers=headers, retry="int")
+    together = Together(server, *runs).run()
+    assert [engine.answered for engine in together.engines] == [rows for _, rows in runs]
+    assert together.share() >= (0.95 if headers else 0.9)
+    assert together.refused < (0.02 if headers else 0.07)
