@@ -206,7 +206,7 @@ class LearntRate:
         """Say how much faster a rate grows that has met no refusal for long: the limit may be another by now."""
         seconds = now - self._mark.sent_at
         calm = min(seconds / _CALM, seconds * self._rate / _CALM_REQUESTS)
-        return min(calm * calm, _BOLDEST) if calm > 1 else 1.0
+        return min(calm * calm, _BOLDEST) if calm > 1 and not self._resumed else 1.0
 
     def _creep(self) -> float:
         """Say how fast a rate grows that is well measured: half a percent a second at most."""
