@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from llmframe._limits import Pace
     from llmframe._records import Fault, Request
 
+_UNTRIED = Tries()
+
 
 class Live:
     """Runs a feed's requests through a sender and emits an outcome for each.
@@ -116,22 +118,25 @@ class Live:
 
     async def _work(self, feed: Feed) -> None:
         try:
-            while self.stopped is None and self._room >= 0:
+            while self.stopped is None and (room := self._room) >= 0:
+                if room:
+                    self._grow()
                 request = await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
                 await self._complete(request)
-                self._grow()
         finally:
             self._workers -= 1
 
     async def _complete(self, request: Request) -> None:
-        tries = Tries()
-        while await self._turn(request):
+        tries = _UNTRIED
+        while self._may_go(request) or await self._turn(request):
             left = time.monotonic()
-            self.traffic.sent += not tries.total
-            self.traffic.retries += bool(tries.total)
+            if tries is _UNTRIED:
+                self.traffic.sent += 1
+            else:
+                self.traffic.retries += 1
             result = await self._attempts.make(request)
             if isinstance(result, Reply):
                 self._answered(request, result, tries, left)
@@ -151,10 +156,12 @@ class Live:
         finally:
             self._resting -= 1
 
+    def _may_go(self, request: Request) -> bool:
+        """Tell whether the request may go at once: nobody waits in line, and the pace lets it."""
+        return self.stopped is None and not self._line.locked() and not self._delay(request)
+
     async def _turn(self, request: Request) -> bool:
         """Wait in line until the pace lets the request go; false when the run stops before."""
-        if self.stopped is None and not self._line.locked() and not self._delay(request):
-            return True
         async with self._line:
             while self.stopped is None:
                 seconds = self._delay(request)

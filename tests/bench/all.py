@@ -1,32 +1,87 @@
 """All benchmarks, one after another, each in a process of its own, and one table.
 
-    python tests/bench/all.py [cpu limits ...]
+    python tests/bench/all.py [cpu limits ...] [--write]
 
-Takes about fifteen minutes. What each measures, against what, and how is in its own docstring; the targets are
-those of DESIGN.md, section 7.
+Takes about half an hour. What each measures, against what, and how is in its own docstring; the targets are those
+of DESIGN.md, section 7. `--write` also writes `results.md` and draws `results.svg` beside this file.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import measure
 
-SCRIPTS = ("importing", "cpu", "throughput", "memory", "limits")
+SCRIPTS = (
+    "importing", "cpu", "layers", "throughput", "sweeps", "memory", "limits", "sharing", "peers",
+)  # fmt: skip
+_HERE = Path(__file__).parent
 
 
 def _lines(name: str) -> list[measure.Line]:
-    script = str(Path(__file__).with_name(f"{name}.py"))
     print(f"{name} ...", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, script, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(_HERE / f"{name}.py"), "--json"], stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         return [measure.Line(f"{name}.py", f"failed with code {done.returncode}", "", met=False)]
     return [measure.Line(**line) for line in json.loads(done.stdout.splitlines()[-1])]
 
 
+def _write(lines: list[measure.Line]) -> None:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "aiohttp", "pandas"))
+    table = [
+        f"Two shared cores of a cloud machine, {platform.system()}, Python {platform.python_version()}, {packages}.",
+        "Medians, with the range of the rounds. Made by `python tests/bench/all.py --write`.",
+        "",
+        "| what | measured | target | met |",
+        "|---|---|---|---|",
+        *(
+            f"| {line.what.strip()} | {line.measured} | {line.target} | "
+            f"{ {True: 'yes', False: 'no', None: ''}[line.met] } |"
+            for line in lines
+        ),
+    ]
+    (_HERE / "results.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+    _draw(lines)
+
+
+def _draw(lines: list[measure.Line]) -> None:
+    """Draw what a row costs, and rows per second against requests in flight."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "llmframe"
+    from matplotlib import pyplot as plt
+
+    bars = {title: us for line in lines for title, us in line.numbers.items() if title.startswith("us: ")}
+    points = [line.numbers for line in lines if "in_flight" in line.numbers]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    left.barh([title.removeprefix("us: ") for title in bars], list(bars.values()), color="#4c78a8")
+    left.invert_yaxis()
+    left.set_xscale("log")
+    left.set_xlabel("CPU per row, µs")
+    for name, style in (("ours", "o-"), ("bare", "s--")):
+        label = {"ours": "llmframe, all in", "bare": "bare aiohttp + orjson"}[name]
+        right.plot(
+            [point["in_flight"] for point in points], [point[name] for point in points], style, label=label
+        )
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_xlabel("requests in flight (50 ms latency)")
+    right.set_ylabel("rows per second")
+    right.legend()
+    figure.savefig(_HERE / "results.svg", metadata={"Date": None})
+
+
 if __name__ == "__main__":
     chosen = [word for word in sys.argv[1:] if word in SCRIPTS] or SCRIPTS
-    measure.report([line for name in chosen for line in _lines(name)])
+    found = [line for name in chosen for line in _lines(name)]
+    measure.report(found)
+    if "--write" in sys.argv:
+        _write(found)

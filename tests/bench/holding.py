@@ -91,10 +91,12 @@ def live(rows: int, base_url: str) -> dict:
     """Run over rows that the server answers."""
     _warm_up()
     frame = measure.reviews(rows)
+    before, began = time.process_time(), time.perf_counter()
     with measure.scratch() as folder:
         _ask(frame, **measure.settings(base_url, folder))
+    cpu, wall = (time.process_time() - before) / rows * 1e6, (time.perf_counter() - began) / rows * 1e6
     assert frame["summary"].notna().all()
-    return {"bytes": _peak()}
+    return {"bytes": _peak(), "cpu": cpu, "wall": wall}
 
 
 def batched(rows: int, base_url: str) -> dict:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -28,6 +28,9 @@ _SERVE = """
 import json, os, sys, threading
 from llmframe.testing import Fault, Limits, serve
 settings = json.loads(sys.argv[1])
+if isinstance(settings.get("latency"), dict):
+    middle, sigma = settings["latency"]["lognormal"]
+    settings["latency"] = lambda chance: middle * chance.lognormvariate(0, sigma)
 settings["limits"] = Limits(**settings["limits"]) if settings.get("limits") else None
 settings["faults"] = [Fault(**fault) for fault in settings.get("faults", ())]
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -44,6 +47,8 @@ class Line:
     measured: str
     target: str = ""
     met: bool | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What a plot needs."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,12 @@ def settings(base_url: str, folder: str, **more) -> dict:
     """Give the settings of a call with a fresh journal and everything switched on."""
     journal = str(Path(folder) / f"journal-{next(_journals)}.sqlite")
     return {"base_url": base_url, "api_key": "any", "model": MODEL, "journal": journal, **more}
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Give this process's environment without what would choose a model, a server or a journal."""
+    chosen = ("OPENAI_", "LLMFRAME_")
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(chosen)}, **more}
 
 
 def scratch():
