@@ -116,7 +116,8 @@ class Options:
         Model of every request; from `LLMFRAME_MODEL`. Without any, and with OpenAI's own address
         only, `gpt-6-luna`.
     api_key : str or async function
-        From `OPENAI_API_KEY`. Shown masked.
+        From `OPENAI_API_KEY`. Shown masked. A function is asked once for a run, and again when the
+        server refuses the key that it gave.
     base_url : str
         Address of the API; from `OPENAI_BASE_URL`. Without any, OpenAI's own.
     client : openai client

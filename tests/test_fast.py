@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _fast, _openai
+from llmframe import _fast, _openai, _replies
 from llmframe._records import Request
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
@@ -133,20 +133,28 @@ def wire():
         yield running
 
 
-def send(account: _openai.Account, way: str, *, times: int = 1, timeout: float = 20.0, headers=None):
-    """Send a request the fast way or the SDK's, and return what came of it."""
+def send(account: _openai.Account, way: str, *, before=(None,), timeout: float = 20.0, headers=None):
+    """Send a request the fast way or the SDK's, after each of these has been done, and return what came last."""
+    return sent(account, way, before, timeout, headers)[-1]
 
-    async def sent():
+
+def sent(account: _openai.Account, way: str, before, timeout: float = 20.0, headers=None):
+    async def all_sent():
         client, owned = _openai.connect(account, timeout=timeout, shared_loop=False)
         transport = _openai.Transport(client, owned=owned, timeout=timeout, headers=headers or {})
         if way == "fast":
             transport = _fast.FastTransport(transport, timeout=timeout)
+        results = []
         try:
-            return [await transport.send(Request(b"", 0, BODY)) for _ in range(times)][-1]
+            for prepare in before:
+                if prepare is not None:
+                    prepare()
+                results.append(await transport.send(Request(b"", 0, BODY)))
         finally:
             await transport.close()
+        return results
 
-    return asyncio.run(sent())
+    return asyncio.run(all_sent())
 
 
 def both(account: _openai.Account, **settings):
@@ -295,9 +303,6 @@ def test_a_certificate_is_trusted_where_the_sdk_trusts_it(secure, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "status", [201, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503, 504, 529]
-)
-@pytest.mark.parametrize(
     ("body", "headers"),
     [
         (b'{"error": {"message": "Said.", "code": "a_code", "param": "model"}}', ()),
@@ -312,14 +317,20 @@ def test_a_certificate_is_trusted_where_the_sdk_trusts_it(secure, monkeypatch):
         (b"<html><h1>Gateway</h1></html>", ("content-type: text/html",)),
     ],
 )  # fmt: skip
-def test_refusals_mean_what_they_mean_to_the_sdk(wire, status, body, headers):
+def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
     """Every status with every kind of body becomes the same fault on both ways."""
-    reply = http(body, f"{status} Whatever", *headers)
-    wire.reply = reply.replace(
-        b"content-type: application/json\r\n", b"", b"content-type: text/html" in reply
+
+    def replying(status):
+        reply = http(body, f"{status} Whatever", *headers)
+        reply = reply.replace(b"content-type: application/json\r\n", b"", b"content-type: text/html" in reply)
+        return lambda: setattr(wire, "reply", reply)
+
+    statuses = (201, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503, 504, 529)
+    fast, slow = (
+        sent(plain(wire), way, [replying(status) for status in statuses]) for way in ("fast", "slow")
     )
-    fast, slow = both(plain(wire))
     assert fast == slow
+    assert all(isinstance(result, _replies.Refused) for result in fast)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +386,7 @@ def test_silence_is_cut_by_the_timeout(wire, reply):
 def test_answers_are_read_however_they_are_wrapped(wire, reply, then):
     """What HTTP allows is understood, three times over one pool."""
     wire.reply, wire.then = reply, then
-    assert send(plain(wire), "fast", times=3).raw == GOOD
+    assert send(plain(wire), "fast", before=[None] * 3).raw == GOOD
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

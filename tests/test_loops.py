@@ -759,3 +759,18 @@ def test_a_background_run_with_failures_raises_when_it_is_waited_for(llm: LocalS
     with pytest.raises(CompletionError, match="1 of 10 rows failed"):
         run.result(timeout=PATIENCE)
     assert frame["answer"].isna().tolist() == [row == 7 for row in range(10)]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_our_own_loop_is_of_the_fastest_kind_that_is_there(monkeypatch, there):
+    """uvloop where it is installed, asyncio's own elsewhere; calls work on both."""
+    if not there:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    elif sys.platform == "win32":
+        pytest.skip("there is no uvloop on Windows")
+    loop = _loop._new_loop()
+    try:
+        assert type(loop).__module__.startswith("uvloop") == there
+        assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
+    finally:
+        loop.close()
