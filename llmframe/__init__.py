@@ -14,7 +14,8 @@ from llmframe.accessor import acomplete, complete
 if TYPE_CHECKING:
     from llmframe._batches import batches, cancel, collect
     from llmframe._read_csv import read_csv
-    from llmframe._run import Run, last_run
+    from llmframe._run import Run
+    from llmframe._runs import last_run
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,7 @@ _LATER = {
     "batches": "_batches",
     "cancel": "_batches",
     "collect": "_batches",
-    "last_run": "_run",
+    "last_run": "_runs",
     "read_csv": "_read_csv",
 }
 """Names whose modules are imported when they are first used, to keep `import llmframe` light."""

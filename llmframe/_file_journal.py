@@ -38,6 +38,7 @@ from llmframe._sqlite import (
     size,
     temporary,
 )
+from llmframe._upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -142,11 +143,16 @@ class FileJournal:
     @property
     def parts(self) -> Parts:
         """The parts of batch runs."""
-        return Parts(self._transaction, self._reading)
+        return Parts(self._transaction, lambda: self._outside("read"))
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What its owner asks of it."""
+        return Upkeep(self._transaction, self._outside)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._errors("read"):
+    def _outside(self, what: str) -> Iterator[sqlite3.Connection]:
+        with self._errors(what):
             yield self._connection
 
     @contextmanager
@@ -320,44 +326,6 @@ class FileJournal:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             with self._transaction() as connection:
                 connection.execute("UPDATE checkpointer SET until = 0")
-
-    def summary(self) -> dict[str, Any]:
-        """Count what is there: answers, those without a text, tokens, dollars, claims, and dates."""
-        with self._errors("read"):
-            row = self._connection.execute(
-                "SELECT count(*), coalesce(sum(problem IS NOT NULL AND problem <> 'truncated'), 0), "
-                "coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost), min(created), max(created) FROM answer"
-            ).fetchone()
-            claims = self._connection.execute("SELECT count(*) FROM claim").fetchone()[0]
-            runs = self._connection.execute("SELECT count(*) FROM run").fetchone()[0]
-        names = ("answers", "without_text", "prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
-        return {**dict(zip(names, row, strict=True)), "claims": claims, "runs": runs}
-
-    def export(self) -> Iterator[dict[str, Any]]:
-        """Yield every answer with its recipe, oldest first."""
-        with self._errors("read"):
-            cursor = self._connection.execute(
-                "SELECT lower(hex(key)) AS key, problem, detail, body, prompt_tokens, completion_tokens, cached_tokens, "
-                "reasoning_tokens, cost, lane, tier, model, created, description AS recipe "
-                "FROM answer JOIN recipe ON recipe.id = answer.recipe ORDER BY answer.id"
-            )
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                record = dict(zip(names, row, strict=True))
-                yield {
-                    **record,
-                    "body": orjson.loads(record["body"]),
-                    "recipe": orjson.loads(record["recipe"]),
-                }
-
-    def prune(self, before: float) -> int:
-        """Delete answers from before this time (seconds since the epoch); return how many."""
-        with self._transaction() as connection:
-            pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
-            connection.execute("DELETE FROM run WHERE started < ?", (before,))
-        with self._errors("written"):
-            self._connection.execute("VACUUM")
-        return pruned
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is next used."""

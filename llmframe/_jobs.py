@@ -12,7 +12,8 @@ from llmframe._call import Call, resolve
 from llmframe._plan import Plan, make
 from llmframe._prompts import Asking, Prompt, is_messages
 from llmframe._results import Overwrite, Target, located, mask, occurrences, put, spelt, text_series
-from llmframe._run import Run, aconclude, carry_out, start
+from llmframe._run import Run
+from llmframe._runs import aconclude, carry_out, start
 
 if TYPE_CHECKING:
     import numpy.typing as npt

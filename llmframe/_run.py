@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe import _report
 from llmframe._errand import Errand
 from llmframe._errors import CompletionError, StoppedError
 from llmframe._loop import (
-    NestedWork,
     Work,
-    begin_here,
-    refuse_on_private_loop,
-    running_loop,
-    submit,
     uninterrupted,
 )
-from llmframe._owners import forgetful_machine
 from llmframe._prices import Prices
 from llmframe._progress import say
 from llmframe._score import Score
@@ -36,8 +27,6 @@ if TYPE_CHECKING:
     from llmframe._loop import Interrupts
     from llmframe._plan import Plan
     from llmframe._records import Usage
-
-_EXIT_SECONDS = 5.0
 
 
 class Deliver(Protocol):
@@ -152,8 +141,8 @@ class Run:
             When the inputs have changed since the call; the answers are in `values`.
         """
         with uninterrupted() as interrupts:
-            result = _written(self, timeout, interrupts)
-        return _judged(self, result)
+            result = written(self, timeout, interrupts)
+        return judged(self, result)
 
     @property
     def values(self) -> list[str | None]:
@@ -270,11 +259,10 @@ class Run:
             latency=self.latency,
         )
 
-    def _begin(self, how: Callable[[Callable[[], Any]], Work[None]], *, shared_loop: bool) -> None:
+    def _begin(self, how: Callable[[Callable[[], Any]], Work[None]], *, shared_loop: bool) -> Work[None]:
         """Start the work on the loop that `how` chooses."""
         self._work = how(lambda: self._carry_out(shared_loop=shared_loop))
-        _active.add(self)
-        self._work.future.add_done_callback(lambda _: _active.discard(self))
+        return self._work
 
     async def _carry_out(self, *, shared_loop: bool) -> None:
         try:
@@ -338,82 +326,16 @@ class Run:
         return _report.failure_message(codes, examples, self.rows, batch=self._call.mode == "batch")
 
 
-_active: set[Run] = set()
-_last: list[Run] = []
 _unpriced: set[str] = set()
-_warned_of_forgetting: list[str] = []
-_LASTING = {
-    "Colab": "'/content/drive/MyDrive/llmframe.sqlite' (with the drive mounted)",
-    "Kaggle": "'/kaggle/working/llmframe.sqlite' (saved with the notebook's output)",
-    "Binder": "'llmframe.sqlite' (and download that file before you leave)",
-}
-"""Where a hosted notebook keeps files."""
 
 
-def last_run() -> Run | None:
-    """Return the run of the newest call in this process, or `None` before the first.
-
-    Examples
-    --------
-    >>> import llmframe
-    >>> answers = llmframe.complete([], model="gpt-6-luna", journal=False, progress=False)
-    >>> llmframe.last_run().rows
-    0
-    """
-    return _last[-1] if _last else None
-
-
-def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
-    """Start a run where its client belongs: the private loop, or the caller's own."""
-    _warn_of_forgetting(run)
-    here = running_loop()
-    own = run._call.account.asynchronous or run._call.nested
-    if awaiting and own:
-        run._begin(begin_here, shared_loop=True)
-    elif here is not None and own and not background:
-        run._begin(NestedWork, shared_loop=True)
-    else:
-        run._begin(submit, shared_loop=False)
-    _last[:] = [run]
-    return run
-
-
-def _warn_of_forgetting(run: Run) -> None:
-    place = forgetful_machine()
-    if place is None or run._call.journal is not True or not run._call.progress or _warned_of_forgetting:
-        return
-    _warned_of_forgetting.append(place)
-    say(
-        f"llmframe: {place} forgets this machine's disk; to keep paid answers, move the journal: "
-        f"llmframe.options.journal = {_LASTING[place]}"
-    )
-
-
-def carry_out(run: Run) -> Any:
-    """Start a run and conclude it, without a gap through which Ctrl-C could slip."""
-    refuse_on_private_loop()
-    with uninterrupted() as interrupts:
-        result = _written(start(run), None, interrupts)
-    return _judged(run, result)
-
-
-def _written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
+def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
+    """Wait for a run and write what is there."""
     run._wait(timeout, interrupts)
     return run._finish()
 
 
-async def aconclude(run: Run) -> Any:
-    """Conclude a run on the caller's loop; cancelling the caller ends the run as Ctrl-C does."""
-    try:
-        if run._work is not None:
-            await run._work.waited()
-    finally:
-        with uninterrupted():
-            result = run._finish()
-    return _judged(run, result)
-
-
-def _judged(run: Run, result: Any) -> Any:
+def judged(run: Run, result: Any) -> Any:
     """Return the result, or raise what the run's end calls for."""
     line = _report.closing_line(run._tally())
     error, stop = run._error, run._errand.stop
@@ -431,19 +353,3 @@ def _judged(run: Run, result: Any) -> Any:
     if run.failed:
         _report.warn(run._failure_message())
     return result
-
-
-@atexit.register
-def _end_all() -> None:
-    """Cancel what is in flight when the process ends, and write down what has come."""
-    deadline = time.monotonic() + _EXIT_SECONDS
-    for run in list(_active):
-        if run._work is not None:
-            run._work.cancel()
-    for run in list(_active):
-        with suppress(TimeoutError, asyncio.CancelledError, Exception):
-            run._wait(max(0.0, deadline - time.monotonic()))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_active.clear)

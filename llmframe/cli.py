@@ -134,7 +134,7 @@ def _unused(path: Path) -> Path:
 def _show_journal(parsed: argparse.Namespace) -> int:
     journal = _open_journal(parsed.journal)
     try:
-        summary = journal.summary()
+        summary = journal.upkeep.summary()
     finally:
         journal.close()
     print(f"journal: {journal.path}")
@@ -164,7 +164,9 @@ def _export_journal(parsed: argparse.Namespace) -> int:
     journal = _open_journal(parsed.journal)
     try:
         with target.open("wb") as file:
-            lines = (orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in journal.export())
+            lines = (
+                orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in journal.upkeep.export()
+            )
             count = sum(1 for line in lines if file.write(line))
     finally:
         journal.close()
@@ -175,7 +177,7 @@ def _export_journal(parsed: argparse.Namespace) -> int:
 def _prune_journal(parsed: argparse.Namespace) -> int:
     journal = _open_journal(parsed.journal)
     try:
-        pruned = journal.prune(time.time() - parsed.days * 86_400)
+        pruned = journal.upkeep.prune(time.time() - parsed.days * 86_400)
     finally:
         journal.close()
     print(f"{pruned:,} answers older than {parsed.days:g} days are gone from {journal.path}")

@@ -508,8 +508,8 @@ def test_many_processes_may_open_a_new_journal_at_the_same_moment(tmp_path):
             assert child.wait(30) == 0
     for number in range(rounds):
         with contextlib.closing(FileJournal(tmp_path / f"{number}.sqlite")) as journal:
-            assert journal.summary()["answers"] == processes
-            assert journal.summary()["claims"] == 0
+            assert journal.upkeep.summary()["answers"] == processes
+            assert journal.upkeep.summary()["claims"] == 0
 
 
 def scattered(number):
@@ -543,7 +543,7 @@ def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path
             _seconds(journal, session, start, 5_000, body) for start in range(185_000, 200_000, 5_000)
         )
         wal = Path(f"{path}-wal").stat().st_size
-        assert journal.summary()["answers"] == 200_000
+        assert journal.upkeep.summary()["answers"] == 200_000
     assert large < 6 * small
     assert wal < 100 * 2**20
 
@@ -656,7 +656,7 @@ def test_the_newest_answer_counts_and_none_is_overwritten(pair):
     other.record(begin(other), [answer(1, "second")], [])
     kept = {kept.key: kept.body for kept in one.lookup(mine, KEYS)}
     assert b"second" in kept[KEYS[0]]
-    assert one.summary()["answers"] == 3
+    assert one.upkeep.summary()["answers"] == 3
 
 
 def test_a_fresh_run_counts_only_answers_since_its_own_beginning(pair, clock):
@@ -688,7 +688,7 @@ def test_one_process_shares_one_connection_to_a_file(tmp_path):
     second = _journals.acquire(link)
     assert first is second
     _journals.release(second)
-    assert first.summary()["answers"] == 0
+    assert first.upkeep.summary()["answers"] == 0
     _journals.release(first)
 
 

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import llmframe
-from llmframe import CompletionError, StoppedError, _jobs, _loop, _openai, _run
+from llmframe import CompletionError, StoppedError, _jobs, _loop, _openai, _runs
 from llmframe.testing import Fault, LocalServer
 
 if TYPE_CHECKING:
@@ -457,14 +457,14 @@ def test_ctrl_c_between_the_start_and_the_wait_is_not_lost(
 ) -> None:
     """An interrupt that comes just as the run starts ends the run."""
     llm.faults = [Fault("hang")]
-    start = _run.start
+    start = _runs.start
 
     def interrupted_start(*arguments: Any, **settings: Any) -> Any:
         run = start(*arguments, **settings)
         signal.raise_signal(signal.SIGINT)
         return run
 
-    monkeypatch.setattr(_run, "start", interrupted_start)
+    monkeypatch.setattr(_runs, "start", interrupted_start)
     with pytest.raises(KeyboardInterrupt):
         _frame().llm.complete("review", into="answer")
     assert llmframe.last_run().status == "interrupted"
