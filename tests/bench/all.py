@@ -1,9 +1,10 @@
 """All benchmarks, one after another, each in a process of its own, and one table.
 
-    python tests/bench/all.py [cpu limits ...] [--write]
+    python tests/bench/all.py [cpu limits ...] [--table] [--plot]
 
 Takes about half an hour. What each measures, against what, and how is in its own docstring; the targets are those
-of DESIGN.md, section 7. `--write` also writes `results.md` and draws `results.svg` beside this file.
+of DESIGN.md, section 7. `--table` writes `results.md` beside this file, `--plot` draws `results.svg` from cpu, sweeps
+and peers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _write(lines: list[measure.Line]) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "aiohttp", "pandas"))
     table = [
         f"Two shared cores of a cloud machine, {platform.system()}, Python {platform.python_version()}, {packages}.",
-        "Medians, with the range of the rounds. Made by `python tests/bench/all.py --write`.",
+        "Medians, with the range of the rounds. Made by `python tests/bench/all.py --table`.",
         "",
         "| what | measured | target | met |",
         "|---|---|---|---|",
@@ -48,7 +49,6 @@ def _write(lines: list[measure.Line]) -> None:
         ),
     ]
     (_HERE / "results.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-    _draw(lines)
 
 
 def _draw(lines: list[measure.Line]) -> None:
@@ -62,9 +62,12 @@ def _draw(lines: list[measure.Line]) -> None:
     bars = {title: us for line in lines for title, us in line.numbers.items() if title.startswith("us: ")}
     points = [line.numbers for line in lines if "in_flight" in line.numbers]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-    left.barh([title.removeprefix("us: ") for title in bars], list(bars.values()), color="#4c78a8")
-    left.invert_yaxis()
-    left.set_xscale("log")
+    ordered = sorted(bars, key=bars.__getitem__, reverse=True)
+    shown = left.barh(
+        [title.removeprefix("us: ") for title in ordered], [bars[title] for title in ordered], color="#4c78a8"
+    )
+    left.bar_label(shown, fmt=" {:,.0f}")
+    left.margins(x=0.15)
     left.set_xlabel("CPU per row, µs")
     for name, style in (("ours", "o-"), ("bare", "s--")):
         label = {"ours": "llmframe, all in", "bare": "bare aiohttp + orjson"}[name]
@@ -83,5 +86,7 @@ if __name__ == "__main__":
     chosen = [word for word in sys.argv[1:] if word in SCRIPTS] or SCRIPTS
     found = [line for name in chosen for line in _lines(name)]
     measure.report(found)
-    if "--write" in sys.argv:
+    if "--table" in sys.argv:
         _write(found)
+    if "--plot" in sys.argv:
+        _draw(found)
