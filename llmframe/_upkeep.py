@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from llmframe._parts import Block
-
 
 class Upkeep:
     """Counts, exports and prunes a journal.
@@ -24,7 +22,9 @@ class Upkeep:
     """
 
     def __init__(
-        self, transaction: Block, outside: Callable[[str], AbstractContextManager[sqlite3.Connection]]
+        self,
+        transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        outside: Callable[[str], AbstractContextManager[sqlite3.Connection]],
     ) -> None:
         self._transaction = transaction
         self._outside = outside
