@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe import _journals, _lanes, _openai
 from llmframe._batch import Batch
+from llmframe._collector import looking_seldom
 from llmframe._errors import JournalError
 from llmframe._fast import FastTransport
 from llmframe._file_journal import TemporaryJournal
@@ -206,7 +207,8 @@ class Errand:
         async with company:
             if self.stop is not None:
                 self._lane.stop(self.stop)
-            await self._lane.run(self._feed)
+            with looking_seldom():
+                await self._lane.run(self._feed)
 
     def _announce(self) -> None:
         """Say once what waiting for batches means."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import llmframe
-from llmframe import CompletionError, StoppedError, _jobs, _loop, _openai, _runs
+from llmframe import CompletionError, StoppedError, _collector, _jobs, _loop, _openai, _runs
 from llmframe.testing import Fault, LocalServer
 
 if TYPE_CHECKING:
@@ -774,3 +775,29 @@ def test_our_own_loop_is_of_the_fastest_kind_that_is_there(monkeypatch, there):
         assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "during"),
+    [((700, 10, 10), (50_000, 10, 10)), ((0, 10, 10), (0, 10, 10)), ((900_000, 5, 5), (900_000, 5, 5))],
+    ids=["usual", "switched off", "seldom already"],
+)
+def test_the_garbage_collector_is_left_as_it_was(
+    llm: LocalServer, chosen: tuple[int, int, int], during: tuple[int, int, int]
+) -> None:
+    """It looks less often while rows are under way, and afterwards as often as before."""
+    usual = gc.get_threshold()
+    gc.set_threshold(*chosen)
+    try:
+        llm.faults = [Fault("hang")]
+        run = _frame(5).llm.complete("review", into="answer", wait=False)
+        assert llm.ledger.wait_for(lambda ledger: ledger.in_flight > 0, PATIENCE)
+        assert gc.get_threshold() == during
+        with _collector.looking_seldom():
+            pass
+        assert gc.get_threshold() == during
+        run.cancel()
+        run._wait(PATIENCE)
+        assert gc.get_threshold() == chosen
+    finally:
+        gc.set_threshold(*usual)
