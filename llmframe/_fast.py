@@ -29,7 +29,8 @@ from yarl import URL
 from llmframe._answers import load
 from llmframe._broken import connection_fault
 from llmframe._headers import RateHeaders, retry_after
-from llmframe._openai import CONNECT_SECONDS
+from llmframe._openai import CONNECT_SECONDS, forget_certificates
+from llmframe._records import Fault, Trouble
 from llmframe._replies import Refused, Reply, checked
 from llmframe._status import classify
 
@@ -43,15 +44,14 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 4.0
 """Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""
 
-_MOST_REDIRECTS = 20
-"""As in the SDK."""
-
 
 class Line:
     """A pool of connections, and what all requests over it have in common."""
 
     def __init__(self, blueprint: Blueprint, timeout: float) -> None:
         self.blueprint = blueprint
+        self.refused = False
+        """Whether its key was refused, and nobody has another."""
         self._timeout = timeout
         self._url = URL(blueprint.url, encoded=True)
         self._through = {} if blueprint.proxy is None else _through(blueprint, blueprint.proxy)
@@ -67,13 +67,18 @@ class Line:
         try:
             async with (  # aiohttp's own total timeout costs three times as much
                 asyncio.timeout(self._timeout),
-                self._session.post(
-                    self._url, data=body, max_redirects=_MOST_REDIRECTS, **self._through
-                ) as response,
+                self._session.post(self._url, data=body, allow_redirects=False, **self._through) as response,
             ):
                 raw = await response.read()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (
+            aiohttp.ClientError,
+            OSError,
+            RuntimeError,
+        ) as error:  # uvloop's closed handles are RuntimeErrors
             return 0, Refused(connection_fault(error))
+        except ValueError as error:  # a line break in a key or a header, say
+            message = f"the request could not be made: {error}"
+            return 0, Refused(Fault(Trouble.FATAL, "client_error", message))
         return response.status, _read(response.status, raw, response.headers)
 
     async def close(self) -> None:
@@ -97,6 +102,7 @@ class FastTransport:
         self._timeout = timeout
         self._lines: list[Line] = []
         self._opening = asyncio.Lock()
+        self._only_slow = False
 
     async def send(self, request: Request) -> Reply | Refused:
         """Send one request once; every fault comes back as a value."""
@@ -104,9 +110,15 @@ class FastTransport:
         if not isinstance(line, Line):
             return line or await self._slow.send(request)
         status, result = await line.send(request.body)
-        if status == 401:
+        if isinstance(result, Reply):
+            return result
+        if status == 401 and not line.refused:
             return await self._authorised_anew(line, request, result)
-        return result if isinstance(result, Reply) else self._slow.discreet(result, line.blueprint.headers)
+        if 300 <= status < 400:  # where to, and what goes there, is the SDK's to say
+            return await self._slow.send(request)
+        if result.fault.code == "certificate":
+            forget_certificates()
+        return self._slow.discreet(result, line.blueprint.headers)
 
     async def _authorised_anew(
         self, refused: Line, request: Request, result: Reply | Refused
@@ -123,15 +135,21 @@ class FastTransport:
         """Open a line, unless there is one that was not refused; nothing where only the SDK's way is known."""
         async with self._opening:
             line = self._lines[-1] if self._lines else None
-            if line is not refused:
+            if self._only_slow or line is not refused or (line is not None and line.refused):
                 return line
-            blueprint = await self._slow.blueprint(body)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    blueprint = await self._slow.blueprint(body)
+            except TimeoutError:
+                return Refused(Fault(Trouble.PASSING, "timeout", "no key was given within the timeout"))
             if blueprint is None or isinstance(blueprint, Refused):
+                self._only_slow = blueprint is None
                 return blueprint
-            if line is None or blueprint != line.blueprint:
-                line = Line(blueprint, self._timeout)
-                self._lines.append(line)
-            return line
+            if line is not None and blueprint == line.blueprint:
+                line.refused = True
+                return line
+            self._lines.append(Line(blueprint, self._timeout))
+            return self._lines[-1]
 
     async def close(self) -> None:
         try:

@@ -51,6 +51,7 @@ _CHECKED_BYTES = 64 * 2**20
 _CACHE_KIBIBYTES = 32 * 1024
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
+_PAGE_BYTES = 4096
 _SILENT_SECONDS = 3.0
 """A run that has told nothing for so long no longer counts when limits are shared."""
 _NOT_WRITABLE = frozenset(
@@ -277,23 +278,29 @@ class FileJournal:
                 (key, session.owner) for key in released
             ]
             connection.executemany("DELETE FROM claim WHERE key = ? AND owner = ?", done)
-        self._bytes_since_checkpoint += sum(len(answer.body) + _ANSWER_OVERHEAD for answer in answers)
-        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
-            self._checkpoint(now)
+        self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer in answers), now)
 
-    def exchange(self, session: Session, pool: bytes, mine: Report) -> list[Report]:
-        """Leave a report for the other runs of a pool, and return what those tell that are at work."""
+    def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
+        """Leave a report for the other runs of a pool, or none, and return what those tell that are at work."""
         now = time.time()
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO neighbour (owner, pool, heard, load, hungry, rate) VALUES (?,?,?,?,?,?)",
-                (session.owner, pool, now, *mine),
-            )
+            if mine is None:
+                connection.execute("DELETE FROM neighbour WHERE owner = ?", (session.owner,))
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO neighbour (owner, pool, heard, load, hungry, rate, parties) "
+                    "VALUES (?,?,?,?,?,?,?)",
+                    (session.owner, pool, now, *mine),
+                )
             rows = connection.execute(
-                "SELECT load, hungry, rate FROM neighbour WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
+                "SELECT owner, load, hungry, rate, parties FROM neighbour "
+                "WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
                 (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
-        return [Report(load, bool(hungry), rate) for load, hungry, rate in rows]
+        self._wrote(_PAGE_BYTES, now)
+        return {
+            owner: Report(load, bool(hungry), rate, parties) for owner, load, hungry, rate, parties in rows
+        }
 
     def renew(self, session: Session) -> None:
         """Say that the owner is still there."""
@@ -314,6 +321,11 @@ class FileJournal:
                 "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),
             )
+
+    def _wrote(self, size: int, now: float) -> None:
+        self._bytes_since_checkpoint += size
+        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
+            self._checkpoint(now)
 
     def _checkpoint(self, now: float) -> None:
         self._bytes_since_checkpoint = 0

@@ -116,7 +116,7 @@ class Hedge:
         left = _LOOK_SECONDS if patience is None else flight.left + patience - now
         if left > 0:
             self._look_later(flight, left)
-        elif self._pace.delay(now, estimate(flight.request)) or not self._stragglers.take_copy():
+        elif not self._pace.open(now, estimate(flight.request)) or not self._stragglers.take_copy():
             self._look_later(flight, _LOOK_SECONDS)
         else:
             self._traffic.hedged += 1

@@ -15,7 +15,7 @@ from llmframe._sharing import Report, rate, share
 from llmframe._strays import Strays, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 __all__ = ["Pace", "RateHeaders", "Ticket", "retry_after"]
 
@@ -185,7 +185,8 @@ class Pace:
         self._held_at: float | None = None  # since when a limit holds the head of the line back
         self._released_at = -inf
         self._share = 1.0  # of stated limits
-        self._others: Sequence[Report] = ()
+        self._others: Mapping[int, Report] = {}
+        self._reported = 0  # requests sent, when last asked
         self._began_at = self._reported_at = -inf
 
     @property
@@ -197,20 +198,26 @@ class Pace:
         """Whether a limit holds requests back now, or did within the last second."""
         return self._held_at is not None or now - self._released_at < 1.0
 
-    def report(self, now: float) -> Report:
-        """Say what was used of the limits since the last report, for the other runs that share them."""
+    def report(self, now: float) -> Report | None:
+        """Say what was used of the limits since the last report, for the runs that share them; None: nothing."""
         if self._began_at == -inf:
             self._began_at = self._reported_at = now
         seconds = max(now - self._reported_at, 1e-3)
         stated = [limit.load(seconds) for limit in (self._requests, self._tokens) if limit is not None]
         held = self._held_at is not None or self._released_at >= self._reported_at
+        idle, self._reported = self._sent == self._reported, self._sent
         self._reported_at = now
+        hungry = held or now - self._began_at < _YOUNG
+        if idle and not hungry:
+            return None
         learnt = self._learnt.rate if self._learnt.active else None
-        return Report(max(stated, default=0.0), held or now - self._began_at < _YOUNG, learnt)
+        return Report(max(stated, default=0.0), hungry, learnt, len(self._others) + 1)
 
-    def divide(self, now: float, mine: Report, others: Sequence[Report]) -> None:
-        """Leave the other runs their share of the limits."""
-        self._share = share(mine, others)
+    def divide(self, now: float, mine: Report | None, others: Mapping[int, Report]) -> None:
+        """Leave the other runs, known by their numbers, their share of the limits."""
+        if mine is None:
+            return
+        self._share = share(mine, list(others.values()))
         for limit in (self._requests, self._tokens):
             if limit is not None:
                 limit.divide(self._share)
@@ -230,6 +237,11 @@ class Pace:
         if self.in_flight >= self._window.size:
             wait = max(wait, _FULL_WINDOW_DELAY)
         return min(wait, _LONGEST_DELAY) if wait > 1e-6 else 0.0
+
+    def open(self, now: float, tokens: int) -> bool:
+        """Tell whether a request could leave now that does not stand in line."""
+        held = self._limited and self._limit_wait(now, tokens) > 1e-6
+        return not held and not self._spacing and self.in_flight < self._window.size
 
     def sent(self, now: float, tokens: int) -> Ticket:
         """Take a request's share as it leaves; `tokens` is the estimate of what it costs."""

@@ -99,9 +99,9 @@ class Account:
     def pool(self) -> bytes:
         """Name whose limits they are: a hash of address and key, from which no key can be had."""
         key = self.api_key if self.client is None else self.client.api_key
-        return blake2b(
-            f"{self.base_url}\n{key if isinstance(key, str) else ''}".encode(), digest_size=16
-        ).digest()
+        whose = [str(getattr(self.client, name, None) or "") for name in ("organization", "project")]
+        named = [normalise(self.base_url), key if isinstance(key, str) else "", *whose]
+        return blake2b("\n".join(named).encode(), digest_size=16).digest()
 
     @property
     def has_key(self) -> bool:
@@ -111,7 +111,7 @@ class Account:
 def account(client: Any, api_key: str | Callable[[], Any] | None, base_url: str | None) -> Account:
     """Describe the account; the client's own settings win over key and address."""
     if client is None:
-        return Account(base_url or OPENAI_URL, api_key)
+        return Account(base_url or OPENAI_URL, api_key.strip() if isinstance(api_key, str) else api_key)
     if not all(hasattr(client, name) for name in ("chat", "base_url", "with_options", "default_query")):
         raise TypeError(
             f"client must be an AsyncOpenAI, AsyncAzureOpenAI or one of their sync twins; got {type(client).__name__}"
@@ -165,6 +165,11 @@ def _trusted() -> tuple[str | None, str | None]:
 
 
 _certificates: dict[tuple[str | None, str | None], ssl.SSLContext] = {}
+
+
+def forget_certificates() -> None:
+    """Read the trusted certificates again for the next client: one that was missing may be there by then."""
+    _certificates.clear()
 
 
 def _provider(key: Any) -> Any:

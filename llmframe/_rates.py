@@ -68,8 +68,9 @@ class StatedLimit:
     def wait(self, now: float, cost: float) -> float:
         wait = max(self._bucket.wait(now, cost), self._held_until - now)
         if self._refill:
-            missing = cost - self._left - self._refill * (now - self._left_at)
-            wait = max(wait, missing / self._refill)
+            refill = self._share * self._refill
+            missing = cost - self._left - refill * (now - self._left_at)
+            wait = max(wait, missing / refill)
         return wait
 
     def divide(self, share: float) -> None:
@@ -105,6 +106,6 @@ class StatedLimit:
             return
         if reset > 90:  # what remains may be used at once, then only what flows back
             self._refill = max(limit - remaining, 1) / reset
-            self._left, self._left_at = remaining - unseen, now
+            self._left, self._left_at = self._share * (remaining - unseen), now
         elif remaining < cost and 1 < reset <= 45:  # a fixed window: nothing flows back before its end
             self._held_until = now + reset

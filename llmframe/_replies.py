@@ -54,6 +54,9 @@ class Proxy:
     auth: tuple[str, str] | None
     headers: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        return "Proxy(…)"
+
 
 @dataclass(frozen=True)
 class Blueprint:

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _GROWTH = 1.05
 _LEAST = 0.01
@@ -25,6 +25,8 @@ class Report(NamedTuple):
     """Whether a limit held it back lately, or it has only begun."""
     rate: float | None = None
     """Requests per second that it has learnt to be allowed, where no limit is stated."""
+    parties: int = 1
+    """Among how many runs that rate is divided, itself included."""
 
 
 def share(mine: Report, others: Sequence[Report]) -> float:
@@ -54,31 +56,29 @@ def _need(report: Report) -> float:
     return inf if report.hungry else _GROWTH * report.load + _LEAST
 
 
-def rate(mine: Report, before: Sequence[Report], others: Sequence[Report]) -> float | None:
+def rate(mine: Report, before: Mapping[int, Report], others: Mapping[int, Report]) -> float | None:
     """Return the rate to go on with when others came or went; `None` where nothing changes.
 
     Parameters
     ----------
     before, others
-        What the others told the last time, and what they tell now.
+        What the others told the last time, and what they tell now, by their number.
 
     Examples
     --------
-    >>> rate(Report(rate=90.0), [], [Report()])
+    >>> rate(Report(rate=90.0), {}, {7: Report()})
     45.0
-    >>> rate(Report(), [], [Report(rate=90.0)])
+    >>> rate(Report(), {}, {7: Report(rate=45.0, parties=2)})
     45.0
-    >>> rate(Report(rate=45.0), [Report(rate=45.0)], [])
+    >>> rate(Report(rate=45.0), {7: Report(rate=45.0)}, {})
     90.0
     """
-    if len(before) == len(others):
+    if before.keys() == others.keys():
         return None
     if mine.rate is None:
-        return _total(others) / (len(others) + 1) or None
-    if len(others) > len(before):
-        return mine.rate * (len(before) + 1) / (len(others) + 1)
-    return mine.rate * (mine.rate + _total(before)) / (mine.rate + _total(others))
-
-
-def _total(reports: Sequence[Report]) -> float:
-    return sum(report.rate or 0.0 for report in reports)
+        whole = [report.rate * report.parties for report in others.values() if report.rate is not None]
+        return sum(whole) / len(whole) / (len(others) + 1) if whole else None
+    stayed = before.keys() & others.keys()
+    left = sum(report.rate or 0.0 for number, report in before.items() if number not in stayed)
+    kept = mine.rate + sum(before[number].rate or 0.0 for number in stayed)
+    return mine.rate * (1 + left / kept) * (len(stayed) + 1) / (len(others) + 1)

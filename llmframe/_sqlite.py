@@ -72,7 +72,7 @@ CREATE TABLE part (
 _SHARED_LIMITS = """
 CREATE TABLE neighbour (
     owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
-    rate REAL)
+    rate REAL, parties INTEGER NOT NULL)
 """
 _TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS}
 """What came with which table; a journal from before one is given it when it is next opened."""

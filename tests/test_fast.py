@@ -43,6 +43,20 @@ e/A5g1kCID6/2QBJ/zueuCmyJ4iqGTFKdbHVVsbQLl4bzrGFRci8
 """
 """For localhost and 127.0.0.1, with its key, made for these tests: good until the year 2126, and trusted by nobody."""
 
+OTHER = """\
+-----BEGIN CERTIFICATE-----
+MIIBejCCASGgAwIBAgIUJ0PlHsqc64R6OyrR/TGWoc0zU1wwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHYW5vdGhlcjAgFw0yNjExMjUwODU4MTJaGA8yMTI2MTEwMTA4
+NTgxMlowEjEQMA4GA1UEAwwHYW5vdGhlcjBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABEG0oUjsuX7KKH5rx/WiJeI/UJXwkFEPB5+cFoYuJgr4qzSRvf2i+FhD5OQ5
+tJmXjG+oGumDYEz+cj/tjPE2djGjUzBRMB0GA1UdDgQWBBQ9rAQwLJfFo6rCgp5J
+9ELoTvFHnDAfBgNVHSMEGDAWgBQ9rAQwLJfFo6rCgp5J9ELoTvFHnDAPBgNVHRMB
+Af8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIAN33mh7TOowLSab2+k7BigdMwTA
+oqXR64CpyHe+R1ihAiAMm9YnkiCKiqfb8rFntSe8Td6FRmRHe6LGwJibqyQUZg==
+-----END CERTIFICATE-----
+"""
+"""Another that nobody trusts either."""
+
 
 def http(body: bytes = GOOD, status: str = "200 OK", *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", "content-type: application/json", *headers]
@@ -394,17 +408,81 @@ def test_redirects_are_followed_as_the_sdk_does(wire, status):
     """307 and 308 post again, the others get; the key does not go to another address."""
     with listening(Wire()) as other:
         for target in (f"{wire.url}/b", f"{other.url}/b"):
-            wire.seen.clear()
-            other.seen.clear()
             wire.reply = lambda request, target=target: (
                 http() if b" /b " in request else http(b"", f"{status} Go", f"location: {target}")
             )
-            both(plain(wire))
-            arrived = other if other.seen else wire
-            fast, slow = (len(arrived.seen) // 2 - 1, -1)
-            assert arrived.seen[fast].split(b" ")[:2] == arrived.seen[slow].split(b" ")[:2]
-            assert arrived.seen[fast].endswith(BODY) == arrived.seen[slow].endswith(BODY)
-            assert arrived.headers(fast).get("authorization") == arrived.headers(slow).get("authorization")
+            arrived = []
+            for way in ("fast", "slow"):
+                assert send(plain(wire), way).raw == GOOD
+                at = wire if target.startswith(wire.url) else other
+                arrived.append(
+                    (
+                        at.seen[-1].split(b" ")[:2],
+                        at.seen[-1].endswith(BODY),
+                        at.headers().get("authorization"),
+                    )
+                )
+            assert arrived[0] == arrived[1]
+
+
+def test_a_redirect_to_https_keeps_the_key_as_the_sdk_does(secure, monkeypatch):
+    """A balancer that sends http on to https of the same host costs nobody the key."""
+    safe, path = secure
+    monkeypatch.setenv("SSL_CERT_FILE", path)
+    with listening(Wire(http(b"", "308 Go", f"location: {safe.url}/v1/chat/completions"))) as balancer:
+        fast, slow = both(plain(balancer))
+    assert fast.raw == slow.raw == GOOD
+    assert safe.headers(0).get("authorization") == safe.headers(1).get("authorization")
+
+
+def test_a_key_is_taken_without_the_blanks_around_it(wire):
+    """A key that was read from a file has a line break at its end."""
+    assert send(plain(wire, "a-key-from-a-file\n"), "fast").raw == GOOD
+    assert wire.headers()["authorization"] == "Bearer a-key-from-a-file"
+
+
+def test_a_header_that_cannot_be_sent_ends_the_run(wire):
+    """What no request can carry is said at once, without the key, and nothing leaves."""
+    refused = send(plain(wire), "fast", headers={"Authorization": "Bearer a-key-in\n-two-lines"})
+    assert refused.fault.code == "client_error"
+    assert not refused.fault.uncertain
+    assert "a-key-in" not in refused.fault.message
+    assert not wire.seen
+
+
+def test_whoever_gives_the_key_may_not_take_for_ever(wire):
+    """`timeout` is for the key too; nothing was billed meanwhile."""
+
+    async def never() -> str:
+        await asyncio.sleep(3600)
+        return ""
+
+    refused = send(_openai.account(None, never, f"{wire.url}/v1"), "fast", timeout=0.3)
+    assert (refused.fault.code, refused.fault.uncertain) == ("timeout", False)
+
+
+def test_a_key_that_is_still_the_refused_one_is_not_asked_for_again(wire):
+    """Rows in flight that meet the same 401 do not each ask for the same key."""
+    given = []
+    wire.reply = http(b'{"error": {"message": "no"}}', "401 No")
+
+    def provide() -> str:
+        given.append(1)
+        return "the-same-key"
+
+    sent(_openai.account(None, provide, f"{wire.url}/v1"), "fast", [None] * 20)
+    assert len(given) == 2
+
+
+def test_a_certificate_that_came_meanwhile_is_trusted_by_the_next_run(secure, monkeypatch, tmp_path):
+    """After the file is mended, the same call works in the same process."""
+    wire, _ = secure
+    mended = tmp_path / "mended.pem"
+    mended.write_text(OTHER)
+    monkeypatch.setenv("SSL_CERT_FILE", str(mended))
+    assert send(plain(wire), "fast").fault.code == "certificate"
+    mended.write_text(CERTIFICATE)
+    assert send(plain(wire), "fast").raw == GOOD
 
 
 def test_connections_are_used_again(wire):

@@ -619,7 +619,7 @@ class Together:
     def __init__(self, server, *runs):
         self.engines = [Engine(server, rows, seed=seed) for seed, (_, rows) in enumerate(runs)]
         self.joins = [at for at, _ in runs]
-        self.reports = {}
+        self.reports, self.known = {}, set()
         self.server = server
 
     def run(self):
@@ -640,10 +640,13 @@ class Together:
             self.reports.pop(number, None)
             return
         mine = engine.pace.report(now)
-        others = [report for other, report in self.reports.items() if other != number]
-        if number not in self.reports:
+        others = {other: report for other, report in self.reports.items() if other != number}
+        if number not in self.known:
+            self.known.add(number)
             engine.at(now + (0.6 if others else 0.0), "wake")
         self.reports[number] = mine
+        if mine is None:
+            del self.reports[number]
         engine.pace.divide(now, mine, others)
         engine.at(now + 0.5, "exchange")
 

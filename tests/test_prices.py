@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _run
+from llmframe import _run, _runs
 from llmframe._prices import Prices
 from llmframe._records import Usage
 
@@ -100,7 +100,7 @@ def test_a_machine_that_forgets_is_said_once_with_the_line_that_moves_the_journa
 ):
     """Not where the journal was put somewhere by hand."""
     monkeypatch.setenv(variable, "x")
-    monkeypatch.setattr(_run, "_warned_of_forgetting", [])
+    monkeypatch.setattr(_runs, "_warned_of_forgetting", [])
     llmframe.complete(["Hello"], progress=True, journal=tmp_path / "mine.sqlite")
     assert "forgets" not in capsys.readouterr().err
     monkeypatch.delenv("LLMFRAME_JOURNAL")
