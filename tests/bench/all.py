@@ -1,10 +1,10 @@
 """All benchmarks, one after another, each in a process of its own, and one table.
 
-    python tests/bench/all.py [cpu limits ...] [--table] [--plot]
+    python tests/bench/all.py [cpu limits ...] [--save]
 
 Takes about half an hour. What each measures, against what, and how is in its own docstring; the targets are those
-of DESIGN.md, section 7. `--table` writes `results.md` beside this file, `--plot` draws `results.svg` from cpu, sweeps
-and peers.
+of DESIGN.md, section 7. `--save` keeps the figures in `results.json` beside this file, those of the benchmarks that
+were not run as they were, and makes `results.md` and `results.svg` of all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,11 +35,21 @@ def _lines(name: str) -> list[measure.Line]:
     return [measure.Line(**line) for line in json.loads(done.stdout.splitlines()[-1])]
 
 
+def _save(found: dict[str, list[measure.Line]]) -> None:
+    file = _HERE / "results.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    kept |= {name: [asdict(line) for line in lines] for name, lines in found.items()}
+    file.write_text(json.dumps({name: kept[name] for name in SCRIPTS if name in kept}, indent=1) + "\n")
+    lines = [measure.Line(**line) for name in SCRIPTS for line in kept.get(name, ())]
+    _write(lines)
+    _draw(lines)
+
+
 def _write(lines: list[measure.Line]) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in ("openai", "aiohttp", "pandas"))
     table = [
         f"Two shared cores of a cloud machine, {platform.system()}, Python {platform.python_version()}, {packages}.",
-        "Medians, with the range of the rounds. Made by `python tests/bench/all.py --table`.",
+        "Medians, with the range of the rounds. Made by `python tests/bench/all.py --save`.",
         "",
         "| what | measured | target | met |",
         "|---|---|---|---|",
@@ -84,9 +95,7 @@ def _draw(lines: list[measure.Line]) -> None:
 
 if __name__ == "__main__":
     chosen = [word for word in sys.argv[1:] if word in SCRIPTS] or SCRIPTS
-    found = [line for name in chosen for line in _lines(name)]
-    measure.report(found)
-    if "--table" in sys.argv:
-        _write(found)
-    if "--plot" in sys.argv:
-        _draw(found)
+    found = {name: _lines(name) for name in chosen}
+    measure.report([line for lines in found.values() for line in lines])
+    if "--save" in sys.argv:
+        _save(found)
