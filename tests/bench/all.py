@@ -42,7 +42,8 @@ def _save(found: dict[str, list[measure.Line]]) -> None:
     file.write_text(json.dumps({name: kept[name] for name in SCRIPTS if name in kept}, indent=1) + "\n")
     lines = [measure.Line(**line) for name in SCRIPTS for line in kept.get(name, ())]
     _write(lines)
-    _draw(lines)
+    if {"cpu", "sweeps", "peers"} <= kept.keys():
+        _draw(lines)
 
 
 def _write(lines: list[measure.Line]) -> None:
