@@ -14,11 +14,9 @@ _LONG = 3.0  # seconds of a stall after which it is a window's end rather than a
 _LONGEST_PROBE = 2.0  # seconds between probes while everything is refused
 _LONGEST_HOLD = 3_600.0
 _RETURN = 20.0  # seconds in which a cut rate grows back to where it was refused
-_CALM, _CALM_REQUESTS = (
-    20.0,
-    1_000,
-)  # seconds and requests without a refusal, after which a limit may have risen
-_BOLDEST = 10.0
+_CALM = 20.0  # seconds without a refusal, after which a limit may have risen
+_CALM_REQUESTS = 1_000  # and so many requests
+_BOLDEST = 10.0  # times as fast as a rate grows otherwise
 _PROBES = 4  # requests of a probe at most, while none of them is answered
 
 

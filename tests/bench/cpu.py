@@ -14,7 +14,6 @@ Targets (DESIGN.md, section 7): <= 0.2 x the SDK in the end, 0.45 x first; <= 1.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import redirect_stderr
 from statistics import median
 
@@ -79,15 +78,6 @@ def _by_hand(ask, frame, base_url) -> None:
     made["summary"] = asyncio.run(ask(prompts(frame), base_url))
 
 
-def _cpu_per_row(work, rows: int):
-    def measured() -> float:
-        before = time.process_time()
-        work()
-        return (time.process_time() - before) / rows * 1e6
-
-    return measured
-
-
 def main() -> list[measure.Line]:
     with measure.server() as server, measure.scratch() as folder:
         frame, few, url = measure.reviews(ROWS), measure.reviews(300, seed=1), server.base_url
@@ -99,7 +89,7 @@ def main() -> list[measure.Line]:
                 "sdk": lambda: _by_hand(_sdk, rows, url),
                 "bare": lambda: _by_hand(bare, rows, url),
             }
-            return {name: _cpu_per_row(work, len(rows)) for name, work in works.items()}
+            return {name: measure.cpu_per_row(work, len(rows)) for name, work in works.items()}
 
         measure.alternate(sides(few), 1)
         found = measure.alternate(sides(frame), ROUNDS)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from statistics import median
 
 import cpu
@@ -141,7 +140,7 @@ def main() -> list[measure.Line]:
 
         def sides(rows):
             steps = Steps(rows, server.base_url, folder)
-            return {name: _cpu_per_row(getattr(steps, name), len(rows)) for name in ("bare", *NAMES)}
+            return {name: measure.cpu_per_row(getattr(steps, name), len(rows)) for name in ("bare", *NAMES)}
 
         measure.alternate(sides(few), 1)
         found = measure.alternate(sides(frame), ROUNDS)
@@ -156,15 +155,6 @@ def main() -> list[measure.Line]:
         measure.at_most("CPU per row, all above the client", above, 20.0, ".0f", " us"),
         measure.Line("  information: bare aiohttp + orjson", measure.spread(found["bare"], ".0f", " us")),
     ]
-
-
-def _cpu_per_row(work, rows: int):
-    def measured() -> float:
-        before = time.process_time()
-        work()
-        return (time.process_time() - before) / rows * 1e6
-
-    return measured
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -118,6 +119,28 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def cpu_per_row(work, rows: int):
+    """Make a measurement of CPU time, in us a row."""
+
+    def measured() -> float:
+        before = time.process_time()
+        work()
+        return (time.process_time() - before) / rows * 1e6
+
+    return measured
+
+
+def rows_per_second(work, rows: int):
+    """Make a measurement of throughput."""
+
+    def measured() -> float:
+        before = time.perf_counter()
+        work()
+        return rows / (time.perf_counter() - before)
+
+    return measured
 
 
 def alternate(sides, rounds: int) -> dict[str, list[float]]:

@@ -30,15 +30,6 @@ HEDGE = 0.02
 LATENCIES = (("0 ms", 0.0, 10_000), ("2 s, long tail", TAIL, 6_000))
 
 
-def _rows_per_second(work, rows: int):
-    def measured() -> float:
-        before = time.perf_counter()
-        work()
-        return rows / (time.perf_counter() - before)
-
-    return measured
-
-
 def _line(what: str, latency, in_flight: int, rows: int, folder: str) -> list[measure.Line]:
     with measure.server(latency=latency) as server:
         frame, url = measure.reviews(rows), server.base_url
@@ -56,7 +47,7 @@ def _line(what: str, latency, in_flight: int, rows: int, folder: str) -> list[me
 
             sides["hedged"] = hedged
         found = measure.alternate(
-            {name: _rows_per_second(work, rows) for name, work in sides.items()}, ROUNDS
+            {name: measure.rows_per_second(work, rows) for name, work in sides.items()}, ROUNDS
         )
     lines = [
         measure.Line(

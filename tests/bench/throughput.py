@@ -13,21 +13,11 @@ Target (DESIGN.md, section 7): >= 90 % of the bare client's.
 from __future__ import annotations
 
 import asyncio
-import time
 
 import cpu
 import measure
 
 ROWS, ROUNDS, IN_FLIGHT = 12_000, 5, 1_000
-
-
-def _rows_per_second(work, rows: int):
-    def measured() -> float:
-        before = time.perf_counter()
-        work()
-        return rows / (time.perf_counter() - before)
-
-    return measured
 
 
 def main() -> list[measure.Line]:
@@ -40,7 +30,7 @@ def main() -> list[measure.Line]:
                 "ours": lambda: cpu.complete(rows, url, folder, max_concurrency=IN_FLIGHT),
                 "bare": lambda: asyncio.run(cpu.bare(texts, url, IN_FLIGHT)),
             }
-            return {name: _rows_per_second(work, len(rows)) for name, work in works.items()}
+            return {name: measure.rows_per_second(work, len(rows)) for name, work in works.items()}
 
         measure.alternate(sides(few), 1)
         found = measure.alternate(sides(frame), ROUNDS)
