@@ -212,7 +212,7 @@ async def _take_in(where: Place, api: BatchApi, journal: FileJournal, session: S
         if answer is None:
             return None
         cost = prices.cost(answer.model, part.model, answer.usage, answer.lane, answer.tier)
-        recorder.answered(answer._replace(cost=cost, asked=part.created))
+        recorder.answered(answer._replace(asked=part.created), cost)
         return cost
 
     try:

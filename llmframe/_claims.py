@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from llmframe._journal import Journal, Kept, Session
+    from llmframe._journal import Claimed, Journal, Kept, Priced, Session
     from llmframe._plan import Plan
     from llmframe._records import Answer, Key, Request
 
@@ -50,7 +50,7 @@ class ClaimedFeed:
     Parameters
     ----------
     window
-        How many requests may be in flight now; no block is larger.
+        How many requests may be in flight now; no more are claimed ahead.
     largest
         How large a block may be whatever the window.
     """
@@ -76,6 +76,9 @@ class ClaimedFeed:
         self._retry_failed = retry_failed
         self._largest = largest
         self._ready: deque[Request] = deque()
+        self._filling = False
+        self._low = 0
+        """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._held: list[int] = []
         self._parts: set[str] = set()
         self._looks = 0
@@ -100,6 +103,8 @@ class ClaimedFeed:
         if not self._ready:
             async with self._lock:
                 await self._fill(patient=patient)
+        elif len(self._ready) <= self._low and not self._filling:
+            await self._fill_ahead()
         return self._ready.popleft() if self._ready else None
 
     def put_back(self, indices: Iterable[int]) -> None:
@@ -112,18 +117,34 @@ class ClaimedFeed:
         self._ready.clear()
         self._ending.set()
 
+    async def _fill_ahead(self) -> None:
+        self._filling = True
+        try:
+            async with self._lock:
+                await self._fill_up()
+        finally:
+            self._filling = False
+
+    async def _fill_up(self) -> bool:
+        """Claim a block, so that as many are ready as may be; false when there are no more."""
+        most = max(1, min(self._window(), self._largest))
+        self._low = most // 4
+        room = 0 if self._ended else max(0, most - len(self._ready))
+        block = list(islice(self._requests, room))
+        if block:
+            await self._claim(block)
+        return bool(block)
+
     async def _fill(self, *, patient: bool) -> None:
         """Claim blocks until something is ready; an impatient lane gets one look at those of others."""
         looked = False
         while not self._ready and not self._ended:
-            block = list(islice(self._requests, max(1, min(self._window(), self._largest))))
-            if block:
-                await self._claim(block)
-            elif not self._held or (looked and not patient):
+            if await self._fill_up():
+                continue
+            if not self._held or (looked and not patient):
                 return
-            else:
-                looked = True
-                await self._look_again(patient=patient)
+            looked = True
+            await self._look_again(patient=patient)
 
     async def _look_again(self, *, patient: bool) -> None:
         if patient:
@@ -138,24 +159,31 @@ class ClaimedFeed:
                 await self._ending.wait()
 
     async def _claim(self, block: Sequence[Request]) -> None:
-        requests = {request.key: request for request in block}
+        keys = [request.key for request in block]
         try:
             claimed = await _journals.on_thread(
-                self._journal.claim, self._session, list(requests), retry_failed=self._retry_failed
+                self._journal.claim, self._session, keys, retry_failed=self._retry_failed
             )
         except JournalError as error:
             self._ended = True
             self._observer.journal_failed(error)
             return
+        if len(claimed.granted) < len(keys):
+            block = self._told_apart(block, claimed)
         if not self._ended:
-            self._ready.extend(requests[key] for key in claimed.granted)
-        self._held.extend(requests[key].index for key in claimed.held)
+            self._ready.extend(block)
         self._parts.update(claimed.parts)
         self._looks = self._looks if not claimed.granted else 0
-        for kept in claimed.answered:
-            self._observer.settle(requests[kept.key].index, kept)
         self._observer.taken_over(claimed.uncertain)
         self._observer.in_batches(claimed.parts)
+
+    def _told_apart(self, block: Sequence[Request], claimed: Claimed) -> list[Request]:
+        """Return the requests that were granted, and take note of the others."""
+        requests = {request.key: request for request in block}
+        self._held.extend(requests[key].index for key in claimed.held)
+        for kept in claimed.answered:
+            self._observer.settle(requests[kept.key].index, kept)
+        return [requests[key] for key in claimed.granted]
 
 
 class Recorder:
@@ -167,13 +195,14 @@ class Recorder:
         self._journal = journal
         self._session = session
         self._journal_failed = journal_failed
-        self._answers: list[Answer] = []
+        self._answers: list[Priced] = []
         self._released: list[Key] = []
         self._commit: asyncio.Task[None] | None = None
         self._failed = False
 
-    def answered(self, answer: Answer) -> None:
-        self._answers.append(answer)
+    def answered(self, answer: Answer, cost: float | None) -> None:
+        """Keep an answer, and what it cost in US dollars, where that is known."""
+        self._answers.append((answer, cost))
         self._soon()
 
     def gave_up(self, key: Key) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64encode
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -28,6 +29,7 @@ from yarl import URL
 
 from llmframe._answers import load
 from llmframe._broken import connection_fault
+from llmframe._deadlines import Deadlines
 from llmframe._headers import RateHeaders, retry_after
 from llmframe._openai import CONNECT_SECONDS, forget_certificates
 from llmframe._records import Fault, Trouble
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS = 4.0
 """Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""
+_SAME_SECONDS = 0.005
+"""Answers that come within so much time say the same of the limits; one of them is listened to."""
 
 
 class Line:
@@ -52,7 +56,8 @@ class Line:
         self.blueprint = blueprint
         self.refused = False
         """Whether its key was refused, and nobody has another."""
-        self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
+        self._heard_at = -inf
         self._url = URL(blueprint.url, encoded=True)
         self._through = {} if blueprint.proxy is None else _through(blueprint, blueprint.proxy)
         self._session = aiohttp.ClientSession(
@@ -64,12 +69,13 @@ class Line:
 
     async def send(self, body: bytes) -> tuple[int, Reply | Refused]:
         """Send one request once; return the status, 0 without one, and what came of it."""
+        limit = self._deadlines.begin()
         try:
-            async with (  # aiohttp's own total timeout costs three times as much
-                asyncio.timeout(self._timeout),
-                self._session.post(self._url, data=body, allow_redirects=False, **self._through) as response,
-            ):
-                raw = await response.read()
+            async with limit:
+                response = await self._session.post(
+                    self._url, data=aiohttp.BytesPayload(body), allow_redirects=False, **self._through
+                )
+                raw = await response.read()  # to the end, or it closes the connection
         except (
             aiohttp.ClientError,
             OSError,
@@ -79,9 +85,23 @@ class Line:
         except ValueError as error:  # a line break in a key or a header, say
             message = f"the request could not be made: {error}"
             return 0, Refused(Fault(Trouble.FATAL, "client_error", message))
-        return response.status, _read(response.status, raw, response.headers)
+        finally:
+            self._deadlines.end(limit)
+        return response.status, self._read(response.status, raw, response.headers)
+
+    def _read(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Reply | Refused:
+        data, now = _json(raw), time.monotonic()
+        if 200 <= status < 300:
+            limits = None
+            if now - self._heard_at > _SAME_SECONDS:
+                limits, self._heard_at = RateHeaders.parse(headers), now
+            return checked(raw, data, limits)
+        body = raw.decode(errors="replace") if data is None else data
+        fault = classify(status, body, retry_after(headers, time.time()))
+        return Refused(fault, RateHeaders.parse(headers))
 
     async def close(self) -> None:
+        self._deadlines.close()
         await self._session.close()
 
 
@@ -167,14 +187,6 @@ def _through(blueprint: Blueprint, proxy: Proxy) -> dict[str, Any]:
     if blueprint.url.startswith("https:"):
         return {"proxy": proxy.url, "proxy_headers": told, "headers": blueprint.headers}
     return {"proxy": proxy.url, "headers": {**blueprint.headers, **told}}
-
-
-def _read(status: int, raw: bytes, headers: Mapping[str, str]) -> Reply | Refused:
-    limits, data = RateHeaders.parse(headers), _json(raw)
-    if 200 <= status < 300:
-        return checked(raw, data, limits)
-    body = raw.decode(errors="replace") if data is None else data
-    return Refused(classify(status, body, retry_after(headers, time.time())), limits)
 
 
 def _json(raw: bytes) -> Any:

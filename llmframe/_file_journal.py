@@ -43,6 +43,7 @@ from llmframe._upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from llmframe._journal import Priced
     from llmframe._records import Answer, Key
 
 _CHECKPOINT_BYTES = 16 * 2**20
@@ -242,17 +243,14 @@ class FileJournal:
                 answered = {
                     key: kept for key, kept in answered.items() if kept.problem in {None, "truncated"}
                 }
-            open_ = [key for key in keys if key not in answered]
+            open_ = [key for key in keys if key not in answered] if answered else keys
             holders = _holders(connection, open_)
             gone = _vanished(connection, {owner for owner in holders.values() if owner != session.owner})
             free = {*gone, session.owner}
-            held = [key for key in open_ if holders.get(key, session.owner) not in free]
-            granted = [key for key in open_ if holders.get(key, session.owner) in free]
-            connection.executemany(
-                "INSERT OR REPLACE INTO claim (key, owner) VALUES (?, ?)",
-                [(key, session.owner) for key in granted],
-            )
-            uncertain = sum(gone.get(holders.get(key, 0), False) for key in granted)
+            held = [key for key in open_ if holders.get(key, session.owner) not in free] if holders else []
+            granted = [key for key in open_ if holders.get(key, session.owner) in free] if held else open_
+            _enter_claims(connection, granted, session.owner)
+            uncertain = sum(gone.get(owner, False) for owner in holders.values())
         parts = self.parts.of_owners({holders[key] for key in held})
         return Claimed(granted, list(answered.values()), held, uncertain, parts)
 
@@ -264,7 +262,7 @@ class FileJournal:
                 owners.update(_holders(self._connection, keys[start : start + _VARIABLES]).values())
         return set(self.parts.of_owners(owners))
 
-    def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
+    def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
         """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
         now = time.time()
         with self._transaction() as connection:
@@ -272,13 +270,10 @@ class FileJournal:
                 "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
                 "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
                 "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                [_row(answer, session.recipe, now) for answer in answers],
+                [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
-            done = [(answer.key, session.owner) for answer in answers] + [
-                (key, session.owner) for key in released
-            ]
-            connection.executemany("DELETE FROM claim WHERE key = ? AND owner = ?", done)
-        self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer in answers), now)
+            _drop_claims(connection, [*(answer.key for answer, _ in answers), *released], session.owner)
+        self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
         """Leave a report for the other runs of a pool, or none, and return what those tell that are at work."""
@@ -359,12 +354,10 @@ class TemporaryJournal(FileJournal):
         """Have nothing that lasts."""
 
 
-def _row(answer: Answer, recipe: int, now: float) -> tuple[Any, ...]:
-    usage = answer.usage
-    return (
-        answer.key, answer.problem, answer.detail, answer.body, _checksum(answer.key, answer.body), usage.prompt,
-        usage.completion, usage.cached, usage.reasoning, answer.cost, answer.lane, answer.tier, answer.model, recipe, answer.asked or now,
-    )  # fmt: skip
+def _row(answer: Answer, cost: float | None, recipe: int, now: float) -> tuple[Any, ...]:
+    key, body, usage, _, problem, detail, lane, tier, model, asked = answer
+    checksum = _checksum(key, body)
+    return (key, problem, detail, body, checksum, *usage, cost, lane, tier, model, recipe, asked or now)
 
 
 def _checksum(key: Key, body: bytes) -> int:
@@ -385,6 +378,22 @@ def _fresh_since(connection: sqlite3.Connection, recipe: int, now: float) -> flo
     return last[0] if last is not None and last[1] is None else now
 
 
+def _enter_claims(connection: sqlite3.Connection, keys: Sequence[Key], owner: int) -> None:
+    for start in range(0, len(keys), _VARIABLES):
+        part = keys[start : start + _VARIABLES]
+        rows = ",".join([f"(?,{owner:d})"] * len(part))
+        connection.execute(f"INSERT OR REPLACE INTO claim (key, owner) VALUES {rows}", part)  # noqa: S608
+
+
+def _drop_claims(connection: sqlite3.Connection, keys: Sequence[Key], owner: int) -> None:
+    for start in range(0, len(keys), _VARIABLES):
+        part = keys[start : start + _VARIABLES]
+        connection.execute(
+            f"DELETE FROM claim WHERE owner = ? AND key IN ({_marks(part)})",  # noqa: S608
+            (owner, *part),
+        )
+
+
 def _holders(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
     holders: dict[Key, int] = {}
     for start in range(0, len(keys), _VARIABLES):
@@ -400,6 +409,8 @@ def _vanished(connection: sqlite3.Connection, owners: set[int]) -> dict[int, boo
 
     Gone is who is unknown, past the lease, or a process of here that is no more.
     """
+    if not owners:
+        return {}
     known = {
         owner: (tuple(process), bool(sends))
         for owner, sends, *process in connection.execute(

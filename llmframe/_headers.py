@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
-_COUNT = re.compile(r"[0-9]{1,15}")
+_LONGEST_COUNT = 15  # digits
 _LONGEST_RESET = 32 * 86_400.0  # more is a date in seconds, not a duration
 
 StatedHeaders = tuple[int | None, int | None, float | None]  # limit, remaining, seconds to the reset
 _NOTHING: StatedHeaders = (None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class RateHeaders:
+class RateHeaders(NamedTuple):
     """What an answer's `x-ratelimit-*` headers said.
 
     Parameters
@@ -100,9 +99,12 @@ def _read(limit: str | None, remaining: str | None, reset: str | None) -> Stated
 
 
 def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and _COUNT.fullmatch(text) else None
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT):
+        return None
+    return int(text)
 
 
+@lru_cache(maxsize=256)  # answers that come at the same pace say the same
 def _duration(text: str | None) -> float | None:
     seconds = _number(text)
     if seconds is None and text is not None and _DURATION.fullmatch(text):

@@ -54,12 +54,12 @@ class Intake:
 
     def hear(self, outcome: Outcome) -> float | None:
         """Take a lane's outcome; return what it cost."""
-        answer = self._score.hear(outcome)
-        if answer is None:
+        cost = self._score.hear(outcome)
+        if outcome.answer is None:
             self.recorder.gave_up(outcome.request.key)
-            return None
-        self.recorder.answered(answer)
-        return answer.cost
+        else:
+            self.recorder.answered(outcome.answer, cost)
+        return cost
 
     def take(self, result: Result, part: Part) -> float | None:
         """Take a result of a batch that this run did not submit, whether it asks for it or not."""
@@ -70,9 +70,9 @@ class Intake:
             answer = result.answer._replace(asked=part.created)
             if asked:
                 return self.hear(Outcome(request, answer, None))
-            answer = self._score.price(answer)
-            self.recorder.answered(answer)
-            return answer.cost
+            cost = self._score.price(answer)
+            self.recorder.answered(answer, cost)
+            return cost
         fault = result.fault
         if asked and fault is not None and fault.trouble in {Trouble.ROW, Trouble.PARAMETER}:
             self._score.fail(index, Failure(fault.code, fault.message))

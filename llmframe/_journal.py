@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from llmframe._parts import Parts
 from llmframe._sqlite import temporary
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from llmframe._records import Answer, Key
     from llmframe._sharing import Report
+
+Priced: TypeAlias = "tuple[Answer, float | None]"
+"""An answer to be kept, and what it cost in US dollars; `None` where its model's price is unknown."""
 
 LEASE_SECONDS = 60.0
 """How long a claim stands after its owner was last heard of."""
@@ -76,7 +79,7 @@ class Journal(Protocol):
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]: ...
     def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed: ...
     def holding(self, keys: Sequence[Key]) -> set[str]: ...
-    def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None: ...
+    def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None: ...
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> Mapping[int, Report]: ...
     def renew(self, session: Session) -> None: ...
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None: ...
@@ -107,7 +110,7 @@ class NoJournal:
     def holding(self, keys: Sequence[Key]) -> set[str]:  # noqa: ARG002
         return set()
 
-    def record(self, session: Session, answers: Sequence[Answer], released: Sequence[Key]) -> None:
+    def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
         """Keep nothing."""
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> Mapping[int, Report]:  # noqa: ARG002

@@ -312,7 +312,8 @@ class Pace:
         self._landed()
 
     def _landed(self) -> None:
-        self.in_flight = max(0, self.in_flight - 1)
+        if self.in_flight:
+            self.in_flight -= 1
 
     def _stated_rate(self) -> float:
         """Say how many requests per second the headers allow; infinity when they state nothing."""

@@ -110,16 +110,21 @@ class Recipe:
         }
 
 
-def identity(prefix: bytes, messages: bytes, draw: int = 0) -> Key:
+def hashed(prefix: bytes) -> blake2b:
+    """Hash what the rows share."""
+    return blake2b(prefix + b"\n", digest_size=KEY_BYTES)
+
+
+def identity(shared: blake2b, messages: bytes, draw: int = 0) -> Key:
     """Hash what decides an answer; `draw` tells the k-th of equal requests apart.
 
     Examples
     --------
-    >>> identity(b"[]", b"[]").hex()
+    >>> identity(hashed(b"[]"), b"[]").hex()
     '1dc909498904db1477bbd3ce1d821d1f'
     """
-    digest = blake2b(prefix, digest_size=KEY_BYTES)
-    digest.update(b"\n" + messages)
+    digest = shared.copy()
+    digest.update(messages)
     if draw:
         digest.update(b"\n%d" % draw)
     return digest.digest()
@@ -229,8 +234,8 @@ def make(
     wanted = np.arange(rows) if selected is None else np.flatnonzero(selected)
     for start in range(0, len(wanted), CHUNK_ROWS):
         positions = wanted[start : start + CHUNK_ROWS]
-        for position, rendered in zip(positions.tolist(), render(asking, cells, positions), strict=True):
-            codes[position] = builder.add(position, rendered)
+        rendered = render(asking, cells, positions)
+        codes[positions] = list(map(builder.add, positions.tolist(), rendered))
     return Plan(
         recipe,
         asking,
@@ -251,7 +256,7 @@ class _Builder:
     """Collects rows into distinct requests."""
 
     def __init__(self, prefix: bytes, *, dedupe: bool, keep: bool) -> None:
-        self.prefix = prefix
+        self.shared = hashed(prefix)
         self.numbers: dict[Key, int] = {}
         self.first = array("i")
         self.skipped: Counter[str] = Counter()
@@ -270,10 +275,10 @@ class _Builder:
         return -1
 
     def _number(self, position: int, messages: bytes) -> int:
-        key = identity(self.prefix, messages)
+        key = identity(self.shared, messages)
         if self.draws is not None:
             self.draws[key] += 1
-            key = identity(self.prefix, messages, self.draws[key] - 1)
+            key = identity(self.shared, messages, self.draws[key] - 1)
         number = self.numbers.setdefault(key, len(self.first))
         if number == len(self.first):
             self.first.append(position)

@@ -10,6 +10,7 @@ from datetime import date, time
 from difflib import get_close_matches
 from functools import cached_property
 from inspect import iscoroutinefunction
+from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -74,6 +75,18 @@ class Template:
         return "".join(
             [piece if isinstance(piece, str) else piece.fill(row[piece.column]) for piece in self.pieces]
         )
+
+    @property
+    def joins_text(self) -> bool:
+        """Whether text goes in as it is, for no field has a format."""
+        return not any(piece.spec for piece in self.pieces if isinstance(piece, Field))
+
+    def join(self, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[str]:
+        """Fill the template for many rows of text at once."""
+        parts = [
+            repeat(piece, rows) if isinstance(piece, str) else values[piece.column] for piece in self.pieces
+        ]
+        return map("".join, zip(*parts, strict=True))
 
 
 def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") -> Template:
@@ -214,10 +227,6 @@ def is_messages(value: object) -> bool:
     )
 
 
-def _dump_text(role: str, text: str) -> bytes:
-    return b'{"content":' + orjson.dumps(text) + b',"role":"' + role.encode() + b'"}'
-
-
 @dataclass(frozen=True)
 class Asking:
     """What a call asks of each row, as the user said it and checked against the columns.
@@ -286,6 +295,21 @@ class Asking:
         return tuple(dict.fromkeys((*named, *(column for columns in fields for column in columns))))
 
     @cached_property
+    def joins_text(self) -> bool:
+        """Whether a prompt is nothing but cells and fixed text, where the cells are text."""
+        templates = [template for template in (self.template, self.system) if template is not None]
+        return self.function is None and all(template.joins_text for template in templates)
+
+    def joined(self, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[str]:
+        """Put the user's messages together for many rows of text at once."""
+        if self.template is not None:
+            return self.template.join(values, rows)
+        texts = values[self.column]
+        if self.instruction is None:
+            return iter(texts)
+        return map(f"{self.instruction}\n\n".__add__, texts)
+
+    @cached_property
     def texts(self) -> tuple[Hashable, ...]:
         """The columns of which one at least must not be blank."""
         if self.column is not None:
@@ -300,14 +324,48 @@ def render(
     part = {column: cells[column].iloc[positions] for column in asking.reads}
     missing = {column: part[column].isna().to_numpy() for column in asking.needs}
     anywhere = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
-    rows = zip(*(series.tolist() for series in part.values()), strict=True)
-    columns = tuple(part)
-    flat = all(series.dtype != object for series in part.values())
-    for offset, (position, values) in enumerate(zip(positions.tolist(), rows, strict=True)):
-        if anywhere[offset]:
+    if not anywhere.any():
+        yield from _render_whole(asking, part, positions)
+        return
+    whole = {column: series[~anywhere] for column, series in part.items()}
+    rendered = _render_whole(asking, whole, positions[~anywhere])
+    for offset, lacking in enumerate(anywhere.tolist()):
+        if lacking:
             yield Skipped(next(str(column) for column in missing if missing[column][offset]))
         else:
-            yield _render_row(asking, dict(zip(columns, values, strict=True)), position, flat=flat)
+            yield next(rendered)
+
+
+def _render_whole(
+    asking: Asking, part: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
+) -> Iterator[Rendered]:
+    """Render rows that lack no cell."""
+    values = {column: series.tolist() for column, series in part.items()}
+    if asking.joins_text and all(set(map(type, cells)) <= {str} for cells in values.values()):
+        yield from _render_texts(asking, values, len(positions))
+        return
+    flat = all(series.dtype != object for series in part.values())
+    columns = tuple(values)
+    for position, row in zip(positions.tolist(), zip(*values.values(), strict=True), strict=True):
+        yield _render_row(asking, dict(zip(columns, row, strict=True)), position, flat=flat)
+
+
+def _render_texts(asking: Asking, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
+    """Render rows of which all that is put into a prompt is text: several times as fast as one by one."""
+    systems = repeat(None, rows) if asking.system is None else asking.system.join(values, rows)
+    blank = map(_all_blank, zip(*(values[column] for column in asking.texts), strict=True))
+    for content, system, nothing in zip(asking.joined(values, rows), systems, blank, strict=True):
+        if nothing:
+            yield Skipped(str(asking.texts[0]))
+            continue
+        try:
+            yield _in_user_message(content, system)
+        except orjson.JSONEncodeError as error:
+            yield _not_json(error)
+
+
+def _all_blank(texts: Sequence[str]) -> bool:
+    return not any(map(str.strip, texts))
 
 
 def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:
@@ -323,7 +381,11 @@ def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int, *, f
     except _UnusableError as error:
         return Failure("invalid_prompt", str(error), attempts=0)
     except (orjson.JSONEncodeError, RecursionError) as error:
-        return Failure("invalid_prompt", f"JSON cannot hold this prompt: {error}", attempts=0)
+        return _not_json(error)
+
+
+def _not_json(error: Exception) -> Failure:
+    return Failure("invalid_prompt", f"JSON cannot hold this prompt: {error}", attempts=0)
 
 
 def _is_blank(value: object) -> bool:
@@ -373,9 +435,8 @@ def _refuse_messages(row: Mapping[Hashable, Any], columns: Sequence[Hashable], a
 
 
 def _messages(content: Any, system: str | None) -> bytes:
-    head = b"[" if system is None else b"[" + _dump_text("system", system) + b","
     if isinstance(content, str):
-        return head + _dump_text("user", content) + b"]"
+        return _in_user_message(content, system)
     if not is_messages(content):
         raise _UnusableError(
             f"expected text or a list of messages such as [{{'role': 'user', 'content': '…'}}]; found a {type(content).__name__}"
@@ -388,7 +449,15 @@ def _messages(content: Any, system: str | None) -> bytes:
         plain = canonical(content)
     except ValueError as error:
         raise _UnusableError(f"{error}; messages are JSON") from error
-    return head + orjson.dumps(plain)[1:]
+    return _head(system) + orjson.dumps(plain)[1:]
+
+
+def _in_user_message(content: str, system: str | None) -> bytes:
+    return _head(system) + b'{"content":' + orjson.dumps(content) + b',"role":"user"}]'
+
+
+def _head(system: str | None) -> bytes:
+    return b"[" if system is None else b'[{"content":' + orjson.dumps(system) + b',"role":"system"},'
 
 
 def renders_again(asking: Asking, cells: Mapping[Hashable, pd.Series]) -> bool:

@@ -115,8 +115,6 @@ class Answer(NamedTuple):
     tier: str | None = None
     model: str | None = None
     """The model that answered, as the response names it."""
-    cost: float | None = None
-    """US dollars, or `None` where the model's price is unknown."""
     asked: float | None = None
     """When it was asked, in seconds since the epoch, where that was long before it is kept."""
 

@@ -111,6 +111,11 @@ class Watch:
         self._silent_since: float | None = None
         self._patience = sum(_longest_delay(tries) for tries in range(1, max_retries + 1))
 
+    @property
+    def doubts(self) -> bool:
+        """Whether no answer had any text so far, so that the next may be one too many."""
+        return self._answered == self._empty
+
     def answered(self, answer: Answer) -> Stop | None:
         """Take note of a paid answer."""
         self.heard()

@@ -88,10 +88,9 @@ class Score:
         """Tell whether a request has its answer, or its reason for having none."""
         return self.answers[index] is not None or index in self._failures
 
-    def price(self, answer: Answer) -> Answer:
-        """Say what an answer cost."""
-        cost = self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
-        return answer._replace(cost=cost)
+    def price(self, answer: Answer) -> float | None:
+        """Say what an answer cost, in US dollars; `None` where its model's price is unknown."""
+        return self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
 
     def recall(self, index: int, kept: Kept) -> None:
         """Take an answer from the journal."""
@@ -99,21 +98,23 @@ class Score:
         text = content(load(kept.body))[0]
         self._take(index, text, kept.problem, kept.detail, attempts=0)
 
-    def hear(self, outcome: Outcome) -> Answer | None:
-        """Take a lane's outcome; return the paid answer, priced, where there is one."""
+    def hear(self, outcome: Outcome) -> float | None:
+        """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
         index, answer = outcome.request.index, outcome.answer
         if answer is None:
             self.fail(index, outcome.failure or Failure("no_answer", "the lane brought no answer"))
             return None
-        answer = self.price(answer)
+        cost = self.price(answer)
         self._tokens = list(map(add, self._tokens, answer.usage))
-        self._spent += answer.cost or 0.0
-        self._hedges += outcome.copies * (answer.cost or 0.0)
-        self._priced = self._priced and answer.cost is not None
+        if cost is None:
+            self._priced = False
+        else:
+            self._spent += cost
+            self._hedges += outcome.copies * cost
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
         self._take(index, answer.text, answer.problem, answer.detail, outcome.attempts)
-        return answer
+        return cost
 
     def _take(self, index: int, text: str | None, problem: str | None, detail: str, attempts: int) -> None:
         if text is None:

@@ -253,7 +253,7 @@ def use(path):
     journal = FileJournal(path)
     session = journal.begin(b"recipe", {}, fresh=False)
     journal.claim(session, [b"k" * 16], retry_failed=False)
-    journal.record(session, [Answer(b"k" * 16, b"{}", Usage(), "")], [])
+    journal.record(session, [(Answer(b"k" * 16, b"{}", Usage(), ""), None)], [])
     found = len(journal.lookup(session, [b"k" * 16]))
     journal.end(session, {}, finished=True)
     journal.close()

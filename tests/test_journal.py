@@ -36,7 +36,7 @@ def key(number):
 
 def answer(number, text="Yes.", **more):
     body = orjson.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
-    return Answer(key(number), body, Usage(3, 1), text, **more)
+    return Answer(key(number), body, Usage(3, 1), text, **more), None
 
 
 def begin(journal, *, fresh=False, digest=b"recipe"):
@@ -234,7 +234,7 @@ def test_any_damage_is_a_journal_error_and_never_a_wrong_answer(tmp_path_factory
         raw[start : start + size] = filling[: len(whole) - start]
     path = tmp_path_factory.mktemp("damaged") / "journal.sqlite"
     path.write_bytes(raw)
-    truth = {key(number): answer(number).body for number in range(300)}
+    truth = {key(number): answer(number)[0].body for number in range(300)}
     try:
         journal = FileJournal(path)
     except llmframe.JournalError:
@@ -473,7 +473,7 @@ for number, line in enumerate(sys.stdin):
     session = journal.begin(b"recipe", {}, fresh=False)
     mine = int(sys.argv[1]).to_bytes(16, "big")
     journal.claim(session, [mine, b"k" * 16], retry_failed=False)
-    journal.record(session, [Answer(mine, b"{}", Usage(), "")], [])
+    journal.record(session, [(Answer(mine, b"{}", Usage(), ""), None)], [])
     journal.end(session, {}, finished=True)
     journal.close()
     print("opened", flush=True)
@@ -524,7 +524,7 @@ def _seconds(journal, session, start, count, body):
         keys = [scattered(number) for number in range(first, first + 250)]
         claimed = journal.claim(session, keys, retry_failed=False)
         assert len(claimed.granted) == 250
-        journal.record(session, [Answer(one, body, Usage(1, 1), "t") for one in keys], [])
+        journal.record(session, [(Answer(one, body, Usage(1, 1), "t"), None) for one in keys], [])
         assert len(journal.lookup(session, keys)) == 250
     return time.perf_counter() - began
 
@@ -538,7 +538,7 @@ def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path
         small = min(_seconds(journal, session, start, 5_000, body) for start in range(0, 15_000, 5_000))
         for first in range(15_000, 185_000, 5_000):
             keys = [scattered(number) for number in range(first, first + 5_000)]
-            journal.record(session, [Answer(one, body, Usage(1, 1), "t") for one in keys], [])
+            journal.record(session, [(Answer(one, body, Usage(1, 1), "t"), None) for one in keys], [])
         large = min(
             _seconds(journal, session, start, 5_000, body) for start in range(185_000, 200_000, 5_000)
         )

@@ -60,7 +60,7 @@ def fill(rows: int, journal: str) -> dict:
     for start in range(0, rows, 5_000):
         part = enumerate(keys[start : start + 5_000], start)
         bodies = ((key, head + b"%012x." % number + tail) for number, key in part)
-        file.record(session, [Answer(key, body, Usage(59, 9), "") for key, body in bodies], [])
+        file.record(session, [(Answer(key, body, Usage(59, 9), ""), None) for key, body in bodies], [])
     file.end(session, {}, finished=True)
     file.close()
     return {}
