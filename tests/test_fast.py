@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ import pytest
 
 import llmframe
 from llmframe import _fast, _openai, _replies
+from llmframe._deadlines import Deadlines
 from llmframe._records import Request
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
@@ -382,6 +384,44 @@ def test_silence_is_cut_by_the_timeout(wire, reply):
     fast, slow = (result.fault for result in both(plain(wire), timeout=1.0))
     assert (fast.trouble, fast.code, fast.uncertain) == (slow.trouble, slow.code, slow.uncertain)
     assert fast.code == "timeout"
+
+
+def test_each_request_has_its_own_time_though_one_timer_serves_all():
+    """Each request has its own time though one timer serves all."""
+
+    async def cut_after(deadlines, begins, seconds):
+        await asyncio.sleep(begins)
+        limit, began = deadlines.begin(), time.monotonic()
+        try:
+            async with limit:
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            return time.monotonic() - began
+        finally:
+            deadlines.end(limit)
+        return None
+
+    async def requests():
+        deadlines = Deadlines(0.3)
+        return await asyncio.gather(
+            *(cut_after(deadlines, *times) for times in [(0, 60), (0.1, 0), (0.2, 60)])
+        )
+
+    first, in_time, last = asyncio.run(requests())
+    assert in_time is None
+    assert min(first, last) > 0.29
+    assert max(first, last) < 30
+
+
+def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):
+    """What an answer says of the limits is read again as soon as the last reading is 5 ms old."""
+    wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-requests: 60")
+    monkeypatch.setattr(_fast, "_SAME_SECONDS", 3600)
+    many = sent(plain(wire), "fast", [None] * 3)
+    monkeypatch.setattr(_fast, "_SAME_SECONDS", 0)
+    each = sent(plain(wire), "fast", [None] * 3)
+    assert [reply.headers and reply.headers.limit_requests for reply in many] == [60, None, None]
+    assert [reply.headers and reply.headers.limit_requests for reply in each] == [60, 60, 60]
 
 
 @pytest.mark.parametrize(

@@ -577,6 +577,30 @@ def clock(monkeypatch):
     return clock
 
 
+def claims_of(monkeypatch):
+    """Note how many requests each claim is for."""
+    sizes = []
+
+    def claim(journal, session, keys, **settings):
+        sizes.append(len(keys))
+        return untouched(journal, session, keys, **settings)
+
+    untouched = FileJournal.claim
+    monkeypatch.setattr(FileJournal, "claim", claim)
+    return sizes
+
+
+@pytest.mark.parametrize(("in_flight", "most_claims"), [(1, 60), (40, 600 // 25)])
+def test_no_more_is_claimed_than_may_be_in_flight_and_hardly_less(llm, monkeypatch, in_flight, most_claims):
+    """A kill leaves few requests uncertain that were never sent, and claims are not made one by one."""
+    sizes = claims_of(monkeypatch)
+    frame = asked(60 if in_flight == 1 else 600)
+    frame.llm.complete("q", max_concurrency=in_flight)
+    assert sum(sizes) == len(frame)
+    assert max(sizes) <= in_flight
+    assert len(sizes) <= most_claims
+
+
 KEYS = [key(1), key(2), key(3)]
 
 

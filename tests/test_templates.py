@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._prompts import Field, Template, parse
+from llmframe._prompts import Asking, Field, Template, parse, render
 from llmframe.testing import made_up_answer
 
 
@@ -443,6 +443,22 @@ def test_rendering_equals_a_naive_reference(drawn):
     )
     expected = "".join(row[piece.column] if isinstance(piece, Field) else piece for piece in pieces)
     assert parse(text, names(*columns)).fill(row) == expected
+
+
+@given(
+    st.lists(st.tuples(*[st.none() | st.text(max_size=6)] * 2), max_size=6),
+    st.sampled_from([("a", None), ("a", "Sum up:"), ("a", "{a} and {b}"), (None, "{b}, {{a}}: {a}")]),
+    st.sampled_from([None, "Be brief.", "You know {b}."]),
+)
+def test_rows_of_text_are_put_together_as_they_are_one_by_one(rows, asked, system):
+    """Rows of text are put together as they are one by one."""
+    frame = pd.DataFrame(rows, columns=["a", "b"], dtype="object")
+    together, one_by_one = (Asking.of(*asked, system, names("a", "b")) for _ in range(2))
+    one_by_one.__dict__["joins_text"] = False
+    rendered = [
+        list(render(asking, dict(frame.items()), np.arange(len(frame)))) for asking in (together, one_by_one)
+    ]
+    assert rendered[0] == rendered[1]
 
 
 @given(
