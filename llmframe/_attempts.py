@@ -34,9 +34,8 @@ class Attempts:
         self._pace = pace
         self._traffic = traffic
 
-    async def make(self, request: Request) -> Reply | Refused:
-        """Send a request once, now; every fault comes back as a value."""
-        ticket = self._pace.sent(time.monotonic(), estimate(request))
+    async def make(self, request: Request, ticket: Ticket) -> Reply | Refused:
+        """Send a request once, now, for which the pace has given a ticket; every fault comes back as a value."""
         try:
             result = await self._sender.send(request)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +13,7 @@ from llmframe._errors import JournalError
 from llmframe._journal import LEASE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from llmframe._journal import Claimed, Journal, Kept, Priced, Session
@@ -76,7 +76,6 @@ class ClaimedFeed:
         self._retry_failed = retry_failed
         self._largest = largest
         self._ready: deque[Request] = deque()
-        self._filling = False
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._held: list[int] = []
@@ -84,7 +83,8 @@ class ClaimedFeed:
         self._looks = 0
         self._ended = False
         self._ending = asyncio.Event()
-        self._lock = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def waiting_for_others(self) -> bool:
@@ -100,12 +100,25 @@ class ClaimedFeed:
 
     async def next(self, *, patient: bool = True) -> Request | None:
         """Return the next claimed request; `None` when there are no more, or none now that can be had at once."""
-        if not self._ready:
-            async with self._lock:
-                await self._fill(patient=patient)
-        elif len(self._ready) <= self._low and not self._filling:
-            await self._fill_ahead()
+        if 0 < len(self._ready) <= self._low and self._idle.is_set():
+            with self._claiming():
+                await self._fill_up()
+        while not self._ready:
+            if self._idle.is_set():
+                with self._claiming():
+                    await self._fill(patient=patient)
+                break
+            await self._idle.wait()
         return self._ready.popleft() if self._ready else None
+
+    @contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """Let one worker claim, and wake all that wait for it at once: a lock would let them go one by one."""
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
 
     def put_back(self, indices: Iterable[int]) -> None:
         """Take requests that are to be fed, and claimed, once more."""
@@ -116,14 +129,6 @@ class ClaimedFeed:
         self._ended = True
         self._ready.clear()
         self._ending.set()
-
-    async def _fill_ahead(self) -> None:
-        self._filling = True
-        try:
-            async with self._lock:
-                await self._fill_up()
-        finally:
-            self._filling = False
 
     async def _fill_up(self) -> bool:
         """Claim a block, so that as many are ready as may be; false when there are no more."""

@@ -75,7 +75,8 @@ class Line:
                 response = await self._session.post(
                     self._url, data=aiohttp.BytesPayload(body), allow_redirects=False, **self._through
                 )
-                raw = await response.read()  # to the end, or it closes the connection
+                here = response.content.is_eof()  # all of it, as a rule
+                raw = response.content.read_nowait() if here else await response.read()
         except (
             aiohttp.ClientError,
             OSError,

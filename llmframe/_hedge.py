@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llmframe._attempts import Attempts
     from llmframe._lane import Traffic
-    from llmframe._limits import Pace
+    from llmframe._limits import Pace, Ticket
     from llmframe._records import Request
     from llmframe._stragglers import Stragglers
 
@@ -73,7 +73,7 @@ class Hedge:
         self._traffic = traffic
         self._going = going
 
-    async def make(self, request: Request) -> Reply | Refused:
+    async def make(self, request: Request, ticket: Ticket) -> Reply | Refused:
         """Send a request now, and again if it takes long; every fault comes back as a value."""
         flight = _Flight(request)
         self._stragglers.sent()
@@ -82,7 +82,7 @@ class Hedge:
         try:
             with suppress(TimeoutError):  # the copy was first
                 async with flight.scope:
-                    first = await self._attempts.make(request)
+                    first = await self._attempts.make(request, ticket)
             flight.land()
             result = await self._better(first, flight.copy)
         finally:
@@ -123,7 +123,8 @@ class Hedge:
             flight.copy = asyncio.create_task(self._second(flight))
 
     async def _second(self, flight: _Flight) -> Reply | Refused:
-        result = await self._attempts.make(flight.request)
+        ticket = self._pace.sent(time.monotonic(), estimate(flight.request))
+        result = await self._attempts.make(flight.request, ticket)
         if isinstance(result, Reply) and not flight.landed:
             flight.land()
             flight.scope.reschedule(asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
 """The live lane: a bounded pool of workers that pull requests from a feed.
 
-There is never a task per row. The pool grows and shrinks with the pace's window; one worker at a
-time stands at the head of the line and waits for the limits, so nothing is booked far ahead. A row
+There is never a task per row. The pool grows and shrinks with the pace's window; whoever may not
+leave at once stands in one line, whose head waits for the limits, so nothing is booked far ahead. A row
 that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
 most, and none where requests are to go one at a time. Replies that arrive in one turn of the loop are
 read together, which is twice as fast as one here and one there.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from llmframe._answers import read
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 
     from llmframe._attempts import Sender
     from llmframe._lane import Feed
-    from llmframe._limits import Pace
+    from llmframe._limits import Pace, Ticket
     from llmframe._records import Fault, Request
 
 _UNTRIED = Tries()
+_ENOUGH_WORKERS = 64
+"""So many keep the loop busy where answers come at once: more are added only in turns without answers."""
+_GROW_SECONDS = 0.01
+"""So long after a turn that brought answers the pool tries again to grow."""
 
 
 class Live:
@@ -64,10 +69,11 @@ class Live:
         self._watch = watch
         self._emit = emit
         self._feed: Feed | None = None
-        self._line = asyncio.Lock()
+        self._line: deque[tuple[int, asyncio.Future[Ticket | None]]] = deque()
         self._stopping = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._workers = 0
+        self._starting = False
         self._resting = 0
         self._exhausted = False
         self._arrivals: list[tuple[Request, Reply, int, float]] = []
@@ -114,36 +120,47 @@ class Live:
         return window + spare - self._workers
 
     def _grow(self) -> None:
+        """Add a worker, if there may be one more and nobody waits: one each turn of the loop, and few in busy ones."""
+        if self._starting or self._line or self._exhausted or self.stopped is not None or self._room <= 0:
+            return
         if self._group is None or self._feed is None:
             return
-        while self._room > 0 and not self._exhausted and self.stopped is None:
+        self._starting = True
+        if self._arrivals and self._workers >= _ENOUGH_WORKERS:
+            self._group.create_task(self._grow_later())
+        else:
             self._workers += 1
             self._group.create_task(self._work(self._feed))
 
+    async def _grow_later(self) -> None:
+        await self._pause(_GROW_SECONDS)
+        self._starting = False
+        self._grow()
+
     async def _work(self, feed: Feed) -> None:
+        self._starting = False
         try:
             while self.stopped is None and (room := self._room) >= 0:
-                if room:
-                    self._grow()
                 request = await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
+                if room:
+                    self._grow()
                 await self._complete(request)
         finally:
             self._workers -= 1
 
     async def _complete(self, request: Request) -> None:
         tries = _UNTRIED
-        while self._may_go(request) or await self._turn(request):
-            left = time.monotonic()
+        while ticket := self._leave(request) or await self._turn(request):
             if tries is _UNTRIED:
                 self.traffic.sent += 1
             else:
                 self.traffic.retries += 1
-            result = await self._attempts.make(request)
+            result = await self._attempts.make(request, ticket)
             if isinstance(result, Reply):
-                self._arrived(request, result, tries, time.monotonic() - left)
+                self._arrived(request, result, tries, time.monotonic() - ticket.sent_at)
                 return
             tries = tries.after(result.fault)
             decision = self._watch.faulted(result.fault, tries, time.monotonic())
@@ -160,22 +177,36 @@ class Live:
         finally:
             self._resting -= 1
 
-    def _may_go(self, request: Request) -> bool:
-        """Tell whether the request may go at once: nobody waits in line, and the pace lets it."""
-        return self.stopped is None and not self._line.locked() and not self._delay(request)
+    def _leave(self, request: Request) -> Ticket | None:
+        """Let the request leave at once, if nobody waits in line and the pace lets it."""
+        now, tokens = time.monotonic(), estimate(request)
+        if self._line or self.stopped is not None or self._pace.delay(now, tokens):
+            return None
+        return self._pace.sent(now, tokens)
 
-    async def _turn(self, request: Request) -> bool:
-        """Wait in line until the pace lets the request go; false when the run stops before."""
-        async with self._line:
-            while self.stopped is None:
-                seconds = self._delay(request)
-                if not seconds:
-                    return True
+    async def _turn(self, request: Request) -> Ticket | None:
+        """Wait in line until the pace lets the request leave; `None` when the run stops before."""
+        if self._group is None or self.stopped is not None:
+            return None
+        turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
+        self._line.append((estimate(request), turn))
+        if len(self._line) == 1:
+            self._group.create_task(self._open_line())
+        return await turn
+
+    async def _open_line(self) -> None:
+        """Let those in line leave one after the other, and many at once where the pace lets them."""
+        while self._line:
+            tokens, turn = self._line[0]
+            now = time.monotonic()
+            seconds = self._pace.delay(now, tokens) if self.stopped is None else 0.0
+            if seconds:
                 await self._pause(seconds)
-        return False
-
-    def _delay(self, request: Request) -> float:
-        return self._pace.delay(time.monotonic(), estimate(request))
+                continue
+            self._line.popleft()
+            if not turn.done():
+                turn.set_result(None if self.stopped is not None else self._pace.sent(now, tokens))
+        self._grow()
 
     async def _pause(self, seconds: float) -> None:
         try:
