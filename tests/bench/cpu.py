@@ -24,7 +24,7 @@ import orjson
 
 import llmframe  # noqa: F401 (registers df.llm)
 
-ROWS, ROUNDS, IN_FLIGHT = 4_000, 5, 100
+ROWS, ROUNDS, IN_FLIGHT = 8_000, 5, 100
 SHOWN = {"bare": "bare aiohttp + orjson", "ours": "llmframe, all in", "sdk": "the SDK in a semaphore"}
 
 
