@@ -1,0 +1,116 @@
+"""The live lane by itself: how many requests are under way, and who waits."""
+
+import asyncio
+import random
+
+from llmframe._limits import Pace
+from llmframe._live import Live
+from llmframe._records import Request
+from llmframe._replies import Reply
+from llmframe._retry import Watch
+
+DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
+
+
+class Sender:
+    """Answers when it is told to, or at once; notes how many wait for it."""
+
+    def __init__(self, *, at_once=False):
+        self.at_once = at_once
+        self.sent = self.in_flight = self.most = 0
+        self._answers = asyncio.Event()
+
+    async def send(self, request):
+        self.sent += 1
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        await (asyncio.sleep(0) if self.at_once or request.index == 0 else self._answers.wait())
+        self.in_flight -= 1
+        return Reply(b"{}", DATA, None)
+
+    def answer(self):
+        """Answer all that wait."""
+        self._answers.set()
+        self._answers.clear()
+
+
+class Gate(Pace):
+    """A pace that can be closed."""
+
+    closed = False
+
+    def delay(self, now, tokens):
+        return 0.001 if self.closed else super().delay(now, tokens)
+
+
+class Feed:
+    def __init__(self, count):
+        self._requests = iter([Request(b"%016d" % index, index, b"{}") for index in range(count)])
+
+    async def next(self, **_):
+        return next(self._requests, None)
+
+    def end(self):
+        self._requests = iter(())
+
+
+async def running(sender, pace, rows):
+    outcomes = []
+    lane = Live(sender, pace, Watch(6, random.Random(0)), outcomes.append)
+    return asyncio.create_task(lane.run(Feed(rows))), outcomes
+
+
+async def until(true):
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 (what happens in the lane sets no event)
+            await asyncio.sleep(0.001)
+
+
+def test_the_pool_grows_to_what_is_allowed_also_where_answers_come_in_bursts():
+    """The pool grows to what is allowed also where answers come in bursts."""
+
+    async def run():
+        sender = Sender()
+        work, outcomes = await running(sender, Pace(300), 3_000)
+        while not work.done():
+            await asyncio.sleep(0.03)
+            sender.answer()
+        assert len(outcomes) == 3_000
+        return sender.most
+
+    assert asyncio.run(run()) == 300
+
+
+def test_no_more_are_under_way_than_keep_the_loop_busy():
+    """Where answers come at once, more connections would only wait."""
+
+    async def run():
+        sender = Sender(at_once=True)
+        work, outcomes = await running(sender, Pace(1_000), 5_000)
+        await work
+        assert len(outcomes) == 5_000
+        return sender.most
+
+    assert 30 < asyncio.run(run()) < 500
+
+
+def test_those_in_line_leave_together_when_the_pace_lets_them():
+    """Not one each turn of the loop, as those that wait for a lock would."""
+
+    async def run():
+        sender, pace = Sender(), Gate(200)
+        work, _ = await running(sender, pace, 401)
+        await until(lambda: sender.in_flight == 200)
+        pace.closed = True
+        sender.answer()
+        await until(lambda: sender.in_flight == 0)
+        pace.closed, turns = False, 0
+        async with asyncio.timeout(60):
+            while sender.in_flight < 200:
+                await asyncio.sleep(0)
+                turns += bool(sender.in_flight)
+        sender.answer()
+        await work
+        return turns
+
+    assert asyncio.run(run()) < 20
