@@ -1,13 +1,10 @@
-"""From cells to messages: templates, instructions, functions of a row and message arrays."""
+"""From cells to messages: instructions, templates, functions of a row and message arrays."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time
-from difflib import get_close_matches
 from functools import cached_property
 from inspect import iscoroutinefunction
 from itertools import repeat
@@ -19,6 +16,7 @@ import orjson
 import pandas as pd
 
 from llmframe._records import Failure
+from llmframe._templates import BYTES, Template, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,148 +31,6 @@ Prompt: TypeAlias = str | PromptFunction | None
 
 CHUNK_ROWS = 4096
 """Rows that are rendered at a time: enough to be fast, few enough not to copy a column's text."""
-
-_ACCESS = re.compile(
-    r"(?P<name>[^\W\d]\w*)(\.[^\W\d]\w*(\([^)]*\))?|\[[^]]*\])*(![rsa])?"
-)  # what an f-string would look up
-_SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
-
-
-_BYTES = (bytes, bytearray, memoryview)
-_DATES = (date, time)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A place in a template where a cell goes."""
-
-    column: Hashable
-    spec: str = ""
-
-    def fill(self, value: object) -> str:
-        if type(value) is str and not self.spec:
-            return value
-        if isinstance(value, _BYTES):
-            raise TypeError("bytes are no text; decode them first")
-        if isinstance(value, _DATES) and self.spec and "%" not in self.spec:
-            raise ValueError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
-        return format(value, self.spec) if self.spec else str(value)
-
-
-@dataclass(frozen=True)
-class Template:
-    """Text with fields; nothing in it is ever evaluated, and braces in the data stay data."""
-
-    pieces: tuple[str | Field, ...]
-
-    @cached_property
-    def columns(self) -> tuple[Hashable, ...]:
-        return tuple(dict.fromkeys(piece.column for piece in self.pieces if isinstance(piece, Field)))
-
-    def fill(self, row: Mapping[Hashable, Any]) -> str:
-        return "".join(
-            [piece if isinstance(piece, str) else piece.fill(row[piece.column]) for piece in self.pieces]
-        )
-
-    @property
-    def joins_text(self) -> bool:
-        """Whether text goes in as it is, for no field has a format."""
-        return not any(piece.spec for piece in self.pieces if isinstance(piece, Field))
-
-    def join(self, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[str]:
-        """Fill the template for many rows of text at once."""
-        parts = [
-            repeat(piece, rows) if isinstance(piece, str) else values[piece.column] for piece in self.pieces
-        ]
-        return map("".join, zip(*parts, strict=True))
-
-
-def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") -> Template:
-    """Read a template.
-
-    Parameters
-    ----------
-    text
-        `{name}` or `{name:format}` is a field where `name` is exactly a column's name; `{{` and
-        `}}` are braces; what is neither, such as `{"label": "x"}`, is literal.
-    columns
-        Field names and the columns that they stand for.
-    argument
-        What an error calls the text.
-
-    Raises
-    ------
-    ValueError
-        For an identifier between braces that is no column, and for an impossible format.
-    """
-    pieces: list[str | Field] = []
-    literal: list[str] = []
-    at, depth = 0, 0
-    while at < len(text):
-        char, pair = text[at], text[at : at + 2]
-        if pair == "{{" or (pair == "}}" and not depth):
-            literal.append(char)
-            at += 2
-        elif char == "{" and (found := _field(text, at, columns, argument)):
-            pieces.extend(("".join(literal), found[0]))
-            literal, at = [], found[1]
-        else:
-            depth = max(0, depth + (char == "{") - (char == "}"))
-            literal.append(char)
-            at += 1
-    return Template(tuple(piece for piece in (*pieces, "".join(literal)) if piece != ""))
-
-
-def _field(text: str, at: int, columns: Mapping[str, Hashable], argument: str) -> tuple[Field, int] | None:
-    for end in _ends(text, at, columns):
-        inside = text[at + 1 : end]
-        if inside in columns:
-            return Field(columns[inside]), end + 1
-        for colon in reversed([index for index, char in enumerate(inside) if char == ":"]):
-            name, spec = inside[:colon], inside[colon + 1 :]
-            if name in columns:
-                return Field(columns[name], _spec(inside, name, spec, argument)), end + 1
-    end = text.find("}", at)
-    if end >= 0:
-        _refuse_lookalike(text[at + 1 : end], columns, argument)
-    return None
-
-
-def _ends(text: str, at: int, columns: Mapping[str, Hashable]) -> Iterator[int]:
-    """Find where a field may end: at the first brace, or behind a name that has braces of its own."""
-    for name in columns:
-        if "}" in name and text.startswith(name, at + 1) and (end := text.find("}", at + 1 + len(name))) >= 0:
-            yield end
-    if (end := text.find("}", at)) >= 0:
-        yield end
-
-
-def _spec(inside: str, name: str, spec: str, argument: str) -> str:
-    if not _SPEC.fullmatch(spec) and not spec.startswith("%"):
-        raise ValueError(
-            f"{argument}: {spec!r} in {{{inside}}} is no format; write {{{name}}} or, for example, {{{name}:.2f}}"
-        )
-    return spec
-
-
-def _refuse_lookalike(inside: str, columns: Mapping[str, Hashable], argument: str) -> None:
-    """Refuse what was surely meant as a field, and would go out as literal text."""
-    name, colon, spec = inside.partition(":")
-    if name.strip() in columns and name.strip():
-        raise ValueError(
-            f"{argument}: {{{inside}}} has spaces around the column's name; write {{{inside.strip()}}}, or {{{{{inside}}}}} for braces as text"
-        )
-    access = _ACCESS.fullmatch(name)
-    if access and (not colon or (spec.strip() == spec != "" and _SPEC.fullmatch(spec))):
-        raise ValueError(_no_column(inside, access["name"], columns, argument))
-
-
-def _no_column(inside: str, name: str, columns: Mapping[str, Hashable], argument: str) -> str:
-    if name in columns and name != inside:
-        return f"{argument}: {{{inside}}} reaches into a cell, which templates never do; write {{{name}}}, or make a column of it first"
-    close = get_close_matches(name, columns, n=1, cutoff=0.0)
-    hint = f"the nearest column is {{{close[0]}}}" if close else "there are no columns to name"
-    return f"{argument}: {{{inside}}} is no column; {hint}; for braces as text write {{{{{inside}}}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +272,7 @@ def _content(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat
         except (ValueError, TypeError) as error:
             raise _UnusableError(f"a cell does not fit its format in the template: {error}") from error
     value = row[asking.column]
-    if isinstance(value, _BYTES):
+    if isinstance(value, BYTES):
         raise _UnusableError("the cell holds bytes; decode them to text first")
     if asking.instruction is None:
         return value if isinstance(value, str | list | tuple | dict | np.ndarray) else str(value)
