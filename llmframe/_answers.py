@@ -70,7 +70,8 @@ def content(data: Mapping[str, Any]) -> tuple[str | None, str | None, str]:  # n
 
 def _text(value: object) -> str | None:
     if isinstance(value, list):
-        value = "".join(part.get("text") or "" for part in value if isinstance(part, dict))
+        texts = [part.get("text") for part in value if isinstance(part, dict)]
+        value = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(value, str) or not value.strip():
         return None
     if value.isascii():

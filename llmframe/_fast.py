@@ -94,8 +94,9 @@ class Line:
         data, now = _json(raw), time.monotonic()
         if 200 <= status < 300:
             limits = None
-            if now - self._heard_at > _SAME_SECONDS:
-                limits, self._heard_at = RateHeaders.parse(headers), now
+            if now - self._heard_at > _SAME_SECONDS or _nothing_left(headers):
+                limits = RateHeaders.parse(headers)
+                self._heard_at = self._heard_at if limits is None else now
             return checked(raw, data, limits)
         body = raw.decode(errors="replace") if data is None else data
         fault = classify(status, body, retry_after(headers, time.time()))
@@ -188,6 +189,13 @@ def _through(blueprint: Blueprint, proxy: Proxy) -> dict[str, Any]:
     if blueprint.url.startswith("https:"):
         return {"proxy": proxy.url, "proxy_headers": told, "headers": blueprint.headers}
     return {"proxy": proxy.url, "headers": {**blueprint.headers, **told}}
+
+
+def _nothing_left(headers: Mapping[str, str]) -> bool:
+    return "0" in {
+        headers.get("x-ratelimit-remaining-requests"),
+        headers.get("x-ratelimit-remaining-tokens"),
+    }
 
 
 def _json(raw: bytes) -> Any:

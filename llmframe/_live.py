@@ -76,7 +76,7 @@ class Live:
         self._starting = False
         self._resting = 0
         self._exhausted = False
-        self._arrivals: list[tuple[Request, Reply, int, float]] = []
+        self._arrivals: deque[tuple[Request, Reply, int, float]] = deque()
 
     @property
     def in_flight(self) -> int:
@@ -163,6 +163,7 @@ class Live:
                 self._arrived(request, result, tries, time.monotonic() - ticket.sent_at)
                 return
             tries = tries.after(result.fault)
+            self._read_arrivals()  # what came before the fault is heard before it
             decision = self._watch.faulted(result.fault, tries, time.monotonic())
             if not isinstance(decision, Again):
                 self._lost(request, result.fault, tries, decision)
@@ -192,7 +193,11 @@ class Live:
         self._line.append((estimate(request), turn))
         if len(self._line) == 1:
             self._group.create_task(self._open_line())
-        return await turn
+        ticket = await turn
+        if ticket is not None and self.stopped is not None:
+            self._pace.abandoned(time.monotonic(), ticket)
+            return None
+        return ticket
 
     async def _open_line(self) -> None:
         """Let those in line leave one after the other, and many at once where the pace lets them."""
@@ -227,8 +232,8 @@ class Live:
         self._read_arrivals()
 
     def _read_arrivals(self) -> None:
-        arrivals, self._arrivals = self._arrivals, []
-        for request, reply, attempts, seconds in arrivals:
+        while self._arrivals:
+            request, reply, attempts, seconds = self._arrivals.popleft()
             answer = read(request.key, reply.raw, reply.data)
             self._emit(Outcome(request, answer, None, attempts, seconds, reply.copies))
             reason = self._watch.answered(answer)

@@ -3,10 +3,12 @@
 import asyncio
 import random
 
+import pytest
+
 from llmframe._limits import Pace
 from llmframe._live import Live
-from llmframe._records import Request
-from llmframe._replies import Reply
+from llmframe._records import Fault, Request, Trouble
+from llmframe._replies import Refused, Reply
 from llmframe._retry import Watch
 
 DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
@@ -54,9 +56,9 @@ class Feed:
         self._requests = iter(())
 
 
-async def running(sender, pace, rows):
+async def running(sender, pace, rows, emit=None):
     outcomes = []
-    lane = Live(sender, pace, Watch(6, random.Random(0)), outcomes.append)
+    lane = Live(sender, pace, Watch(6, random.Random(0)), emit or outcomes.append)
     return asyncio.create_task(lane.run(Feed(rows))), outcomes
 
 
@@ -114,3 +116,48 @@ def test_those_in_line_leave_together_when_the_pace_lets_them():
         return turns
 
     assert asyncio.run(run()) < 20
+
+
+def test_of_answers_that_come_together_none_is_lost_by_an_error_at_another():
+    """Of answers that come together none is lost by an error at another."""
+    taken = []
+
+    def take(outcome):
+        taken.append(outcome.request.index)
+        if outcome.request.index == 3:
+            raise ZeroDivisionError
+
+    async def run():
+        sender = Sender()
+        work, _ = await running(sender, Pace(20), 11, take)
+        await until(lambda: sender.in_flight == 10)
+        sender.answer()
+        await work
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())
+    assert sorted(taken) == list(range(11))
+
+
+def test_nobody_leaves_the_line_once_the_run_is_stopped():
+    """A fatal fault that comes while they are told to leave keeps all others back."""
+
+    class Refusing(Sender):
+        async def send(self, request):
+            if request.index > 20:
+                self.sent += 1
+                return Refused(Fault(Trouble.FATAL, "invalid_api_key", "no"))
+            return await super().send(request)
+
+    async def run():
+        sender, pace = Refusing(), Gate(20)
+        work, _ = await running(sender, pace, 100)
+        await until(lambda: sender.in_flight == 20)
+        pace.closed = True
+        sender.answer()
+        await until(lambda: sender.in_flight == 0)
+        pace.closed = False
+        await work
+        return sender.sent, pace.in_flight
+
+    assert asyncio.run(run()) == (22, 0)

@@ -252,7 +252,12 @@ def test_no_error_body_is_too_odd_to_be_understood(status, body):
     assert fault.message
 
 
-@given(body=json_values | st.dictionaries(st.just("choices"), json_values))
+@given(
+    body=json_values
+    | st.dictionaries(st.just("choices"), json_values)
+    | json_values.map(lambda value: {"choices": [{"message": {"content": value}}]})
+    | json_values.map(lambda value: {"choices": [{"message": {"content": [{"text": value}]}}]})
+)
 def test_no_answers_body_is_too_odd_to_be_read(body):
     """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
     result = _replies.checked(b"", body, None)
