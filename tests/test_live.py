@@ -68,6 +68,15 @@ async def until(true):
             await asyncio.sleep(0.001)
 
 
+async def all_in_line(sender, pace, workers):
+    """Let so many workers come back while the pace is closed, and open it."""
+    await until(lambda: sender.in_flight == workers)
+    pace.closed = True
+    sender.answer()
+    await until(lambda: sender.in_flight == 0)
+    pace.closed = False
+
+
 def test_the_pool_grows_to_what_is_allowed_also_where_answers_come_in_bursts():
     """The pool grows to what is allowed also where answers come in bursts."""
 
@@ -102,11 +111,8 @@ def test_those_in_line_leave_together_when_the_pace_lets_them():
     async def run():
         sender, pace = Sender(), Gate(200)
         work, _ = await running(sender, pace, 401)
-        await until(lambda: sender.in_flight == 200)
-        pace.closed = True
-        sender.answer()
-        await until(lambda: sender.in_flight == 0)
-        pace.closed, turns = False, 0
+        await all_in_line(sender, pace, 200)
+        turns = 0
         async with asyncio.timeout(60):
             while sender.in_flight < 200:
                 await asyncio.sleep(0)
@@ -152,11 +158,7 @@ def test_nobody_leaves_the_line_once_the_run_is_stopped():
     async def run():
         sender, pace = Refusing(), Gate(20)
         work, _ = await running(sender, pace, 100)
-        await until(lambda: sender.in_flight == 20)
-        pace.closed = True
-        sender.answer()
-        await until(lambda: sender.in_flight == 0)
-        pace.closed = False
+        await all_in_line(sender, pace, 20)
         await work
         return sender.sent, pace.in_flight
 
