@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 4.0
 """Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""
 _SAME_SECONDS = 0.005
-"""Answers that come within so much time say the same of the limits; one of them is listened to."""
+"""Answers that come within so much time say the same of the limits: one is listened to, and who says that nothing is left."""
 
 
 class Line:

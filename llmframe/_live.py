@@ -4,7 +4,7 @@ There is never a task per row. The pool grows and shrinks with the pace's window
 leave at once stands in one line, whose head waits for the limits, so nothing is booked far ahead. A row
 that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
 most, and none where requests are to go one at a time. Replies that arrive in one turn of the loop are
-read together, which is twice as fast as one here and one there.
+read together, which takes less time than one here and one there.
 """
 
 from __future__ import annotations

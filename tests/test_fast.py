@@ -414,12 +414,16 @@ def test_each_request_has_its_own_time_though_one_timer_serves_all():
 
 
 def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):
-    """What an answer says of the limits is read again as soon as the last reading is 5 ms old."""
+    """Limits are read again as soon as the last reading is 5 ms old, and wherever nothing is left of one."""
     wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-requests: 60")
     monkeypatch.setattr(_fast, "_SAME_SECONDS", 3600)
     many = sent(plain(wire), "fast", [None] * 3)
     monkeypatch.setattr(_fast, "_SAME_SECONDS", 0)
     each = sent(plain(wire), "fast", [None] * 3)
+    monkeypatch.setattr(_fast, "_SAME_SECONDS", 3600)
+    wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-tokens: 9", "x-ratelimit-remaining-tokens: 0")
+    last = sent(plain(wire), "fast", [None] * 3)
+    assert [reply.headers and reply.headers.remaining_tokens for reply in last] == [0, 0, 0]
     assert [reply.headers and reply.headers.limit_requests for reply in many] == [60, None, None]
     assert [reply.headers and reply.headers.limit_requests for reply in each] == [60, 60, 60]
 
