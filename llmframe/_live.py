@@ -160,7 +160,12 @@ class Live:
                 self.traffic.retries += 1
             result = await self._attempts.make(request, ticket)
             if isinstance(result, Reply):
-                self._arrived(request, result, tries, time.monotonic() - ticket.sent_at)
+                self._arrivals.append((request, result, tries.total + 1, time.monotonic() - ticket.sent_at))
+                if self._watch.doubts:  # the reply may end the run
+                    self._read_arrivals()
+                elif len(self._arrivals) == 1:
+                    await asyncio.sleep(0)
+                    self._read_arrivals()  # with the others of this turn
                 return
             tries = tries.after(result.fault)
             self._read_arrivals()  # what came before the fault is heard before it
@@ -219,17 +224,6 @@ class Live:
                 await self._stopping.wait()
         except TimeoutError:
             pass
-
-    def _arrived(self, request: Request, reply: Reply, tries: Tries, seconds: float) -> None:
-        """Leave a reply to be read with the others of this turn of the loop, unless it may end the run."""
-        self._arrivals.append((request, reply, tries.total + 1, seconds))
-        if self._watch.doubts or self._group is None:
-            self._read_arrivals()
-        elif len(self._arrivals) == 1:
-            self._group.create_task(self._read_soon())
-
-    async def _read_soon(self) -> None:
-        self._read_arrivals()
 
     def _read_arrivals(self) -> None:
         while self._arrivals:
