@@ -69,9 +69,8 @@ class Line:
 
     async def send(self, body: bytes) -> tuple[int, Reply | Refused]:
         """Send one request once; return the status, 0 without one, and what came of it."""
-        limit = self._deadlines.begin()
         try:
-            async with limit:
+            with self._deadlines.begin():
                 response = await self._session.post(
                     self._url, data=aiohttp.BytesPayload(body), allow_redirects=False, **self._through
                 )
@@ -86,8 +85,6 @@ class Line:
         except ValueError as error:  # a line break in a key or a header, say
             message = f"the request could not be made: {error}"
             return 0, Refused(Fault(Trouble.FATAL, "client_error", message))
-        finally:
-            self._deadlines.end(limit)
         return response.status, self._read(response.status, raw, response.headers)
 
     def _read(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Reply | Refused:
