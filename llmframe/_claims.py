@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
@@ -25,6 +26,9 @@ COMMIT_SECONDS = 0.05
 
 LARGEST_CLAIM = 256
 """How many requests are claimed at once, at most, where they are sent one by one."""
+
+_AHEAD_SECONDS = 0.03
+"""What goes in so much time may be claimed ahead: a claim takes a tenth of it, and each has its cost."""
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 1.0
@@ -50,7 +54,7 @@ class ClaimedFeed:
     Parameters
     ----------
     window
-        How many requests may be in flight now; no more are claimed ahead.
+        How many requests may be in flight now; no more are claimed ahead, but for what goes in an instant.
     largest
         How large a block may be whatever the window.
     """
@@ -78,6 +82,8 @@ class ClaimedFeed:
         self._ready: deque[Request] = deque()
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
+        self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
+        """When the last blocks were claimed, and how many requests they had."""
         self._held: list[int] = []
         self._parts: set[str] = set()
         self._looks = 0
@@ -132,13 +138,23 @@ class ClaimedFeed:
 
     async def _fill_up(self) -> bool:
         """Claim a block, so that as many are ready as may be; false when there are no more."""
-        most = max(1, min(self._window(), self._largest))
+        most = self._most
         self._low = most // 4
         room = 0 if self._ended else max(0, most - len(self._ready))
         block = list(islice(self._requests, room))
         if block:
+            self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
+
+    @property
+    def _most(self) -> int:
+        """How many may be ready: one window, or what goes in so much time as is soon over."""
+        most = self._window()
+        if len(self._claimed) == self._claimed.maxlen:
+            seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
+            most = max(most, int(sum(size for _, size in self._claimed) * _AHEAD_SECONDS / seconds))
+        return max(1, min(most, self._largest))
 
     async def _fill(self, *, patient: bool) -> None:
         """Claim blocks until something is ready; an impatient lane gets one look at those of others."""

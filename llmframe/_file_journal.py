@@ -13,11 +13,13 @@ import sqlite3
 import time
 import zlib
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe import _flights as flights
 from llmframe._errors import JournalError
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
 from llmframe._owners import alive, machine
@@ -244,22 +246,23 @@ class FileJournal:
                     key: kept for key, kept in answered.items() if kept.problem in {None, "truncated"}
                 }
             open_ = [key for key in keys if key not in answered] if answered else keys
-            holders = _holders(connection, open_)
-            gone = _vanished(connection, {owner for owner in holders.values() if owner != session.owner})
-            free = {*gone, session.owner}
-            held = [key for key in open_ if holders.get(key, session.owner) not in free] if holders else []
-            granted = [key for key in open_ if holders.get(key, session.owner) in free] if held else open_
-            _enter_claims(connection, granted, session.owner)
+            holders = flights.claimed_by_runs(connection, open_, but=session.owner)
+            holders.update(_claimed_by_parts(connection, open_))
+            gone = _vanished(connection, set(holders.values()))
+            taken = {key for key, owner in holders.items() if owner not in gone}
+            held = [key for key in open_ if key in taken] if taken else []
+            granted = [key for key in open_ if key not in taken] if taken else open_
+            for owner in gone:
+                flights.leave(connection, owner, granted)
+            flights.enter(connection, session.owner, granted)
             uncertain = sum(gone.get(owner, False) for owner in holders.values())
         parts = self.parts.of_owners({holders[key] for key in held})
         return Claimed(granted, list(answered.values()), held, uncertain, parts)
 
     def holding(self, keys: Sequence[Key]) -> set[str]:
         """Name the open parts of batches, by nonce, that hold some of these requests."""
-        owners: set[int] = set()
         with self._errors("read"):
-            for start in range(0, len(keys), _VARIABLES):
-                owners.update(_holders(self._connection, keys[start : start + _VARIABLES]).values())
+            owners = set(_claimed_by_parts(self._connection, keys).values())
         return set(self.parts.of_owners(owners))
 
     def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
@@ -272,7 +275,7 @@ class FileJournal:
                 "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
-            _drop_claims(connection, [*(answer.key for answer, _ in answers), *released], session.owner)
+            flights.leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
         self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
@@ -309,7 +312,7 @@ class FileJournal:
         if session.obstacle is not None:
             return
         with self._transaction() as connection:
-            connection.execute("DELETE FROM claim WHERE owner = ?", (session.owner,))
+            connection.execute("DELETE FROM flight WHERE owner = ?", (session.owner,))
             connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
             connection.execute("DELETE FROM neighbour WHERE owner = ?", (session.owner,))
             connection.execute(
@@ -378,30 +381,17 @@ def _fresh_since(connection: sqlite3.Connection, recipe: int, now: float) -> flo
     return last[0] if last is not None and last[1] is None else now
 
 
-def _enter_claims(connection: sqlite3.Connection, keys: Sequence[Key], owner: int) -> None:
+def _claimed_by_parts(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
+    """Map those of the requests that parts of batches have claimed to these parts' owners."""
+    owners: dict[Key, int] = {}
+    if connection.execute("SELECT 1 FROM claim LIMIT 1").fetchone() is None:
+        return owners
     for start in range(0, len(keys), _VARIABLES):
         part = keys[start : start + _VARIABLES]
-        rows = ",".join([f"(?,{owner:d})"] * len(part))
-        connection.execute(f"INSERT OR REPLACE INTO claim (key, owner) VALUES {rows}", part)  # noqa: S608
-
-
-def _drop_claims(connection: sqlite3.Connection, keys: Sequence[Key], owner: int) -> None:
-    for start in range(0, len(keys), _VARIABLES):
-        part = keys[start : start + _VARIABLES]
-        connection.execute(
-            f"DELETE FROM claim WHERE owner = ? AND key IN ({_marks(part)})",  # noqa: S608
-            (owner, *part),
-        )
-
-
-def _holders(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
-    holders: dict[Key, int] = {}
-    for start in range(0, len(keys), _VARIABLES):
-        part = keys[start : start + _VARIABLES]
-        holders.update(
+        owners.update(
             connection.execute(f"SELECT key, owner FROM claim WHERE key IN ({_marks(part)})", part)  # noqa: S608
         )
-    return holders
+    return owners
 
 
 def _vanished(connection: sqlite3.Connection, owners: set[int]) -> dict[int, bool]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from llmframe._flights import claimed_by_runs, leave
 from llmframe._owners import alive
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from llmframe._records import BatchState, Key
@@ -85,10 +86,9 @@ class Parts:
         """Enter a part before it is uploaded, and let it take over the agent's claims on its requests."""
         with self._transaction() as connection:
             owner = _enter(connection, nonce, agent, label, len(keys))
-            connection.executemany(
-                "UPDATE claim SET owner = ? WHERE key = ? AND owner = ?",
-                ((owner, key, agent) for key in keys),
-            )
+            claimed = claimed_by_runs(connection, keys)
+            leave(connection, agent, keys)
+            _claim(connection, [key for key in keys if claimed.get(key) == agent], owner)
 
     def adopt(self, nonce: str, label: Label, state: BatchState, keys: Sequence[Key]) -> None:
         """Enter a part that another journal sent; it claims what nobody else has."""
@@ -100,9 +100,8 @@ class Parts:
                 "UPDATE part SET batch = ?, file = ?, created = ?, state = ? WHERE nonce = ?",
                 (state.id, state.input_file, state.created, state.status, nonce),
             )
-            connection.executemany(
-                "INSERT OR IGNORE INTO claim (key, owner) VALUES (?, ?)", ((key, owner) for key in keys)
-            )
+            others = claimed_by_runs(connection, keys)
+            _claim(connection, [key for key in keys if key not in others], owner)
 
     def uploaded(self, nonce: str, file: str) -> None:
         """Keep the id of the input file."""
@@ -210,6 +209,11 @@ def _enter(connection: sqlite3.Connection, nonce: str, agent: int, label: Label,
         (nonce, owner, agent, label.recipe, label.server, label.model, label.title, time.time(), requests),
     )
     return owner or 0
+
+
+def _claim(connection: sqlite3.Connection, keys: Iterable[Key], owner: int) -> None:
+    rows = ((key, owner) for key in keys)
+    connection.executemany("INSERT OR IGNORE INTO claim (key, owner) VALUES (?, ?)", rows)
 
 
 def _release(connection: sqlite3.Connection, nonce: str) -> None:

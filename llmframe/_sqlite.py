@@ -74,7 +74,11 @@ CREATE TABLE neighbour (
     owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
     rate REAL, parties INTEGER NOT NULL)
 """
-_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS}
+_FLIGHTS = """
+CREATE TABLE flight (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, keys BLOB NOT NULL);
+DELETE FROM claim WHERE owner NOT IN (SELECT owner FROM part)
+"""
+_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS, "flight": _FLIGHTS}
 """What came with which table; a journal from before one is given it when it is next opened."""
 
 

@@ -36,7 +36,9 @@ class Upkeep:
                 "SELECT count(*), coalesce(sum(problem IS NOT NULL AND problem <> 'truncated'), 0), "
                 "coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost), min(created), max(created) FROM answer"
             ).fetchone()
-            claims = connection.execute("SELECT count(*) FROM claim").fetchone()[0]
+            claims = connection.execute(
+                "SELECT (SELECT count(*) FROM claim) + (SELECT coalesce(sum(length(keys)), 0) / 16 FROM flight)"
+            ).fetchone()[0]
             runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
         names = ("answers", "without_text", "prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
         return {**dict(zip(names, row, strict=True)), "claims": claims, "runs": runs}

@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe import _file_journal, _journals
+from llmframe import _claims, _file_journal, _journals
 from llmframe._file_journal import FileJournal
 from llmframe._journal import LEASE_SECONDS
-from llmframe._records import Answer, Usage
+from llmframe._parts import Label
+from llmframe._records import Answer, BatchState, Usage
 from llmframe._sqlite import filesystem
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
@@ -593,12 +594,23 @@ def claims_of(monkeypatch):
 @pytest.mark.parametrize(("in_flight", "most_claims"), [(1, 60), (40, 600 // 25)])
 def test_no_more_is_claimed_than_may_be_in_flight_and_hardly_less(llm, monkeypatch, in_flight, most_claims):
     """A kill leaves few requests uncertain that were never sent, and claims are not made one by one."""
+    monkeypatch.setattr(_claims, "_AHEAD_SECONDS", 0.0)
     sizes = claims_of(monkeypatch)
     frame = asked(60 if in_flight == 1 else 600)
     frame.llm.complete("q", max_concurrency=in_flight)
     assert sum(sizes) == len(frame)
     assert max(sizes) <= in_flight
     assert len(sizes) <= most_claims
+
+
+def test_what_goes_in_an_instant_may_be_claimed_ahead(llm, monkeypatch):
+    """Where answers come fast, claims are larger than what is in flight, up to the largest block."""
+    monkeypatch.setattr(_claims, "_AHEAD_SECONDS", 3600.0)
+    sizes = claims_of(monkeypatch)
+    asked(1200).llm.complete("q", max_concurrency=20)
+    assert sum(sizes) == 1200
+    assert max(sizes[:8]) <= 20 < max(sizes) <= _claims.LARGEST_CLAIM
+    assert len(sizes) <= 8 + 1200 // 150
 
 
 KEYS = [key(1), key(2), key(3)]
@@ -639,6 +651,10 @@ def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pa
     third = begin(one)
     claimed = one.claim(third, KEYS, retry_failed=False)
     assert ([kept.key for kept in claimed.answered], claimed.held) == ([KEYS[0]], KEYS[1:])
+    # What was taken over is uncertain once, and not again for whoever comes next.
+    other.end(here, {}, finished=False)
+    claimed = one.claim(third, KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.uncertain) == (KEYS[1:], 0)
 
 
 def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
@@ -670,6 +686,82 @@ def test_a_run_that_ends_leaves_no_claims(pair):
     one.end(mine, {}, finished=False)
     claimed = other.claim(begin(other), KEYS, retry_failed=False)
     assert (claimed.granted, claimed.uncertain) == (KEYS, 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkeypatch, seed):
+    """Claims, answers, giving up, ends and lost leases at random: claims agree with a plain table of who has what."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(_file_journal, "machine", lambda: "a machine whose processes nobody here can see")
+    runs = {run: (journal, begin(journal)) for run, journal in enumerate([*pair, *pair])}
+    keys = [key(number) for number in range(12)]
+    owners, answered, gone = {}, set(), set()
+    for _ in range(150):
+        run = chance.choice(list(runs))
+        journal, session = runs[run]
+        some = chance.sample(keys, chance.randint(1, 8))
+        mine = [one for one in some if owners.get(one) == run]
+        match chance.choice(["claim", "claim", "claim", "record", "end", "vanish"]):
+            case "claim" if run not in gone:
+                some = [one for one in some if one not in mine]
+                claimed = journal.claim(session, some, retry_failed=False)
+                free = [one for one in some if one not in answered]
+                held = [one for one in free if owners.get(one, run) not in {run, *gone}]
+                assert claimed.held == held
+                assert claimed.granted == [one for one in free if one not in held]
+                assert claimed.uncertain == sum(owners.get(one) in gone for one in free)
+                assert {kept.key for kept in claimed.answered} == answered.intersection(some)
+                owners.update(dict.fromkeys(claimed.granted, run))
+            case "record":
+                done, given_up = mine[::2], mine[1::2]
+                journal.record(session, [answer(int.from_bytes(one, "big")) for one in done], given_up)
+                answered.update(done)
+                owners = {one: owner for one, owner in owners.items() if one not in mine}
+            case "end":
+                journal.end(session, {}, finished=False)
+                owners = {one: owner for one, owner in owners.items() if owner != run}
+                gone.discard(run)
+                runs[run] = (journal, begin(journal))
+            case "vanish" if len(gone) < 2:
+                gone.add(run)
+                clock.now += LEASE_SECONDS + 1
+                for left in runs.keys() - gone:
+                    runs[left][0].renew(runs[left][1])
+        assert pair[0].upkeep.summary()["claims"] == len(owners)
+
+
+def test_a_part_takes_over_what_its_run_has_claimed_and_adopts_what_nobody_has(pair):
+    """An own part gets its run's claims and no others; one that is found gets what no run and no part has."""
+    one, other = pair
+    mine, theirs = begin(one), begin(other)
+    label = Label(mine.recipe, "server", MODEL, "q")
+    keys = [key(number) for number in range(4)]
+    one.claim(mine, keys[:2], retry_failed=False)
+    other.claim(theirs, keys[2:3], retry_failed=False)
+    one.parts.intend("own", mine.owner, label, keys[:3])
+    assert sorted(one.parts.keys("own")) == keys[:2]
+    assert other.claim(theirs, keys[:3], retry_failed=False).parts == ["own"]
+    one.parts.adopt("found", label, BatchState("batch_1", "in_progress"), keys)
+    assert one.parts.keys("found") == keys[3:]
+    assert one.holding(keys) == {"own", "found"}
+    one.end(mine, {}, finished=False)
+    assert other.claim(theirs, keys, retry_failed=False).held == [*keys[:2], keys[3]]
+
+
+def test_a_journal_from_before_runs_packed_their_claims_is_taken_on(tmp_path):
+    """Claims that runs left there are dropped, those of batches' parts stand."""
+    path = tmp_path / "journal.sqlite"
+    with contextlib.closing(FileJournal(path)) as journal:
+        session = begin(journal)
+        label = Label(session.recipe, "server", MODEL, "q")
+        journal.parts.adopt("found", label, BatchState("batch_1", "in_progress"), [key(1)])
+    with sql(path) as older:
+        older.execute("DROP TABLE flight")
+        older.execute("INSERT INTO claim (key, owner) VALUES (?, ?)", (key(2), session.owner))
+        older.commit()
+    with contextlib.closing(FileJournal(path)) as journal:
+        claimed = journal.claim(begin(journal), [key(1), key(2)], retry_failed=False)
+    assert (claimed.granted, claimed.held, claimed.parts) == ([key(2)], [key(1)], ["found"])
 
 
 def test_the_newest_answer_counts_and_none_is_overwritten(pair):

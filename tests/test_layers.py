@@ -16,7 +16,7 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_loop", "_collector"),
     (
-        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_owners", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
+        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_batch_lines"),
@@ -43,9 +43,9 @@ PARTS = {
     "_limits": {"_headers", "_rates", "_learnt", "_strays", "_sharing"},
     "_learnt": {"_rates"},
     "_journal": {"_sqlite", "_parts", "_sharing"},
-    "_file_journal": {"_journal", "_sqlite", "_owners", "_parts", "_sharing", "_upkeep"},
+    "_file_journal": {"_journal", "_sqlite", "_owners", "_flights", "_parts", "_sharing", "_upkeep"},
     "_journals": {"_file_journal", "_journal"},
-    "_parts": {"_owners"},
+    "_parts": {"_owners", "_flights"},
     "_report": {"_progress"},
     "_csv": {"_files"},
     "_live": {"_hedge", "_attempts"},

@@ -87,7 +87,8 @@ def _kept(tmp_path: Path) -> tuple[int, int]:
     """Count the answers and the open claims in the journal."""
     with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
         counts = tuple(
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("answer", "claim")
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("answer", "flight")
         )
     connection.close()
     return counts[0], counts[1]
