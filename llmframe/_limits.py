@@ -131,7 +131,8 @@ class TokenEstimate:
         self._count += 1 - self._count / 500
         self._estimated += estimate - self._estimated / 500
         self._used += used - self._used / 500
-        self.ratio = min(max(self._used / self._estimated, 0.01), 100.0)
+        ratio = self._used / self._estimated
+        self.ratio = ratio if 0.01 < ratio < 100.0 else min(max(ratio, 0.01), 100.0)
 
 
 class Pace:

@@ -115,8 +115,8 @@ class Live:
     @property
     def _room(self) -> int:
         """How many workers there may be more; negative: fewer."""
-        window = max(1, self._pace.window)
-        spare = min(self._resting, window) if window > 1 else 0
+        window = self._pace.window
+        spare = min(self._resting, window) if self._resting and window > 1 else 0
         return window + spare - self._workers
 
     def _grow(self) -> None:

@@ -34,9 +34,10 @@ class Prices:
     ) -> float | None:
         """Return US dollars, or `None` where neither the answering nor the asked model has a price."""
         names = (answered, asked, lane, tier)
-        if names not in self._known:
-            self._known[names] = self._find(*names)
-        price = self._known[names]
+        try:
+            price = self._known[names]
+        except KeyError:
+            price = self._known[names] = self._find(*names)
         return None if price is None else price(usage)
 
     def _find(self, answered: str | None, asked: str, lane: Lane, tier: str | None) -> Price | None:

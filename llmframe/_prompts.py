@@ -209,19 +209,16 @@ def _render_whole(
 def _render_texts(asking: Asking, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
     """Render rows of which all that is put into a prompt is text: several times as fast as one by one."""
     systems = repeat(None, rows) if asking.system is None else asking.system.join(values, rows)
-    blank = map(_all_blank, zip(*(values[column] for column in asking.texts), strict=True))
-    for content, system, nothing in zip(asking.joined(values, rows), systems, blank, strict=True):
-        if nothing:
+    stripped = (map(str.strip, values[column]) for column in asking.texts)
+    words = map("".join, zip(*stripped, strict=True))
+    for content, system, any_word in zip(asking.joined(values, rows), systems, words, strict=True):
+        if not any_word:
             yield Skipped(str(asking.texts[0]))
             continue
         try:
             yield _in_user_message(content, system)
         except orjson.JSONEncodeError as error:
             yield _not_json(error)
-
-
-def _all_blank(texts: Sequence[str]) -> bool:
-    return not any(map(str.strip, texts))
 
 
 def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:

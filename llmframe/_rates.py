@@ -32,7 +32,10 @@ class Bucket:
 
     def wait(self, now: float, cost: float) -> float:
         """Seconds until something of this cost may leave; 0 or less is now."""
-        return self._paid_at - now - min(_SLACK, max(0.0, _SMALLEST_BURST - cost / self.rate))
+        early = self._paid_at - now
+        if early <= 0.0:  # the slack could only make it earlier
+            return early
+        return early - min(_SLACK, max(0.0, _SMALLEST_BURST - cost / self.rate))
 
     def take(self, now: float, cost: float) -> None:
         self._paid_at = max(self._paid_at, now) + cost / self.rate

@@ -46,11 +46,12 @@ class Usage(NamedTuple):
         usage = body.get("usage")
         if not isinstance(usage, dict):
             return cls()
+        get = usage.get
         return cls(
-            _count(usage.get("prompt_tokens")),
-            _count(usage.get("completion_tokens")),
-            _count(_nested(usage, "prompt_tokens_details", "cached_tokens")),
-            _count(_nested(usage, "completion_tokens_details", "reasoning_tokens")),
+            _count(get("prompt_tokens")),
+            _count(get("completion_tokens")),
+            _count(_part(get("prompt_tokens_details"), "cached_tokens")),
+            _count(_part(get("completion_tokens_details"), "reasoning_tokens")),
         )
 
     @property
@@ -58,8 +59,7 @@ class Usage(NamedTuple):
         return self.prompt + self.completion
 
 
-def _nested(usage: dict[str, Any], group: str, name: str) -> object:
-    details = usage.get(group)
+def _part(details: object, name: str) -> object:
     return details.get(name) if isinstance(details, dict) else None
 
 

@@ -49,7 +49,7 @@ class Score:
         self._prices = prices
         self._model = model
         self._began = time.monotonic()
-        self._rows_of = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys))
+        self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys)).tolist()
         self._failures: dict[int, Failure] = {}
         self._spent = self._hedges = 0.0
         self._priced = True
@@ -120,15 +120,16 @@ class Score:
         if text is None:
             self.fail(index, Failure(problem or "empty", detail, attempts))
             return
-        rows = int(self._rows_of[index])
+        rows = self._rows_of[index]
         self.answers[index] = text
         self.answered += rows
-        self.truncated += rows if problem is not None else 0
+        if problem is not None:
+            self.truncated += rows
 
     def fail(self, index: int, failure: Failure) -> None:
         """Take a request's reason for having no answer."""
         self._failures[index] = failure
-        self.failed += int(self._rows_of[index])
+        self.failed += self._rows_of[index]
 
     def by_row(self) -> list[str | None]:
         """Each row's answer so far, by position."""
