@@ -104,6 +104,9 @@ class ClaimedFeed:
     def parts(self) -> AbstractSet[str]:
         return self._parts
 
+    def ready(self) -> Request | None:
+        return self._ready.popleft() if len(self._ready) > self._low else None
+
     async def next(self, *, patient: bool = True) -> Request | None:
         """Return the next claimed request; `None` when there are no more, or none now that can be had at once."""
         if 0 < len(self._ready) <= self._low and self._idle.is_set():
@@ -224,14 +227,16 @@ class Recorder:
     def answered(self, answer: Answer, cost: float | None) -> None:
         """Keep an answer, and what it cost in US dollars, where that is known."""
         self._answers.append((answer, cost))
-        self._soon()
+        if self._commit is None:
+            self._soon()
 
     def gave_up(self, key: Key) -> None:
         self._released.append(key)
-        self._soon()
+        if self._commit is None:
+            self._soon()
 
     def _soon(self) -> None:
-        if self._commit is None and not self._failed:
+        if not self._failed:
             self._commit = asyncio.create_task(self._commit_group())
 
     async def _commit_group(self) -> None:

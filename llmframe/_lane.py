@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Feed(Protocol):
     """Where a lane gets its requests."""
 
+    def ready(self) -> Request | None:
+        """Return the next request if one is at hand and there is nothing to be done for those after it."""
+
     async def next(self, *, patient: bool = True) -> Request | None:
         """Return the next request, claimed and ready to send; `None` when there are no more.
 

@@ -3,8 +3,8 @@
 There is never a task per row. The pool grows and shrinks with the pace's window; whoever may not
 leave at once stands in one line, whose head waits for the limits, so nothing is booked far ahead. A row
 that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
-most, and none where requests are to go one at a time. Replies that arrive in one turn of the loop are
-read together, which takes less time than one here and one there.
+most, and none where requests are to go one at a time. Replies that arrive close together are read
+together, which takes less time than one here and one there.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _ENOUGH_WORKERS = 64
 """So many keep the loop busy where answers come at once: more are added only in turns without answers."""
 _GROW_SECONDS = 0.01
 """So long after a turn that brought answers the pool tries again to grow."""
+_READ_TOGETHER = 64
+"""So many replies are not kept waiting for more."""
 
 
 class Live:
@@ -141,7 +143,7 @@ class Live:
         self._starting = False
         try:
             while self.stopped is None and (room := self._room) >= 0:
-                request = await feed.next()
+                request = feed.ready() or await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
@@ -164,8 +166,8 @@ class Live:
                 if self._watch.doubts:  # the reply may end the run
                     self._read_arrivals()
                 elif len(self._arrivals) == 1:
-                    await asyncio.sleep(0)
-                    self._read_arrivals()  # with the others of this turn
+                    await self._more_arrivals()
+                    self._read_arrivals()
                 return
             tries = tries.after(result.fault)
             self._read_arrivals()  # what came before the fault is heard before it
@@ -224,6 +226,13 @@ class Live:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+    async def _more_arrivals(self) -> None:
+        """Let the others of this turn of the loop come, and of those after it until one brings none."""
+        so_many = 0
+        while so_many < len(self._arrivals) < _READ_TOGETHER:
+            so_many = len(self._arrivals)
+            await asyncio.sleep(0)
 
     def _read_arrivals(self) -> None:
         while self._arrivals:

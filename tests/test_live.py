@@ -49,6 +49,9 @@ class Feed:
     def __init__(self, count):
         self._requests = iter([Request(b"%016d" % index, index, b"{}") for index in range(count)])
 
+    def ready(self):
+        return None
+
     async def next(self, **_):
         return next(self._requests, None)
 

@@ -39,8 +39,11 @@ class _Ready:
     def __init__(self, requests) -> None:
         self._requests = iter(requests)
 
-    async def next(self, **_):
+    def ready(self):
         return next(self._requests, None)
+
+    async def next(self, **_):
+        """Have no more than what is ready."""
 
     def end(self) -> None:
         """Have no more."""
