@@ -30,7 +30,7 @@ def leave(connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> No
     gone = frozenset(keys)
     blocks = connection.execute("SELECT id, keys FROM flight WHERE owner = ?", (owner,)).fetchall()
     for block, packed in blocks:
-        left = b"".join(key for key in _unpacked(packed) if key not in gone)
+        left = b"".join(frozenset(_unpacked(packed)) - gone)
         if not left:
             connection.execute("DELETE FROM flight WHERE id = ?", (block,))
         elif len(left) < len(packed):
