@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe import _flights as flights
 from llmframe._errors import JournalError
+from llmframe._flights import Flights, enter, leave
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
 from llmframe._owners import alive, machine
 from llmframe._parts import Parts
@@ -79,6 +79,7 @@ class FileJournal:
         self.path = path
         self.obstacle: str | None = None
         self._bytes_since_checkpoint = 0
+        self._flights = Flights()
         create_private(path)
         refuse_others(path)
         self._handle: sqlite3.Connection | None = self._open()
@@ -246,15 +247,15 @@ class FileJournal:
                     key: kept for key, kept in answered.items() if kept.problem in {None, "truncated"}
                 }
             open_ = [key for key in keys if key not in answered] if answered else keys
-            holders = flights.claimed_by_runs(connection, open_, but=session.owner)
+            holders = self._flights.claimed(connection, open_, but=session.owner)
             holders.update(_claimed_by_parts(connection, open_))
             gone = _vanished(connection, set(holders.values()))
             taken = {key for key, owner in holders.items() if owner not in gone}
             held = [key for key in open_ if key in taken] if taken else []
             granted = [key for key in open_ if key not in taken] if taken else open_
             for owner in gone:
-                flights.leave(connection, owner, granted)
-            flights.enter(connection, session.owner, granted)
+                leave(connection, owner, granted)
+            enter(connection, session.owner, granted)
             uncertain = sum(gone.get(owner, False) for owner in holders.values())
         parts = self.parts.of_owners({holders[key] for key in held})
         return Claimed(granted, list(answered.values()), held, uncertain, parts)
@@ -275,7 +276,7 @@ class FileJournal:
                 "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
-            flights.leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
+            leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
         self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
@@ -351,6 +352,7 @@ class TemporaryJournal(FileJournal):
         self.path = Path()
         self.obstacle = None
         self._bytes_since_checkpoint = 0
+        self._flights = Flights()
         self._handle = temporary()
 
     def _checkpoint(self, now: float) -> None:

@@ -37,12 +37,31 @@ def leave(connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> No
             connection.execute("UPDATE flight SET keys = ? WHERE id = ?", (left, block))
 
 
-def claimed_by_runs(connection: sqlite3.Connection, keys: Iterable[Key], *, but: int = 0) -> dict[Key, int]:
-    """Map those of the requests that runs have claimed, except one run, to these."""
-    wanted, found = frozenset(keys), {}
-    for owner, packed in connection.execute("SELECT owner, keys FROM flight WHERE owner <> ?", (but,)):
-        found.update(dict.fromkeys(wanted.intersection(_unpacked(packed)), owner))
-    return found
+class Flights:
+    """Who has claimed what, as far as it was read: a block's number is its own for ever, and it only shrinks."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[int, int], frozenset[Key]] = {}
+
+    def claimed(self, connection: sqlite3.Connection, keys: Iterable[Key], *, but: int = 0) -> dict[Key, int]:
+        """Map those of the requests that runs have claimed, except one run, to these."""
+        wanted = frozenset(keys)
+        found: dict[Key, int] = {}
+        known, self._read = self._read, {}
+        blocks = connection.execute("SELECT id, length(keys), owner FROM flight").fetchall()
+        for block, size, owner in blocks:
+            there = known.get((block, size))
+            if owner != but:
+                there = there or _keys(connection, block)
+                found.update(dict.fromkeys(wanted & there, owner))
+            if there is not None:
+                self._read[block, size] = there
+        return found
+
+
+def _keys(connection: sqlite3.Connection, block: int) -> frozenset[Key]:
+    packed = connection.execute("SELECT keys FROM flight WHERE id = ?", (block,)).fetchone()[0]
+    return frozenset(_unpacked(packed))
 
 
 def _unpacked(packed: bytes) -> Iterator[Key]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from llmframe._flights import claimed_by_runs, leave
+from llmframe._flights import Flights, leave
 from llmframe._owners import alive
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Parts:
         """Enter a part before it is uploaded, and let it take over the agent's claims on its requests."""
         with self._transaction() as connection:
             owner = _enter(connection, nonce, agent, label, len(keys))
-            claimed = claimed_by_runs(connection, keys)
+            claimed = Flights().claimed(connection, keys)
             leave(connection, agent, keys)
             _claim(connection, [key for key in keys if claimed.get(key) == agent], owner)
 
@@ -100,7 +100,7 @@ class Parts:
                 "UPDATE part SET batch = ?, file = ?, created = ?, state = ? WHERE nonce = ?",
                 (state.id, state.input_file, state.created, state.status, nonce),
             )
-            others = claimed_by_runs(connection, keys)
+            others = Flights().claimed(connection, keys)
             _claim(connection, [key for key in keys if key not in others], owner)
 
     def uploaded(self, nonce: str, file: str) -> None:

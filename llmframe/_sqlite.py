@@ -75,7 +75,7 @@ CREATE TABLE neighbour (
     rate REAL, parties INTEGER NOT NULL)
 """
 _FLIGHTS = """
-CREATE TABLE flight (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, keys BLOB NOT NULL);
+CREATE TABLE flight (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
 DELETE FROM claim WHERE owner NOT IN (SELECT owner FROM part)
 """
 _TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS, "flight": _FLIGHTS}

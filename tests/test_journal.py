@@ -730,6 +730,27 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
         assert pair[0].upkeep.summary()["claims"] == len(owners)
 
 
+def test_what_others_have_claimed_is_read_once(pair):
+    """A crashed run's many claims cost a later run one reading, and what is claimed after it is seen at once."""
+    one, other = pair
+    crashed, late = begin(one), begin(one)
+    keys = [key(number) for number in range(1, 2_001)]
+    one.claim(crashed, keys, retry_failed=False)
+    here, read = begin(other), []
+    other._connection.set_trace_callback(
+        lambda statement: read.append("SELECT keys FROM flight" in statement)
+    )
+    for number in range(3_000, 3_010):
+        assert other.claim(here, [key(number), keys[number - 3_000]], retry_failed=False).held == [
+            keys[number - 3_000]
+        ]
+    assert sum(read) == 1
+    one.claim(late, [key(4_000)], retry_failed=False)
+    one.record(crashed, [], keys[:5])
+    claimed = other.claim(here, [key(4_000), *keys[:10]], retry_failed=False)
+    assert (claimed.granted, claimed.held) == (keys[:5], [key(4_000), *keys[5:10]])
+
+
 def test_a_part_takes_over_what_its_run_has_claimed_and_adopts_what_nobody_has(pair):
     """An own part gets its run's claims and no others; one that is found gets what no run and no part has."""
     one, other = pair
