@@ -406,16 +406,17 @@ exec(open(sys.argv[1]).read().replace("sys.argv", "sys.argv[1:]"))
 def test_a_file_that_may_not_grow_stops_the_run_likewise(llm, call, tmp_path):
     """A limit on a file's size (an I/O error to SQLite) ends a run as a full disk does."""
     path = tmp_path / "small.sqlite"
-    arguments = [sys.executable, "-c", LIMITED, str(call), llm.base_url, str(path), "3000"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
-    first, why = done.stdout.splitlines()
-    assert first.split()[:3] == ["error", "StoppedError", "journal"]
-    assert int(first.split()[-1]) == llm.ledger.answered
-    assert "free some space (or mend the disk)" in why
-    llm.reset()
-    asked(3000).llm.complete("q", journal=path)
-    assert llmframe.last_run().from_journal + llm.ledger.billed == 3000
-    assert llmframe.last_run().from_journal > 0
+    with LocalServer(latency=0.1) as server:  # else all that the file can take may be one group
+        arguments = [sys.executable, "-c", LIMITED, str(call), server.base_url, str(path), "2000"]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+        first, why = done.stdout.splitlines()
+        assert first.split()[:3] == ["error", "StoppedError", "journal"]
+        assert int(first.split()[-1]) == server.ledger.answered
+        assert "free some space (or mend the disk)" in why
+        server.reset()
+        asked(2000).llm.complete("q", journal=path, base_url=server.base_url)
+        assert llmframe.last_run().from_journal + server.ledger.billed == 2000
+        assert llmframe.last_run().from_journal > 0
 
 
 # --- filesystems ----------------------------------------------------------------------------------
