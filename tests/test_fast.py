@@ -411,6 +411,27 @@ def test_each_request_has_its_own_time_though_one_timer_serves_all():
     assert max(first, last) < 30
 
 
+@pytest.mark.parametrize("seconds", [0.01, 60])
+def test_whoever_is_cancelled_is_not_told_of_a_timeout(seconds):
+    """A cancellation from outside goes on as one, also when the time is over in the same turn."""
+
+    async def work(deadlines):
+        with deadlines.begin():
+            await asyncio.sleep(60)
+
+    async def cancelled():
+        task = asyncio.create_task(work(Deadlines(seconds)))
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # noqa: ASYNC251 (the shorter time is over when the loop turns again)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await asyncio.wait({task})
+        return task.cancelled(), task.cancelling()
+
+    was_cancelled, left = asyncio.run(cancelled())
+    assert was_cancelled
+    assert left == 1  # and the time's own request to cancel is taken back
+
+
 def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):
     """Limits are read again as soon as the last reading is 5 ms old, and wherever nothing is left of one."""
     wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-requests: 60")
