@@ -284,21 +284,22 @@ class FileJournal:
         now = time.time()
         with self._transaction() as connection:
             if mine is None:
-                connection.execute("DELETE FROM neighbour WHERE owner = ?", (session.owner,))
+                connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO neighbour (owner, pool, heard, load, hungry, rate, parties) "
-                    "VALUES (?,?,?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO report (owner, pool, heard, load, hungry, rate, parties, measured) "
+                    "VALUES (?,?,?,?,?,?,?,?)",
                     (session.owner, pool, now, *mine),
                 )
             rows = connection.execute(
-                "SELECT owner, load, hungry, rate, parties FROM neighbour "
+                "SELECT owner, load, hungry, rate, parties, measured FROM report "
                 "WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
                 (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
         self._wrote(_PAGE_BYTES, now)
         return {
-            owner: Report(load, bool(hungry), rate, parties) for owner, load, hungry, rate, parties in rows
+            owner: Report(load, bool(hungry), rate, parties, bool(measured))
+            for owner, load, hungry, rate, parties, measured in rows
         }
 
     def renew(self, session: Session) -> None:
@@ -315,7 +316,7 @@ class FileJournal:
         with self._transaction() as connection:
             connection.execute("DELETE FROM flight WHERE owner = ?", (session.owner,))
             connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
-            connection.execute("DELETE FROM neighbour WHERE owner = ?", (session.owner,))
+            connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
             connection.execute(
                 "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),

@@ -27,13 +27,19 @@ class LearntRate:
     all count against the limit, refused or not, so sending goes on only when that is paid for at the rate, and
     while still everything is refused (a stall) each silence is as long as all before. What was accepted from
     mark to mark is the limit, or less; from a little below it the rate creeps up until the next refusal.
+
+    Attributes
+    ----------
+    active
+        Whether there is such a rate, and it is what limits the sending.
+    measured
+        Whether it is what was accepted, and not a first guess.
     """
 
     def __init__(self) -> None:
-        self.active = False
+        self.active = self.measured = False
         self._bucket = Bucket(1.0, 0.0)
         self._rate = 1.0
-        self._measured = False
         self._growth = 0.0  # of the rate, as a share of it per second
         self._taken_at = 0.0
         self._round_trip = 1.0  # of the last refusal that counted
@@ -75,7 +81,7 @@ class LearntRate:
             return
         seconds = max(ticket.sent_at - self._mark.sent_at, 1e-3)
         self._long = self._stalls >= 3 and seconds > _LONG
-        if not self._measured:
+        if not self.measured:
             paid = (ticket.number - self._mark.number) / seconds
             self._rate = min(self._rate, max(paid, self._rate / 2**self._stalls))
             self._growth = self._fastest()
@@ -122,15 +128,16 @@ class LearntRate:
         self._bucket.rate = self._rate
         self._growth = self._fastest()
         self._held_until = ticket.sent_at
-        self._measured, self._long, self._stalls = True, False, 0
+        self.measured, self._long, self._stalls = True, False, 0
         self._set_mark(ticket)
 
-    def moved(self, now: float, sent: int, rate: float) -> None:
-        """Go on at another rate: runs that share the limit came or went."""
+    def moved(self, now: float, sent: int, rate: float, *, measured: bool) -> None:
+        """Go on at another rate: runs that share the limit came or went, which say whether they have measured it."""
+        self.measured = self.measured if self.active else measured
         self.active = True
         self._rate = self._bucket.rate = rate
-        self._growth = self._creep()
-        self._measured, self._long, self._stalls = True, False, 0
+        self._growth = self._creep() if self.measured else self._fastest()
+        self._long, self._stalls = False, 0
         self.cut = sent
         self._bucket.empty(now)
         self._set_mark(Ticket(sent, now, 0, 0.0))
@@ -143,8 +150,8 @@ class LearntRate:
         """Cut for the first time; what was accepted so far was in part the bucket's first filling."""
         in_flight = (sent - ticket.number + 1) / self._round_trip
         so_far = ticket.number / max(ticket.sent_at - self._mark.sent_at, 1e-3)
-        self._measured = stated < inf
-        self._rate = stated if self._measured else max(in_flight, so_far) / 2
+        self.measured = stated < inf
+        self._rate = stated if self.measured else max(in_flight, so_far) / 2
         self._growth = self._creep()
         self._stalls, self._stalled = 1, sent
         self._set_mark(ticket)
@@ -153,11 +160,11 @@ class LearntRate:
         """Start again from below what was accepted since the mark, and creep faster the less that was."""
         rate = _BELOW * accepted / max(ticket.sent_at - self._mark.sent_at, 1e-3)
         left_at = self._rate / (1 + self._growth * self._round_trip)
-        if not self._measured and not self._long:  # there were pauses in which the bucket ran over
+        if not self.measured and not self._long:  # there were pauses in which the bucket ran over
             dense = self._refused > _DENSE * accepted
             rate = max(rate, left_at / (2 if dense else 1 + sqrt(2 * _BUCKET * self._growth)))
         self._rate = max(rate, 1e-3)
-        self._measured, self._long = True, False
+        self.measured, self._long = True, False
         unsure = self._fastest() / (1 + accepted / (5 + self._refused))
         back = min(self._fastest(), (left_at / self._rate - 1) / _RETURN)
         self._growth = max(self._creep(), unsure, back)
@@ -166,7 +173,7 @@ class LearntRate:
     def _stall(self, ticket: Ticket, sent: int, accepted: int) -> None:
         if not self._stalls:
             self._stalled = sent
-            if not self._measured:
+            if not self.measured:
                 seconds = max(ticket.sent_at - self._mark.sent_at, 1e-3)
                 self._rate = max(self._rate / 2, accepted / seconds)
                 self._set_mark(ticket)
@@ -193,7 +200,7 @@ class LearntRate:
             seconds = max(ticket.sent_at - self._resumed_at, 1e-3)
             self._rate = max(_BELOW * (accepted - self._resumed) / seconds, 1e-3)
             self._growth = self._creep()
-            self._measured = True
+            self.measured = True
             self._set_mark(ticket)
         self._resumed, self._resumed_at = accepted, ticket.sent_at
 

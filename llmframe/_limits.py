@@ -212,7 +212,8 @@ class Pace:
         if idle and not hungry:
             return None
         learnt = self._learnt.rate if self._learnt.active else None
-        return Report(max(stated, default=0.0), hungry, learnt, len(self._others) + 1)
+        parties = len(self._others) + 1
+        return Report(max(stated, default=0.0), hungry, learnt, parties, self._learnt.measured)
 
     def divide(self, now: float, mine: Report | None, others: Mapping[int, Report]) -> None:
         """Leave the other runs, known by their numbers, their share of the limits."""
@@ -224,7 +225,8 @@ class Pace:
                 limit.divide(self._share)
         moved = rate(mine, self._others, others)
         if moved is not None:
-            self._learnt.moved(now, self._sent, moved)
+            measured = all(report.measured for report in others.values() if report.rate is not None)
+            self._learnt.moved(now, self._sent, moved, measured=measured)
             self._limited = True
         self._others = others
 
@@ -290,14 +292,17 @@ class Pace:
         self.limited_count += 1
         if headers is not None:
             self._heard(now, ticket, headers)
+        others = self._rate_of_others()
         rate = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
-        news = ticket.number > self._learnt.cut
-        verdict = self._strays.refused(ticket.number, min(rate, self._learnt.rate), news=news)
+        verdict = self._strays.refused(
+            ticket.number, min(rate, self._learnt.rate) + others, news=ticket.number > self._learnt.cut
+        )
         if verdict is Verdict.LIMIT:
             self._learnt.refused(now, ticket, self._sent, self._stated_rate(), retry_after)
             self._limited = True
         else:
-            self._learnt.strayed(ticket, self._strays.cleared if verdict is Verdict.UNAVOIDABLE else None)
+            cleared = self._strays.cleared - others if verdict is Verdict.UNAVOIDABLE else None
+            self._learnt.strayed(ticket, cleared)
 
     def faulted(self, now: float, ticket: Ticket, headers: RateHeaders | None = None) -> None:
         """Learn from a passing fault: a 5xx, a reset, a timeout."""
@@ -322,6 +327,14 @@ class Pace:
         if self._tokens is not None and (mean := self._estimate.mean):
             rate = min(rate, self._tokens.rate / mean)
         return rate
+
+    def _rate_of_others(self) -> float:
+        """Say how many requests per second those send who share an unstated limit; infinity until all have measured it."""
+        if not self._others or self._stated_rate() < inf:
+            return 0.0
+        if not self._learnt.measured:
+            return inf
+        return sum(report.rate or inf if report.measured else inf for report in self._others.values())
 
     def _limit_wait(self, now: float, tokens: int) -> float:
         wait = 0.0

@@ -70,15 +70,16 @@ CREATE TABLE part (
     cancelled INTEGER NOT NULL)
 """
 _SHARED_LIMITS = """
-CREATE TABLE neighbour (
+CREATE TABLE report (
     owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
-    rate REAL, parties INTEGER NOT NULL)
+    rate REAL, parties INTEGER NOT NULL, measured INTEGER NOT NULL);
+DROP TABLE IF EXISTS neighbour
 """
 _FLIGHTS = """
 CREATE TABLE flight (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
 DELETE FROM claim WHERE owner NOT IN (SELECT owner FROM part)
 """
-_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "neighbour": _SHARED_LIMITS, "flight": _FLIGHTS}
+_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "report": _SHARED_LIMITS, "flight": _FLIGHTS}
 """What came with which table; a journal from before one is given it when it is next opened."""
 
 

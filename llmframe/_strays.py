@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 
 _BELOW = 3
 """So many single refusals at a rate well below that of the first are no limit's."""
@@ -56,7 +57,8 @@ class Strays:
         number
             Of the request, in the order in which they were sent.
         rate
-            Requests per second when it was sent.
+            Requests per second when it was sent, of all runs that share the limit; while that is not known,
+            infinity, and the refusal tells nothing of whether any pace avoids it.
         news
             Whether it was sent since the rate was last cut.
         """
@@ -65,7 +67,7 @@ class Strays:
         while self._recent[0] <= number - _MEMORY:
             self._recent.popleft()
         self._refusals += 1
-        if self._row > _LONGEST_ROW or self._is_dense(number):
+        if rate == inf or self._row > _LONGEST_ROW or self._is_dense(number):
             self._highest = 0.0
         elif len(self._recent) <= self._tolerated * min(number, _MEMORY):
             return Verdict.STRAY

@@ -728,7 +728,7 @@ def test_a_journal_from_before_the_batch_lane_is_taken_as_it_is(llm, tmp_path):
 
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE part")
-        connection.execute("DROP TABLE neighbour")
+        connection.execute("DROP TABLE report")
         connection.execute("ALTER TABLE owner DROP COLUMN sends")
     connection.close()
     frame = asked(8)

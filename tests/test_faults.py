@@ -152,7 +152,7 @@ def test_runs_on_one_journal_share_a_limit(llm, headers):
             assert frame["a"].tolist() == answers(frame)
         assert server.ledger.statuses[429] < (0.1 if headers else 0.25) * server.ledger.requests
         with contextlib.closing(sqlite3.connect(os.environ["LLMFRAME_JOURNAL"])) as journal:
-            assert journal.execute("SELECT count(*) FROM neighbour").fetchone() == (0,)
+            assert journal.execute("SELECT count(*) FROM report").fetchone() == (0,)
 
 
 def test_retry_after_is_waited_for(llm):

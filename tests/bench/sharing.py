@@ -2,8 +2,9 @@
 
 What: (1) two processes run `df.llm.complete` at the same time over rows of which half are the same; the server's
 ledger says what was billed twice. (2) Two processes under one key start together on rows of their own,
-against a limit of 200 requests per second that headers state (a bucket of one second's allowance); the ledger says
-how much of the limit was used while both were at work, and how much was refused. Against what: the limit.
+against a limit of 200 requests per second (a bucket of one second's allowance), for 20 s where headers state it and
+for 60 s where it must be learnt; the ledger says how much of the limit was used, and how much was refused. Against
+what: the limit.
 
     python tests/bench/sharing.py
 
@@ -18,7 +19,7 @@ import sys
 
 import measure
 
-RATE, SECONDS = 200, 20
+RATE = 200
 _CALL = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -57,10 +58,10 @@ def _overlapping(folder: str) -> list[measure.Line]:
     ]
 
 
-def _limited(folder: str) -> list[measure.Line]:
-    rows = RATE * SECONDS // 2
+def _limited(folder: str, name: str, seconds: int, *, headers: bool) -> list[measure.Line]:
+    rows = RATE * seconds // 2
     limits = {"requests_per_minute": RATE * 60, "burst": 1.0}
-    with measure.server(limits=limits, latency=0.05) as server:
+    with measure.server(limits=limits, latency=0.05, headers=headers) as server:
         settings = measure.settings(server.base_url, folder)
         both = [_start(0, rows, settings), _start(rows, 2 * rows, settings)]
         for process in both:
@@ -70,14 +71,16 @@ def _limited(folder: str) -> list[measure.Line]:
     used = [ledger["answered"] / (RATE * took)]
     refused = [ledger["statuses"].get("429", 0) / ledger["requests"]]
     return [
-        measure.at_least("two processes under one limit: share used", used, 0.95, ".3f"),
-        measure.at_most("two processes under one limit: answered 429", refused, 0.02, ".4f"),
+        measure.at_least(f"two processes under one {name}: share used", used, 0.95, ".3f"),
+        measure.at_most(f"two processes under one {name}: answered 429", refused, 0.02, ".4f"),
     ]
 
 
 def main() -> list[measure.Line]:
     with measure.scratch() as folder:
-        return _overlapping(folder) + _limited(folder)
+        stated = _limited(folder, "limit", 20, headers=True)
+        learnt = _limited(folder, "limit that nobody states", 60, headers=False)
+        return [*_overlapping(folder), *stated, *learnt]
 
 
 if __name__ == "__main__":
