@@ -166,6 +166,8 @@ class FileJournal:
             yield
         except sqlite3.Error as error:
             raise JournalError(explain(self.path, what, error)) from error
+        except (OverflowError, UnicodeError) as error:  # what SQLite cannot hold
+            raise JournalError(f"the journal {self.path} cannot be {what}: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -287,19 +289,19 @@ class FileJournal:
                 connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO report (owner, pool, heard, load, hungry, rate, parties, measured) "
-                    "VALUES (?,?,?,?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO report (owner, pool, heard, load, hungry, rate, parties, used, measured) "
+                    "VALUES (?,?,?,?,?,?,?,?,?)",
                     (session.owner, pool, now, *mine),
                 )
             rows = connection.execute(
-                "SELECT owner, load, hungry, rate, parties, measured FROM report "
+                "SELECT owner, load, hungry, rate, parties, used, measured FROM report "
                 "WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
                 (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
         self._wrote(_PAGE_BYTES, now)
         return {
-            owner: Report(load, bool(hungry), rate, parties, bool(measured))
-            for owner, load, hungry, rate, parties, measured in rows
+            owner: Report(load, bool(hungry), rate, parties, used, bool(measured))
+            for owner, load, hungry, rate, parties, used, measured in rows
         }
 
     def renew(self, session: Session) -> None:

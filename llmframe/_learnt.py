@@ -45,6 +45,7 @@ class LearntRate:
         self._round_trip = 1.0  # of the last refusal that counted
         self.cut = 0  # the newest request when the rate was last cut: refusals of earlier ones are no news
         self._held_until = 0.0
+        self._begun = False  # whether there ever was such a rate
         self._mark = Ticket(0, 0.0, 0, 0.0)
         self._refused = 0  # of the requests that left after the mark
         self._all_refused = 0
@@ -110,7 +111,7 @@ class LearntRate:
         self.cut = sent
         self._round_trip = max(now - ticket.sent_at, 1e-3)
         accepted = ticket.number - self._mark.number - self._refused
-        if not self._mark.number:
+        if not self._begun:
             self._begin(ticket, sent, stated)
         elif accepted >= _MEASURED and not (self._stalls and self.active):
             self._measure(ticket, accepted)
@@ -134,7 +135,7 @@ class LearntRate:
     def moved(self, now: float, sent: int, rate: float, *, measured: bool) -> None:
         """Go on at another rate: runs that share the limit came or went, which say whether they have measured it."""
         self.measured = self.measured if self.active else measured
-        self.active = True
+        self.active = self._begun = True
         self._rate = self._bucket.rate = rate
         self._growth = self._creep() if self.measured else self._fastest()
         self._long, self._stalls = False, 0
@@ -150,6 +151,7 @@ class LearntRate:
         """Cut for the first time; what was accepted so far was in part the bucket's first filling."""
         in_flight = (sent - ticket.number + 1) / self._round_trip
         so_far = ticket.number / max(ticket.sent_at - self._mark.sent_at, 1e-3)
+        self._begun = True
         self.measured = stated < inf
         self._rate = stated if self.measured else max(in_flight, so_far) / 2
         self._growth = self._creep()
@@ -198,8 +200,9 @@ class LearntRate:
         accepted = ticket.number - self._all_refused
         if self._resumed:
             seconds = max(ticket.sent_at - self._resumed_at, 1e-3)
+            few = accepted - self._resumed < _MEASURED
             self._rate = max(_BELOW * (accepted - self._resumed) / seconds, 1e-3)
-            self._growth = self._creep()
+            self._growth = self._fastest() if few else self._creep()
             self.measured = True
             self._set_mark(ticket)
         self._resumed, self._resumed_at = accepted, ticket.sent_at

@@ -28,6 +28,8 @@ _PROBE_SPACING = 1 / 4  # seconds between requests of an outage
 _OUTAGE = 20  # faults in a row
 _LONGEST_DELAY = 1.0
 _FULL_WINDOW_DELAY = 0.02
+_MOST_USED = 100  # times the estimate; a server that counts more talks nonsense, or of a row like no other
+_REST = 10.0  # seconds in which a refused request may rest before it is tried again
 _YOUNG = 2.0  # seconds in which nobody knows yet what a run needs
 
 
@@ -130,9 +132,8 @@ class TokenEstimate:
     def learn(self, estimate: int, used: int) -> None:
         self._count += 1 - self._count / 500
         self._estimated += estimate - self._estimated / 500
-        self._used += used - self._used / 500
-        ratio = self._used / self._estimated
-        self.ratio = ratio if 0.01 < ratio < 100.0 else min(max(ratio, 0.01), 100.0)
+        self._used += min(used, _MOST_USED * estimate) - self._used / 500
+        self.ratio = max(self._used / self._estimated, 1 / _MOST_USED)
 
 
 class Pace:
@@ -188,7 +189,7 @@ class Pace:
         self._share = 1.0  # of stated limits
         self._others: Mapping[int, Report] = {}
         self._reported = 0  # requests sent, when last asked
-        self._began_at = self._reported_at = -inf
+        self._began_at = self._reported_at = self._refused_at = -inf
 
     @property
     def window(self) -> int:
@@ -206,14 +207,14 @@ class Pace:
         seconds = max(now - self._reported_at, 1e-3)
         stated = [limit.load(seconds) for limit in (self._requests, self._tokens) if limit is not None]
         held = self._held_at is not None or self._released_at >= self._reported_at
-        idle, self._reported = self._sent == self._reported, self._sent
+        used, self._reported = (self._sent - self._reported) / seconds, self._sent
         self._reported_at = now
-        hungry = held or now - self._began_at < _YOUNG
-        if idle and not hungry:
+        hungry = held or now - self._began_at < _YOUNG or now - self._refused_at < _REST
+        if not used and not hungry:
             return None
         learnt = self._learnt.rate if self._learnt.active else None
         parties = len(self._others) + 1
-        return Report(max(stated, default=0.0), hungry, learnt, parties, self._learnt.measured)
+        return Report(max(stated, default=0.0), hungry, learnt, parties, used, self._learnt.measured)
 
     def divide(self, now: float, mine: Report | None, others: Mapping[int, Report]) -> None:
         """Leave the other runs, known by their numbers, their share of the limits."""
@@ -290,13 +291,13 @@ class Pace:
         """Learn from a 429; `retry_after` is the seconds that the server asks to wait, if it does."""
         self._landed()
         self.limited_count += 1
+        self._refused_at = now
         if headers is not None:
             self._heard(now, ticket, headers)
-        others = self._rate_of_others()
-        rate = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
-        verdict = self._strays.refused(
-            ticket.number, min(rate, self._learnt.rate) + others, news=ticket.number > self._learnt.cut
-        )
+        mine = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
+        mine = min(mine, self._learnt.rate)
+        others = self._rate_of_others(mine)
+        verdict = self._strays.refused(ticket.number, mine + others, news=ticket.number > self._learnt.cut)
         if verdict is Verdict.LIMIT:
             self._learnt.refused(now, ticket, self._sent, self._stated_rate(), retry_after)
             self._limited = True
@@ -328,13 +329,23 @@ class Pace:
             rate = min(rate, self._tokens.rate / mean)
         return rate
 
-    def _rate_of_others(self) -> float:
-        """Say how many requests per second those send who share an unstated limit; infinity until all have measured it."""
+    def _rate_of_others(self, mine: float) -> float:
+        """Say how many requests per second those send who share an unstated limit; infinity while that is not known.
+
+        Who has measured no rate counts with what it sent lately, unless it sends more than this run: it is still
+        finding out how fast it may go.
+        """
         if not self._others or self._stated_rate() < inf:
             return 0.0
         if not self._learnt.measured:
             return inf
-        return sum(report.rate or inf if report.measured else inf for report in self._others.values())
+        total = 0.0
+        for report in self._others.values():
+            if report.measured and report.rate is not None:
+                total += report.rate
+            else:
+                total += report.used if 0 < report.used <= mine else inf
+        return total
 
     def _limit_wait(self, now: float, tokens: int) -> float:
         wait = 0.0

@@ -92,6 +92,7 @@ class StatedLimit:
         self._taken += cost
 
     def settle(self, difference: float) -> None:
+        difference = min(difference, self._limit)  # no server lets in what costs more than all
         self._bucket.settle(difference)
         self._left -= difference
         self._taken += difference

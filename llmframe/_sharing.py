@@ -27,8 +27,10 @@ class Report(NamedTuple):
     """Requests per second that it has learnt to be allowed, where no limit is stated."""
     parties: int = 1
     """Among how many runs that rate is divided, itself included."""
+    used: float = 0.0
+    """Requests per second that it sent lately."""
     measured: bool = False
-    """Whether that rate is what the server accepted, and not a first guess."""
+    """Whether `rate` is what the server accepted, and not a first guess."""
 
 
 def share(mine: Report, others: Sequence[Report]) -> float:

@@ -72,7 +72,7 @@ CREATE TABLE part (
 _SHARED_LIMITS = """
 CREATE TABLE report (
     owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
-    rate REAL, parties INTEGER NOT NULL, measured INTEGER NOT NULL);
+    rate REAL, parties INTEGER NOT NULL, used REAL NOT NULL, measured INTEGER NOT NULL);
 DROP TABLE IF EXISTS neighbour
 """
 _FLIGHTS = """

@@ -67,10 +67,12 @@ class Strays:
         while self._recent[0] <= number - _MEMORY:
             self._recent.popleft()
         self._refusals += 1
-        if rate == inf or self._row > _LONGEST_ROW or self._is_dense(number):
+        if self._row > _LONGEST_ROW or self._is_dense(number):
             self._highest = 0.0
         elif len(self._recent) <= self._tolerated * min(number, _MEMORY):
             return Verdict.STRAY
+        elif rate == inf:
+            self._highest = 0.0
         elif news and self._row == 1:
             return self._single(number, rate)
         return Verdict.LIMIT

@@ -471,6 +471,23 @@ def test_a_long_retry_after_is_respected_when_everything_is_refused():
     assert pace.limited_count == sent
 
 
+def test_what_one_answer_says_it_cost_does_not_hold_up_the_run():
+    """At most all that a minute allows is taken for it, and the others are taken for as dear as before."""
+    pace = Pace()
+    headers = RateHeaders(limit_tokens=600_000)
+    for number in range(100):
+        pace.answered(number / 10, pace.sent(number / 10, 100), headers, 100)
+    pace.answered(11.0, pace.sent(10.9, 100), headers, 10**9)
+    now = 72.0
+    assert pace.delay(now, 100) == 0
+    for _ in range(100):
+        pace.answered(now, pace.sent(now, 100), headers, 100)
+        now += 0.02
+        while pace.delay(now, 100):
+            now += 0.01
+    assert now < 80
+
+
 def test_a_cancelled_request_leaves_the_window():
     """An abandoned request is no longer in flight, and nothing is learnt from it."""
     pace = Pace(1)
@@ -702,8 +719,35 @@ def test_runs_that_share_an_unstated_limit_learn_it_together(runs, seconds, coun
 
 
 @pytest.mark.parametrize("strays", [0.01, 0.05])
-def test_refusals_that_no_pace_avoids_hardly_slow_runs_together(strays):
+@pytest.mark.parametrize("slow", [False, True], ids=["two alike", "one sends one at a time"])
+def test_refusals_that_no_pace_avoids_hardly_slow_runs_together(strays, slow):
+    """A second run beside it costs the first no more than what it takes to find out what is whose."""
     server = Server(spread=0.5, headers=False, retry="int", strays=strays)
-    together = Together(server, (0, 6_000), (0, 6_000)).run()
-    assert sum(engine.answered for engine in together.engines) > 200 * max(e.ended for e in together.engines)
+    together = Together(server, (0, 12_000), (0, 500 if slow else 6_000))
+    if slow:
+        together.engines[1].pace = Pace(1)
+    first = together.run().engines[0]
+    assert first.answered > 200 * first.ended
     assert together.refused < 2 * strays
+
+
+@pytest.mark.parametrize("seed", range(0, 500, 100))
+def test_runs_that_share_a_low_limit_end(seed):
+    """Two answers in a minute tell little of a rate: a run does not stay at what they would make it."""
+    limit = Allowance(5, 60)
+    server = Server(limit, latency=0.02, spread=0.3, headers=False, retry="int", count_refused=True)
+    together = Together(server, (0, 350), (0, 350), seed=seed).run()
+    assert sum(engine.answered for engine in together.engines) == 700
+    last = max(engine.ended for engine in together.engines)
+    assert 700 / (5 * last + limit.capacity) > 0.7
+
+
+def test_a_run_whose_requests_all_rest_is_still_there():
+    """It tells the others so, as long as a refused request may come again; else they would take its share."""
+    pace = Pace()
+    pace.report(0.0)
+    for now in (1.0, 1.1, 1.2):
+        pace.limited(now + 0.05, pace.sent(now, 100), None, None)
+    assert pace.report(2.0) is not None
+    assert pace.report(9.0) is not None
+    assert pace.report(20.0) is None
