@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from llmframe._records import Answer, Usage
 
@@ -13,14 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmframe._records import Key, Lane
-
-
-def load(raw: bytes) -> Any:
-    """Read JSON, also with the lone surrogates that some servers send and orjson refuses."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return json.loads(raw)
 
 
 def read(key: Key, raw: bytes, data: Mapping[str, Any], lane: Lane = "live") -> Answer:
@@ -72,8 +61,4 @@ def _text(value: object) -> str | None:
     if isinstance(value, list):
         texts = [part.get("text") for part in value if isinstance(part, dict)]
         value = "".join(text for text in texts if isinstance(text, str))
-    if not isinstance(value, str) or not value.strip():
-        return None
-    if value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value if isinstance(value, str) and value.strip() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from llmframe._records import Trouble
+from llmframe._records import Trouble, token_count
 from llmframe._replies import Refused, Reply
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Attempts:
         now = time.monotonic()
         if isinstance(result, Reply):
             usage = result.data.get("usage")
-            total = usage.get("total_tokens") if isinstance(usage, dict) else None
-            self._pace.answered(now, ticket, result.headers, total if isinstance(total, int) else None)
+            total = token_count(usage.get("total_tokens")) if isinstance(usage, dict) else 0
+            self._pace.answered(now, ticket, result.headers, total or None)
             return
         fault = result.fault
         self._traffic.uncertain += fault.uncertain

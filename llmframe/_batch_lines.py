@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._answers import load, read
+from llmframe._answers import read
+from llmframe._json import load
 from llmframe._records import Fault, Trouble
 from llmframe._status import classify
 

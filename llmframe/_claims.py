@@ -240,25 +240,30 @@ class Recorder:
             self._commit = asyncio.create_task(self._commit_group())
 
     async def _commit_group(self) -> None:
-        while (self._answers or self._released) and not self._failed:
-            await asyncio.sleep(COMMIT_SECONDS)
-            await self._write()
-        self._commit = None
+        try:
+            while (self._answers or self._released) and not self._failed:
+                await asyncio.sleep(COMMIT_SECONDS)
+                await self._write()
+        finally:
+            self._commit = None
 
     async def _write(self) -> None:
         answers, self._answers = self._answers, []
         released, self._released = self._released, []
         try:
             await _journals.on_thread(self._journal.record, self._session, answers, released)
-        except JournalError as error:
+        except BaseException as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
+            if not isinstance(error, JournalError):
+                raise
             self._journal_failed(error)
 
     async def flush(self) -> None:
         """Return when everything so far is written, or the journal has failed."""
-        while self._commit is not None:
-            await asyncio.wait({self._commit})
+        while (commit := self._commit) is not None:
+            await asyncio.wait({commit})
+            commit.result()
 
     async def close(self) -> None:
         """Write what is left; a disk that was full gets a second chance."""

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
-from llmframe._answers import load
 from llmframe._broken import connection_fault
 from llmframe._deadlines import Deadlines
 from llmframe._headers import RateHeaders, retry_after
+from llmframe._json import load
 from llmframe._openai import CONNECT_SECONDS, forget_certificates
 from llmframe._records import Fault, Trouble
 from llmframe._replies import Refused, Reply, checked

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from llmframe._broken import connection_fault, garbled
+from llmframe._json import load
 from llmframe._limits import RateHeaders, retry_after
 from llmframe._loop import submit
 from llmframe._plan import SECRET_HEADERS, normalise
@@ -374,9 +375,10 @@ def _reply_type() -> Any:
         """The door that the SDK leaves open: given the response itself, and its JSON."""
 
         @classmethod
-        def build(cls, *, response: Any, data: object) -> Any:
+        def build(cls, *, response: Any, data: object) -> Any:  # noqa: ARG003 (its JSON is read as ours is)
             model = cls.construct()
-            object.__setattr__(model, "reply", (response.content, data, RateHeaders.parse(response.headers)))
+            raw = response.content
+            object.__setattr__(model, "reply", (raw, load(raw), RateHeaders.parse(response.headers)))
             return model
 
     return ReplyModel

@@ -30,6 +30,10 @@ class Request:
     """The JSON body, ready to send."""
 
 
+_TOO_MANY_TOKENS = 10**10
+"""No answer costs so many: a server that says so talks nonsense."""
+
+
 class Usage(NamedTuple):
     """Tokens that one answer cost, or the sum over many."""
 
@@ -48,10 +52,10 @@ class Usage(NamedTuple):
             return cls()
         get = usage.get
         return cls(
-            _count(get("prompt_tokens")),
-            _count(get("completion_tokens")),
-            _count(_part(get("prompt_tokens_details"), "cached_tokens")),
-            _count(_part(get("completion_tokens_details"), "reasoning_tokens")),
+            token_count(get("prompt_tokens")),
+            token_count(get("completion_tokens")),
+            token_count(_part(get("prompt_tokens_details"), "cached_tokens")),
+            token_count(_part(get("completion_tokens_details"), "reasoning_tokens")),
         )
 
     @property
@@ -63,8 +67,9 @@ def _part(details: object, name: str) -> object:
     return details.get(name) if isinstance(details, dict) else None
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def token_count(value: object) -> int:
+    """Read a number of tokens; what is absent or nonsense counts as none."""
+    return value if isinstance(value, int) and 0 < value < _TOO_MANY_TOKENS else 0
 
 
 class Trouble(Enum):

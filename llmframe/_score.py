@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._answers import content, load
+from llmframe._answers import content
+from llmframe._json import load
 from llmframe._records import Failure, Usage
 from llmframe._results import spread
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
+from llmframe._json import whole
 from llmframe._records import Fault, Trouble
 
 _ROW_CODES = frozenset(
@@ -31,10 +32,10 @@ def classify(status: int, body: object, wait: float | None) -> Fault:
         Seconds that the server asks to wait.
     """
     error = body.get("error", body) if isinstance(body, dict) else body
-    text = _words(status, error)
+    text = whole(_words(status, error))
     error = error if isinstance(error, dict) else {}
     code = error.get("code") or error.get("type")
-    code = code if isinstance(code, str) and code else f"http_{status}"
+    code = whole(code) if isinstance(code, str) and code else f"http_{status}"
     param = error.get("param")
     trouble = _trouble(status, {code, str(error.get("type"))}, text)
     return Fault(

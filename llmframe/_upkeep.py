@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe._json import load
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
@@ -56,7 +58,7 @@ class Upkeep:
                 record = dict(zip(names, row, strict=True))
                 yield {
                     **record,
-                    "body": orjson.loads(record["body"]),
+                    "body": load(record["body"]),
                     "recipe": orjson.loads(record["recipe"]),
                 }
 

@@ -8,6 +8,8 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -591,6 +593,58 @@ def route():
         yield server
         server.shutdown()
         thread.join()
+
+
+ODD = {
+    "refusal": b'{"choices":[{"message":{"content":null,"refusal":"No \\ud83d"},"finish_reason":"stop"}]}',
+    "content": b'{"choices":[{"message":{"content":"Yes \\ud83d\\ude00 \\ud83d"},"finish_reason":"stop"}]}',
+    "model": GOOD.replace(b'"usage"', b'"model":"m\\ud83d","usage"'),
+    "tier": GOOD.replace(b'"usage"', b'"service_tier":"t\\udc00","usage"'),
+    "more tokens than SQLite counts": GOOD.replace(b":1,", b":%d," % 2**63),
+    "more tokens than JSON counts": GOOD.replace(b":1,", b":1" + b"0" * 400 + b","),
+    "a surrogate and very many tokens": GOOD.replace(b":1,", b":1" + b"0" * 400 + b',"x":"\\ud83d",'),
+    "no end of tokens": GOOD.replace(b'"usage":{', b'"usage":{"total_tokens":1' + b"0" * 310 + b","),
+}
+
+
+@pytest.mark.filterwarnings("ignore::llmframe.CompletionWarning")
+@pytest.mark.parametrize("reply", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("ours", [True, False], ids=["our client", "the user's"])
+def test_an_answer_with_odd_text_or_numbers_costs_no_other_its_place(route, tmp_path, reply, ours):
+    """Half of a surrogate pair and numbers beyond all bounds: the journal keeps it, and reads it back."""
+    route.reply = (200, "application/json", reply)
+    account = {"base_url": f"{route.url}/v1", "api_key": "any"}
+    if not ours:
+        account = {"client": openai.OpenAI(**account)}
+    journal = tmp_path / "j.sqlite"
+    frame = asked(3)
+    for _ in range(2):
+        frame.llm.complete(
+            "q",
+            into="a",
+            error_into="why",
+            errors="coerce",
+            model="m",
+            journal=journal,
+            overwrite=True,
+            **account,
+        )
+        assert llmframe.last_run().status == "done"
+        said = frame["a"].fillna(frame["why"]).tolist()
+        assert said == said[:1] * 3
+        assert said[0] in {"refusal: the model refused: No \ufffd", "Yes \U0001f600 \ufffd", "Yes."}
+        assert llmframe.last_run().tokens.total < 100
+    assert len(route.seen) == 3
+    frame.llm.to_csv(tmp_path / "out.csv")
+    exported = subprocess.run(
+        [sys.executable, "-m", "llmframe", "journal", "export", tmp_path / "out.jsonl"],
+        env={**os.environ, "LLMFRAME_JOURNAL": str(journal)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert exported.returncode == 0, exported.stderr
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 3
 
 
 AZURE = {"api_version": "2026-01-01", "api_key": "azure-secret-key"}

@@ -14,7 +14,7 @@ import llmframe
 ROOT = Path(llmframe.__file__).parent
 
 LAYERS = (
-    ("_records", "_options", "_errors", "_loop", "_collector"),
+    ("_records", "_options", "_errors", "_json", "_loop", "_collector"),
     (
         "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
