@@ -35,9 +35,47 @@ _LONGEST_LOOK_SECONDS = 1.0
 _RENEW_SECONDS = LEASE_SECONDS / 3
 
 
+class Lease:
+    """What a run's claims stand on: others may take them over when nothing was heard of it for long.
+
+    A process can be stopped, or its machine asleep, and find that out only afterwards.
+    """
+
+    def __init__(
+        self, journal: Journal, session: Session, journal_failed: Callable[[JournalError], object]
+    ) -> None:
+        self._journal = journal
+        self._session = session
+        self._journal_failed = journal_failed
+        self._until = time.monotonic() + LEASE_SECONDS
+        self._lapses = 0
+
+    def lapses(self) -> int:
+        """How often claims may have been lost so far."""
+        return self._lapses + (time.monotonic() > self._until)
+
+    async def renew(self) -> None:
+        lapses, now = self.lapses(), time.monotonic()
+        try:
+            await _journals.on_thread(self._journal.renew, self._session)
+        except JournalError as error:
+            self._journal_failed(error)
+            raise
+        self._lapses, self._until = lapses, now + LEASE_SECONDS
+
+    async def keep(self) -> None:
+        """Keep the claims alive until cancelled, or the journal fails."""
+        with suppress(JournalError):
+            while True:
+                await asyncio.sleep(_RENEW_SECONDS)
+                await self.renew()
+
+
 class Observer(Protocol):
     """What hears of answers that others gave meanwhile, and of a journal that fails."""
 
+    @property
+    def lease(self) -> Lease: ...
     def settle(self, index: int, kept: Kept) -> None: ...
     def settled(self, index: int) -> bool: ...
     def taken_over(self, uncertain: int) -> None: ...
@@ -80,6 +118,8 @@ class ClaimedFeed:
         self._retry_failed = retry_failed
         self._largest = largest
         self._ready: deque[Request] = deque()
+        self._lapses = 0
+        """How often the claims had lapsed when the ready ones were claimed."""
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
@@ -105,16 +145,19 @@ class ClaimedFeed:
         return self._parts
 
     def ready(self) -> Request | None:
-        return self._ready.popleft() if len(self._ready) > self._low else None
+        if len(self._ready) <= self._low or self._observer.lease.lapses() != self._lapses:
+            return None
+        return self._ready.popleft()
 
     async def next(self, *, patient: bool = True) -> Request | None:
         """Return the next claimed request; `None` when there are no more, or none now that can be had at once."""
         if 0 < len(self._ready) <= self._low and self._idle.is_set():
             with self._claiming():
                 await self._fill_up()
-        while not self._ready:
+        while not self._ready or self._observer.lease.lapses() != self._lapses:
             if self._idle.is_set():
                 with self._claiming():
+                    await self._claim_anew()
                     await self._fill(patient=patient)
                 break
             await self._idle.wait()
@@ -128,6 +171,16 @@ class ClaimedFeed:
             yield
         finally:
             self._idle.set()
+
+    async def _claim_anew(self) -> None:
+        """Take back what was claimed when others could take it over, and may have."""
+        lease = self._observer.lease
+        if lease.lapses() != self._lapses:
+            stale, self._ready = self._ready, deque()
+            self._requests = chain(stale, self._requests)
+            with suppress(JournalError):  # which ends the run
+                await lease.renew()
+            self._lapses = lease.lapses()
 
     def put_back(self, indices: Iterable[int]) -> None:
         """Take requests that are to be fed, and claimed, once more."""
@@ -271,13 +324,3 @@ class Recorder:
         if self._answers or self._released:
             self._failed = False
             await self._write()
-
-    async def renew(self) -> None:
-        """Keep the claims alive until cancelled."""
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            try:
-                await _journals.on_thread(self._journal.renew, self._session)
-            except JournalError as error:
-                self._journal_failed(error)
-                return

@@ -176,7 +176,7 @@ class Errand:
         work = Work(
             self._call, self._plan, self._score, journal, session, intake, client, sender, self._columns
         )
-        renewing = asyncio.create_task(intake.recorder.renew())
+        renewing = asyncio.create_task(intake.lease.keep())
         try:
             await self._run_lane(work, wanted)
         except Halt as halt:

@@ -22,7 +22,7 @@ import orjson
 from llmframe._errors import JournalError
 from llmframe._flights import Flights, enter, leave
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
-from llmframe._owners import alive, machine
+from llmframe._owners import Presence, machine
 from llmframe._parts import Parts
 from llmframe._sharing import Report
 from llmframe._sqlite import (
@@ -80,6 +80,7 @@ class FileJournal:
         self.obstacle: str | None = None
         self._bytes_since_checkpoint = 0
         self._flights = Flights()
+        self._presence = Presence()
         create_private(path)
         refuse_others(path)
         self._handle: sqlite3.Connection | None = self._open()
@@ -251,7 +252,7 @@ class FileJournal:
             open_ = [key for key in keys if key not in answered] if answered else keys
             holders = self._flights.claimed(connection, open_, but=session.owner)
             holders.update(_claimed_by_parts(connection, open_))
-            gone = _vanished(connection, set(holders.values()))
+            gone = _vanished(connection, set(holders.values()), self._presence)
             taken = {key for key, owner in holders.items() if owner not in gone}
             held = [key for key in open_ if key in taken] if taken else []
             granted = [key for key in open_ if key not in taken] if taken else open_
@@ -356,6 +357,7 @@ class TemporaryJournal(FileJournal):
         self.obstacle = None
         self._bytes_since_checkpoint = 0
         self._flights = Flights()
+        self._presence = Presence()
         self._handle = temporary()
 
     def _checkpoint(self, now: float) -> None:
@@ -399,10 +401,10 @@ def _claimed_by_parts(connection: sqlite3.Connection, keys: Sequence[Key]) -> di
     return owners
 
 
-def _vanished(connection: sqlite3.Connection, owners: set[int]) -> dict[int, bool]:
+def _vanished(connection: sqlite3.Connection, owners: set[int], presence: Presence) -> dict[int, bool]:
     """Tell which owners are gone, and whether they may have sent what they claimed.
 
-    Gone is who is unknown, past the lease, or a process of here that is no more.
+    Gone is who is unknown, past the lease (for a while, if it runs here), or a process of here that is no more.
     """
     if not owners:
         return {}
@@ -413,7 +415,7 @@ def _vanished(connection: sqlite3.Connection, owners: set[int]) -> dict[int, boo
             tuple(owners),
         )
     }
-    there = {owner for owner, (process, _) in known.items() if alive(*process)}
+    there = {owner for owner, (process, _) in known.items() if presence.there(owner, *process)}
     return {owner: known[owner][1] if owner in known else True for owner in owners - there}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._claims import Recorder
+from llmframe._claims import Lease, Recorder
 from llmframe._reattach import in_open_batch
 from llmframe._records import Failure, Outcome, Request, Trouble
 from llmframe._retry import Stop
@@ -43,6 +43,7 @@ class Intake:
         waits_for_batches: bool,
     ) -> None:
         self.recorder = Recorder(journal, session, self.journal_failed)
+        self.lease = Lease(journal, session, self.journal_failed)
         self.inherited = 0
         """Requests that a vanished run had claimed, and may have paid without keeping the answers."""
         self._plan = plan

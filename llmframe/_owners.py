@@ -10,9 +10,36 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+_TIME_TO_RENEW = 30.0
+"""Seconds; a run renews its lease every 20."""
+
 
 def alive(name: str, pid: int, lease: float) -> bool:
     return lease > time.time() and not (name == machine() and not _process_exists(pid))
+
+
+class Presence:
+    """Tells which owners are still there, and gives those of this machine that run time to renew a lease.
+
+    By the wall clock a lease can be over at once: a laptop wakes, or the clock is set. Who still runs then
+    renews it soon, and what it has under way is paid already.
+    """
+
+    def __init__(self) -> None:
+        self._over: dict[int, tuple[float, float]] = {}
+        """Which lease of an owner was over, and since when, by a clock that nobody sets."""
+
+    def there(self, owner: int, name: str, pid: int, lease: float) -> bool:
+        if alive(name, pid, lease):
+            return True
+        if name != machine() or not _process_exists(pid):
+            return False
+        now = time.monotonic()
+        seen, since = self._over.get(owner, (0.0, 0.0))
+        if seen != lease:
+            self._over[owner] = (lease, now)
+            return True
+        return now - since < _TIME_TO_RENEW
 
 
 def _process_exists(pid: int) -> bool:

@@ -22,9 +22,13 @@ CONCURRENCY = 50
 CALLER = """
 import json, sys
 import pandas as pd, llmframe
+from llmframe import _claims, _file_journal, _owners
 settings = json.loads(sys.argv[1])
 frame = pd.DataFrame({"q": settings.pop("rows")})
 out = settings.pop("out")
+if (lease := settings.pop("lease")) is not None:
+    _claims.LEASE_SECONDS = _file_journal.LEASE_SECONDS = lease
+    _claims._RENEW_SECONDS, _owners._TIME_TO_RENEW = lease / 3, lease / 2
 print("ready", flush=True)
 sys.stdin.readline()
 frame.llm.complete("q", into="a", **settings)
@@ -53,7 +57,7 @@ def slow():
 class Caller:
     """A process of its own that makes one call and writes down what came of it."""
 
-    def __init__(self, server, tmp_path, rows, name="caller"):
+    def __init__(self, server, tmp_path, rows, name="caller", lease=None):
         self._out = tmp_path / f"{name}.json"
         settings = {
             "rows": rows,
@@ -63,6 +67,7 @@ class Caller:
             "api_key": "any",
             "model": MODEL,
             "progress": False,
+            "lease": lease,
             "max_concurrency": CONCURRENCY,
         }
         command = [sys.executable, "-c", CALLER, json.dumps(settings)]
@@ -75,6 +80,9 @@ class Caller:
     def go(self):
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
+
+    def send(self, number):
+        self._process.send_signal(number)
 
     def kill(self):
         self._process.kill()
@@ -176,6 +184,30 @@ def test_when_one_of_two_processes_is_killed_the_other_takes_over(slow, tmp_path
     assert result["answers"] == [made_up_answer(body(text)) for text in rows[::-1]]
     assert slow.ledger.billed - 800 <= result["uncertain"] <= 5 * CONCURRENCY
     assert max(slow.ledger.billed_by_request.values()) <= 2
+
+
+@needs_kill
+def test_a_process_that_was_stopped_claims_anew_what_it_had_not_sent(tmp_path):
+    """It sends nothing that others took over and answered meanwhile."""
+    rows = texts(600)
+    with LocalServer(latency=0.5) as server:
+        first = Caller(server, tmp_path, rows, "first", lease=1.5)
+        second = Caller(server, tmp_path, rows[::-1], "second", lease=1.5)
+        with first, second:
+            first.go()
+            assert server.ledger.wait_for(lambda ledger: ledger.billed >= 100, timeout=60)
+            time.sleep(0.25)  # all that is to be sent now has been
+            first.send(signal.SIGSTOP)
+            second.go()
+            there = second.result()
+            assert len(server.ledger.billed_by_request) == len(rows)
+            billed = server.ledger.billed
+            first.send(signal.SIGCONT)
+            back = first.result()
+        assert there["answers"] == [made_up_answer(body(text)) for text in rows[::-1]]
+        assert back["answers"] == there["answers"][::-1]
+        assert server.ledger.billed - billed <= CONCURRENCY // 5
+        assert there["uncertain"] >= billed - len(rows)
 
 
 def test_a_run_waits_for_what_another_is_asking_and_gets_its_answer(llm):

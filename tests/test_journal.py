@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe import _claims, _file_journal, _journals
+from llmframe import _claims, _file_journal, _journals, _owners
 from llmframe._file_journal import FileJournal
 from llmframe._journal import LEASE_SECONDS
 from llmframe._parts import Label
@@ -658,6 +658,23 @@ def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pa
     other.end(here, {}, finished=False)
     claimed = one.claim(third, KEYS, retry_failed=False)
     assert (claimed.granted, claimed.uncertain) == (KEYS[1:], 0)
+
+
+def test_a_clock_that_jumps_costs_nobody_the_claims(pair, clock, monkeypatch):
+    """Who runs here is given time to renew a lease that is over by the wall clock, by one that nobody sets."""
+    one, other = pair
+    mine, theirs = begin(one), begin(other)
+    one.claim(mine, KEYS, retry_failed=False)
+    clock.now += 3_600
+    began = time.monotonic()
+    assert other.claim(theirs, KEYS, retry_failed=False).held == KEYS
+    one.renew(mine)
+    assert other.claim(theirs, KEYS, retry_failed=False).held == KEYS
+    clock.now += LEASE_SECONDS + 1
+    assert other.claim(theirs, KEYS, retry_failed=False).held == KEYS
+    monkeypatch.setattr(_owners.time, "monotonic", lambda: began + 3_600)
+    claimed = other.claim(theirs, KEYS, retry_failed=False)
+    assert (claimed.granted, claimed.uncertain) == (KEYS, 3)
 
 
 def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
