@@ -201,7 +201,7 @@ class FileJournal:
                 ):
                     raise
                 obstacle = str(error)
-        return Session(0, 0, 0, now if fresh else 0.0, obstacle, digest)
+        return Session(0, 0, 0, now if fresh else 0.0, obstacle, now, digest)
 
     def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool, sends: bool) -> Session:
         with self._transaction() as connection:
@@ -215,7 +215,7 @@ class FileJournal:
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
                 (recipe, since or now, fresh),
             ).lastrowid
-        return Session(recipe, owner or 0, run or 0, since, digest=digest)
+        return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest)
 
     def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
         """Enter a recipe if it is not known, and return its number."""
@@ -229,25 +229,30 @@ class FileJournal:
             for start in range(0, len(keys), _VARIABLES):
                 part = keys[start : start + _VARIABLES]
                 rows = self._connection.execute(
-                    "SELECT key, problem, detail, body, checksum FROM answer "  # noqa: S608
+                    "SELECT key, problem, detail, body, created, checksum FROM answer "  # noqa: S608
                     f"WHERE key IN ({_marks(part)}) AND created >= ? ORDER BY key, id",
                     (*part, session.since),
                 )
-                found.extend(self._whole(*row) for row in rows)
+                found.extend(self._whole(Kept(*row)) for row in rows)
         return found
 
-    def _whole(self, key: Key, problem: str | None, detail: str, body: bytes, checksum: int) -> Kept:
-        if _checksum(key, body) != checksum:
-            raise JournalError(damaged(self.path, f"the answer {key.hex()} is not as it was written"))
-        return Kept(key, problem, detail, body)
+    def _whole(self, kept: Kept) -> Kept:
+        if _checksum(kept.key, kept.body) != kept.checksum:
+            raise JournalError(damaged(self.path, f"the answer {kept.key.hex()} is not as it was written"))
+        return kept
 
     def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed:
-        """Claim requests before they are sent; what others answered meanwhile comes back instead."""
+        """Claim requests before they are sent; what others answered meanwhile comes back instead.
+
+        With `retry_failed`, failures count that are no older than the run.
+        """
         with self._transaction() as connection:
             answered = {kept.key: kept for kept in self.lookup(session, keys)}
             if retry_failed:
                 answered = {
-                    key: kept for key, kept in answered.items() if kept.problem in {None, "truncated"}
+                    key: kept
+                    for key, kept in answered.items()
+                    if kept.problem in {None, "truncated"} or kept.created >= session.began
                 }
             open_ = [key for key in keys if key not in answered] if answered else keys
             holders = self._flights.claimed(connection, open_, but=session.owner)

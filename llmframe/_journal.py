@@ -34,6 +34,10 @@ class Kept(NamedTuple):
     problem: str | None
     detail: str
     body: bytes
+    created: float
+    """When it was asked or kept, in seconds since the epoch."""
+    checksum: int
+    """Of key and body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Session:
     """Only answers from this time on count: 0, or when a fresh run first began."""
     obstacle: str | None = None
     """Why no answer could be kept, and so nothing may be sent."""
+    began: float = 0.0
+    """When the run began, in seconds since the epoch."""
     digest: bytes = b""
     """What names the recipe in every journal."""
 

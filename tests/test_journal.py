@@ -632,6 +632,23 @@ def test_a_claim_held_by_a_live_owner_is_left_to_it(pair):
     assert (claimed.granted, claimed.held, claimed.uncertain) == ([KEYS[1]], [], 0)
 
 
+def test_a_failure_that_another_run_has_just_paid_is_not_asked_for_again(pair, clock):
+    """`retry_failed` asks again what failed before the run, and not what failed during it."""
+    one, other = pair
+    (paid, cost), before = answer(1), begin(one)
+    refused = (paid._replace(text=None, problem="refusal"), cost)
+    one.claim(before, KEYS[:1], retry_failed=False)
+    one.record(before, [refused], [])
+    clock.now += 1
+    mine, theirs = begin(one), begin(other)
+    assert one.claim(mine, KEYS[:1], retry_failed=True).granted == KEYS[:1]
+    assert other.claim(theirs, KEYS[:1], retry_failed=True).held == KEYS[:1]
+    clock.now += 1
+    one.record(mine, [refused], [])
+    claimed = other.claim(theirs, KEYS[:1], retry_failed=True)
+    assert ([kept.problem for kept in claimed.answered], claimed.granted) == (["refusal"], [])
+
+
 def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pair, clock, monkeypatch):
     """Not before the lease ends, also when renewed; then at once, and counted as uncertain."""
     one, other = pair
