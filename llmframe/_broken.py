@@ -39,6 +39,8 @@ def connection_fault(error: Exception) -> Fault:
     names = {type(cause).__name__ for cause in causes}
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Fault(Trouble.FATAL, "certificate", f"the server's certificate is not trusted: {last}")
+    if "TooManyRedirects" in names:
+        return Fault(Trouble.FATAL, "invalid_base_url", f"the server sends requests round and round: {last}")
     if names & _NO_ADDRESS:
         return Fault(Trouble.FATAL, "invalid_base_url", f"base_url is no address: {last}")
     if _never_connected(causes, names):

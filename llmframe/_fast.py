@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64encode
+from io import BytesIO
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS = 4.0
 """Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""
+_LONGEST_HEADER = 100 * 1024
+"""Bytes of one header, as the SDK's own HTTP library takes them."""
+_SENT_AT_ONCE = 2**20
+"""Larger bodies go out in pieces: aiohttp warns of such that would not."""
 _SAME_SECONDS = 0.005
 """Answers that come within so much time say the same of the limits: one is listened to, and who says that nothing is left."""
 
@@ -65,6 +70,8 @@ class Line:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=None if self._through else blueprint.headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, CONNECT_SECONDS)),
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
         )
 
     async def send(self, body: bytes) -> tuple[int, Reply | Refused]:
@@ -72,7 +79,7 @@ class Line:
         try:
             with self._deadlines.begin():
                 response = await self._session.post(
-                    self._url, data=aiohttp.BytesPayload(body), allow_redirects=False, **self._through
+                    self._url, data=_payload(body), allow_redirects=False, **self._through
                 )
                 here = response.content.is_eof()  # all of it, as a rule
                 raw = response.content.read_nowait() if here else await response.read()
@@ -186,6 +193,12 @@ def _through(blueprint: Blueprint, proxy: Proxy) -> dict[str, Any]:
     if blueprint.url.startswith("https:"):
         return {"proxy": proxy.url, "proxy_headers": told, "headers": blueprint.headers}
     return {"proxy": proxy.url, "headers": {**blueprint.headers, **told}}
+
+
+def _payload(body: bytes) -> aiohttp.Payload:
+    if len(body) <= _SENT_AT_ONCE:
+        return aiohttp.BytesPayload(body)
+    return aiohttp.BytesIOPayload(BytesIO(body))
 
 
 def _nothing_left(headers: Mapping[str, str]) -> bool:

@@ -78,16 +78,15 @@ def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
     Returns
     -------
     float or None
-        Seconds, at least 0; None when the headers are absent, nonsense, negative, or a date that is past.
+        Seconds, from 0 to 32 days; None when the headers are absent, nonsense, or a date that is past.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1_000
     text = headers.get("retry-after")
-    seconds = _number(text)
-    if seconds is not None or text is None:
-        return seconds
-    return _until(text, now_utc)
+    milliseconds, seconds = _number(headers.get("retry-after-ms")), _number(text)
+    if milliseconds is not None:
+        seconds = milliseconds / 1_000
+    elif seconds is None and text is not None:
+        seconds = _until(text, now_utc)
+    return seconds if seconds is not None and seconds <= _LONGEST_RESET else None
 
 
 def _read(limit: str | None, remaining: str | None, reset: str | None) -> StatedHeaders:

@@ -89,7 +89,9 @@ class Live:
         return 0
 
     def waiting(self) -> str:
-        return "waiting for the rate limit" if self._pace.waiting_for_limit(time.monotonic()) else ""
+        if self._pace.waiting_for_limit(time.monotonic()):
+            return "waiting for the rate limit"
+        return "waiting to try again" if self._resting and not self._pace.in_flight else ""
 
     @property
     def waited_seconds(self) -> float:

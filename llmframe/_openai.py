@@ -46,8 +46,8 @@ Client: TypeAlias = "openai.AsyncOpenAI"
 
 CONNECT_SECONDS = 15.0
 _SHORTEST_SECRET = 8
-_WRITTEN_BY_CLIENTS = frozenset({"host", "connection", "accept-encoding", "content-length"})
-"""Headers that an HTTP client writes itself."""
+_WRITTEN_BY_CLIENTS = frozenset({"connection", "accept-encoding", "content-length"})
+"""Headers that an HTTP client writes itself, as it does with a `host` that is the address's."""
 
 
 class _BuiltError(Exception):
@@ -112,7 +112,9 @@ class Account:
 def account(client: Any, api_key: str | Callable[[], Any] | None, base_url: str | None) -> Account:
     """Describe the account; the client's own settings win over key and address."""
     if client is None:
-        return Account(base_url or OPENAI_URL, api_key.strip() if isinstance(api_key, str) else api_key)
+        return Account(
+            (base_url or OPENAI_URL).strip(), api_key.strip() if isinstance(api_key, str) else api_key
+        )
     if not all(hasattr(client, name) for name in ("chat", "base_url", "with_options", "default_query")):
         raise TypeError(
             f"client must be an AsyncOpenAI, AsyncAzureOpenAI or one of their sync twins; got {type(client).__name__}"
@@ -135,6 +137,16 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
     tuple
         The client, and whether it is ours to close.
     """
+    try:
+        return _connected(account, timeout=timeout, shared_loop=shared_loop)
+    except (OSError, ImportError, ValueError) as error:
+        raise ValueError(
+            f"no client for {normalise(account.base_url)} can be made ({error}); "
+            "check base_url, SSL_CERT_FILE, SSL_CERT_DIR and the environment's proxies"
+        ) from error
+
+
+def _connected(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Client, bool]:
     import openai  # noqa: PLC0415
 
     patience = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
@@ -179,7 +191,10 @@ def _provider(key: Any) -> Any:
 
     async def provide() -> str:
         value = key()
-        return str(await value if inspect.isawaitable(value) else value)
+        value = await value if inspect.isawaitable(value) else value
+        if not value:
+            raise ValueError("api_key: the function gave no key")
+        return str(value)
 
     return provide
 
@@ -284,7 +299,12 @@ class Transport:
         finally:
             await nowhere.aclose()
         url = built[0].url.copy_with(userinfo=b"")  # it is in the headers
-        headers = {name: value for name, value in built[0].headers.items() if name not in _WRITTEN_BY_CLIENTS}
+        default = {"host": url.netloc.decode()}
+        headers = {
+            name: value
+            for name, value in built[0].headers.items()
+            if name not in _WRITTEN_BY_CLIENTS and value != default.get(name)
+        }
         route = self._route(url)
         return None if route is None else Blueprint(str(url), headers, *route)
 
@@ -326,7 +346,7 @@ def errors() -> tuple[type[Exception], ...]:
     """Name the classes of what `translated` translates."""
     import openai  # noqa: PLC0415
 
-    return (openai.OpenAIError, *_wire_errors(), ValueError, RecursionError)
+    return (openai.OpenAIError, *_wire_errors(), ValueError, RecursionError, ImportError)
 
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:

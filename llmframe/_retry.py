@@ -211,6 +211,8 @@ def remedy(fault: Fault) -> str:  # noqa: PLR0911 (a table)
             )
         case "unreachable":
             return "check the network and base_url, then run the same call again: what is answered is not asked again"
+        case "http_407":
+            return "put the proxy's user and password into HTTPS_PROXY (or HTTP_PROXY)"
         case "certificate":
             return "install the server's certificate authority, or name it in SSL_CERT_FILE"
         case "http_404" | "http_405" | "not_found" | "unparsable_answer" | "invalid_base_url":

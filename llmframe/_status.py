@@ -61,7 +61,7 @@ def _words(status: int, error: object) -> str:
 
 
 def _trouble(status: int, codes: set[str], text: str) -> Trouble:
-    if codes & _QUOTA_CODES or status in {401, 402, 403, 404, 405}:
+    if codes & _QUOTA_CODES or status < 400 or status in {401, 402, 403, 404, 405, 407, 410}:
         return Trouble.FATAL
     if status == 429:
         return Trouble.ROW if _never_fits(text) else Trouble.LIMIT

@@ -19,7 +19,7 @@ import pytest
 import llmframe
 from llmframe import _fast, _openai, _replies
 from llmframe._deadlines import Deadlines
-from llmframe._records import Request
+from llmframe._records import Request, Trouble
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
 GOOD = b'{"choices":[{"message":{"content":"Yes."},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}'
@@ -341,7 +341,7 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
         reply = reply.replace(b"content-type: application/json\r\n", b"", b"content-type: text/html" in reply)
         return lambda: setattr(wire, "reply", reply)
 
-    statuses = (201, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503, 504, 529)
+    statuses = (201, 400, 401, 402, 403, 404, 407, 408, 409, 410, 413, 422, 425, 429, 500, 503, 504, 529)
     fast, slow = (
         sent(plain(wire), way, [replying(status) for status in statuses]) for way in ("fast", "slow")
     )
@@ -367,6 +367,8 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
         (http(b"[1]"), "stay"),
         (http(b'{"ok": true}'), "stay"),
         (http(b'{"error": {"message": "Slow down", "code": 503}}'), "stay"),
+        (http(b'{"error": {"message": "Slow down", "code": 503}, "choices": null}'), "stay"),
+        (http(b'{"error": "the model is being loaded", "choices": []}'), "stay"),
         (http(b"", "307 Round", "location: /v1/chat/completions"), "stay"),
     ],
 )  # fmt: skip
@@ -457,8 +459,9 @@ def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):
         (http(gzip.compress(GOOD), "200 OK", "content-encoding: gzip"), "stay"),
         (http(GOOD, "201 Created"), "stay"),
         (http(GOOD).replace(b"application/json", b"text/plain"), "stay"),
+        (http(GOOD, "200 OK", f"content-security-policy: {'a' * 50_000}"), "stay"),
     ],
-    ids=["closing", "HTTP/1.0", "1xx", "chunked", "gzip", "201", "text"],
+    ids=["closing", "HTTP/1.0", "1xx", "chunked", "gzip", "201", "text", "a long header"],
 )  # fmt: skip
 def test_answers_are_read_however_they_are_wrapped(wire, reply, then):
     """What HTTP allows is understood, three times over one pool."""
@@ -496,6 +499,35 @@ def test_a_redirect_to_https_keeps_the_key_as_the_sdk_does(secure, monkeypatch):
         fast, slow = both(plain(balancer))
     assert fast.raw == slow.raw == GOOD
     assert safe.headers(0).get("authorization") == safe.headers(1).get("authorization")
+
+
+def test_a_host_that_the_user_names_is_told_to_the_server(wire):
+    """A gateway may be known to the network by another name than to itself."""
+    both(plain(wire), headers={"Host": "gateway.internal"})
+    assert [wire.headers(number)["host"] for number in (0, 1)] == ["gateway.internal"] * 2
+
+
+def test_redirects_that_never_end_end_the_run(wire):
+    """No row can succeed, so it is not tried again for each."""
+    wire.reply = http(b"", "307 Round", "location: /v1/chat/completions")
+    for refused in both(plain(wire)):
+        assert refused.fault.trouble is Trouble.FATAL
+        assert "round and round" in refused.fault.message
+
+
+def test_certificates_that_are_not_there_are_named(wire, monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "typo.pem"))
+    with pytest.raises(ValueError, match="SSL_CERT_FILE"):
+        send(plain(wire), "fast")
+    assert not wire.seen
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_function_that_gives_no_key_is_said_to(wire, nothing):
+    for refused in both(_openai.account(None, lambda: nothing, f"{wire.url}/v1")):
+        assert refused.fault.trouble is Trouble.FATAL
+        assert "api_key" in refused.fault.message
+    assert not wire.seen
 
 
 def test_a_key_is_taken_without_the_blanks_around_it(wire):

@@ -566,6 +566,10 @@ def test_nonsense_headers_are_absent(limit, remaining):
         ({"retry-after": formatdate(970, usegmt=True)}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "86400"}, 86_400.0),
+        ({"retry-after": "1800000000"}, None),
+        ({"retry-after-ms": "1800000000000"}, None),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"}, None),
         ({"retry-after": "later"}, None),
     ],
 )

@@ -503,7 +503,6 @@ def test_bytes_are_never_put_into_a_template(what):
     assert plan.refused[0].message.endswith("bytes are no text; decode them first")
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, about the 1 MB
 @pytest.mark.parametrize("text", ["a" * 2**20, "\x00\x01\x1f\x7f", "\u2028\ufeff\U0010ffff", "\\\"'\r\n"])
 def test_strange_texts_arrive_as_they_are(text, llm):
     """Strange texts arrive as they are."""
