@@ -188,7 +188,7 @@ async def _look(where: Place, journal: FileJournal, parts: Sequence[Part]) -> No
 
 async def _collect(where: Place) -> list[Part]:
     async with _journal_of(where) as journal, _api_of(where) as api:
-        session = await _journals.on_thread(journal.begin, _DIGEST, {"verb": "collect"}, fresh=False)
+        session = await _journals.on_thread(journal.begin, _DIGEST, {"verb": "collect"}, fresh=b"")
         if session.obstacle is not None:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmframe._journal import Journal, Session
     from llmframe._lane import Lane
     from llmframe._plan import Plan
+    from llmframe._records import Key
     from llmframe._score import Score
 
 _LOOKUP_ROWS = 5_000
@@ -127,7 +128,7 @@ class Errand:
                 journal.begin,
                 digest,
                 recipe.describe(),
-                fresh=self._call.fresh,
+                fresh=_name(self._plan.keys) if self._call.fresh else b"",
                 sends=self._call.mode == "live",
             )
             try:
@@ -222,6 +223,11 @@ class Errand:
         self.stop = self.stop or reason
         if self._lane is not None:
             self._lane.stop(reason)
+
+
+def _name(keys: Sequence[Key]) -> bytes:
+    """Name a set of requests, in whatever order."""
+    return blake2b(b"".join(sorted(keys)), digest_size=16).digest()
 
 
 async def _close(sender: _openai.Transport | FastTransport, recorder: Recorder) -> None:

@@ -183,9 +183,9 @@ class FileJournal:
                 raise
 
     def begin(
-        self, digest: bytes, description: Mapping[str, Any], *, fresh: bool, sends: bool = True
+        self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes, sends: bool = True
     ) -> Session:
-        """Enter a run; a fresh one goes on where an equal one was cut short.
+        """Enter a run; a fresh one, named by what it asks, goes on where the last equal one was cut short.
 
         Where nothing can be written (a read-only or full disk) the session says so, and may read.
         """
@@ -203,10 +203,10 @@ class FileJournal:
                 obstacle = str(error)
         return Session(0, 0, 0, now if fresh else 0.0, obstacle, now, digest)
 
-    def _begin(self, digest: bytes, description: str, now: float, *, fresh: bool, sends: bool) -> Session:
+    def _begin(self, digest: bytes, description: str, now: float, *, fresh: bytes, sends: bool) -> Session:
         with self._transaction() as connection:
             recipe = _recipe(connection, digest, description)
-            since = _fresh_since(connection, recipe, now) if fresh else 0.0
+            since = _fresh_since(connection, recipe, fresh, now) if fresh else 0.0
             owner = connection.execute(
                 "INSERT INTO owner (machine, pid, lease, sends) VALUES (?, ?, ?, ?)",
                 (machine(), os.getpid(), now + LEASE_SECONDS, sends),
@@ -386,9 +386,10 @@ def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> 
     return int(connection.execute("SELECT id FROM recipe WHERE digest = ?", (digest,)).fetchone()[0])
 
 
-def _fresh_since(connection: sqlite3.Connection, recipe: int, now: float) -> float:
+def _fresh_since(connection: sqlite3.Connection, recipe: int, fresh: bytes, now: float) -> float:
     last = connection.execute(
-        "SELECT started, finished FROM run WHERE recipe = ? AND fresh ORDER BY id DESC LIMIT 1", (recipe,)
+        "SELECT started, finished FROM run WHERE recipe = ? AND fresh = ? ORDER BY id DESC LIMIT 1",
+        (recipe, fresh),
     ).fetchone()
     return last[0] if last is not None and last[1] is None else now
 

@@ -283,7 +283,7 @@ chance = random.Random(1)
 
 def use(path):
     journal = FileJournal(path)
-    session = journal.begin(b"recipe", {}, fresh=False)
+    session = journal.begin(b"recipe", {}, fresh=b"")
     journal.claim(session, [b"k" * 16], retry_failed=False)
     journal.record(session, [(Answer(b"k" * 16, b"{}", Usage(), ""), None)], [])
     found = len(journal.lookup(session, [b"k" * 16]))

@@ -40,7 +40,7 @@ def answer(number, text="Yes.", **more):
     return Answer(key(number), body, Usage(3, 1), text, **more), None
 
 
-def begin(journal, *, fresh=False, digest=b"recipe"):
+def begin(journal, *, fresh=b"", digest=b"recipe"):
     return journal.begin(digest, {"verb": "complete"}, fresh=fresh)
 
 
@@ -474,7 +474,7 @@ from llmframe._records import Answer, Usage
 print("ready", flush=True)
 for number, line in enumerate(sys.stdin):
     journal = FileJournal(Path(line.strip()))
-    session = journal.begin(b"recipe", {}, fresh=False)
+    session = journal.begin(b"recipe", {}, fresh=b"")
     mine = int(sys.argv[1]).to_bytes(16, "big")
     journal.claim(session, [mine, b"k" * 16], retry_failed=False)
     journal.record(session, [(Answer(mine, b"{}", Usage(), ""), None)], [])
@@ -703,7 +703,7 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
         from pathlib import Path
         from llmframe._file_journal import FileJournal
         journal = FileJournal(Path(sys.argv[1]))
-        session = journal.begin(b"recipe", {}, fresh=False)
+        session = journal.begin(b"recipe", {}, fresh=b"")
         time.time = lambda: float(sys.argv[2])
         journal.renew(session)
         journal.claim(session, [(1).to_bytes(16, "big"), (2).to_bytes(16, "big")], retry_failed=False)
@@ -834,23 +834,26 @@ def test_the_newest_answer_counts_and_none_is_overwritten(pair):
 
 
 def test_a_fresh_run_counts_only_answers_since_its_own_beginning(pair, clock):
-    """An unfinished fresh run goes on when repeated; a finished one begins anew; another recipe's is its own."""
+    """An unfinished fresh run goes on when repeated; a finished one begins anew; another's is its own."""
     one, _ = pair
     one.record(begin(one), [answer(1, "old")], [])
     clock.now += 10
-    fresh = begin(one, fresh=True)
+    fresh = begin(one, fresh=b"all")
     assert one.lookup(fresh, KEYS) == []
     clock.now += 10
     one.record(fresh, [answer(1, "new")], [])
     one.end(fresh, {}, finished=False)
     clock.now += 10
-    assert begin(one, fresh=True, digest=b"another").since == clock.now
-    again = begin(one, fresh=True)
+    assert begin(one, fresh=b"all", digest=b"another").since == clock.now
+    some = begin(one, fresh=b"some")
+    assert some.since == clock.now
+    one.end(some, {}, finished=True)
+    again = begin(one, fresh=b"all")
     assert again.since == fresh.since
     assert len(one.lookup(again, KEYS)) == 1
     one.end(again, {}, finished=True)
     clock.now += 10
-    assert one.lookup(begin(one, fresh=True), KEYS) == []
+    assert one.lookup(begin(one, fresh=b"all"), KEYS) == []
     assert len(one.lookup(begin(one), KEYS)) == 2
 
 
@@ -900,11 +903,13 @@ def test_a_fresh_run_that_was_cut_short_goes_on(llm):
         asked(40).llm.complete("q", fresh=True, max_concurrency=1)
     assert llm.ledger.billed == 15
     llm.faults = []
+    asked(3).llm.complete("q", fresh=True)  # other rows in between
+    assert llm.ledger.billed == 15 + 3
+    asked(40).sample(frac=1).llm.complete("q", fresh=True)
+    assert llm.ledger.billed == 40 + 3
+    assert sorted(llm.ledger.billed_by_request.values()) == [1] * 37 + [2] * 3
     asked(40).llm.complete("q", fresh=True)
-    assert llm.ledger.billed == 40
-    assert set(llm.ledger.billed_by_request.values()) == {1}
-    asked(40).llm.complete("q", fresh=True)
-    assert llm.ledger.billed == 80
+    assert llm.ledger.billed == 80 + 3
 
 
 def test_a_version_is_another_identity_that_resumes(llm):

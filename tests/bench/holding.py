@@ -55,7 +55,7 @@ def fill(rows: int, journal: str) -> dict:
     frame = measure.reviews(rows)
     keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False)._plan.keys
     file = FileJournal(Path(journal))
-    session = file.begin(b"bench", {}, fresh=False)
+    session = file.begin(b"bench", {}, fresh=b"")
     head, tail = BODY.split(b"000000000000.")
     for start in range(0, rows, 5_000):
         part = enumerate(keys[start : start + 5_000], start)
