@@ -95,13 +95,13 @@ class Harvester:
         """
         known = {part.nonce: part for part in await _journals.on_thread(self._parts.known)}
         found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART))}
+        for part in known.values():
+            if part.open and part.batch is None and part.server == label.server:
+                await self._settle_intention(part, found.get(part.nonce))
         for nonce, state in found.items():
             ours = digest is None or state.metadata.get(RECIPE) == digest.hex()
             if nonce not in known and ours and state.created >= since and state.status != "failed":
                 await self._adopt(nonce, state, await self._label(state, label, digest))
-        for part in known.values():
-            if part.open and part.batch is None and part.server == label.server:
-                await self._settle_intention(part, found.get(part.nonce))
 
     async def _listed(self) -> list[BatchState]:
         try:
@@ -113,13 +113,26 @@ class Harvester:
 
     async def _settle_intention(self, part: Part, state: BatchState | None) -> None:
         """Take up a part that a run meant to submit which is gone: either it did, or nothing was paid."""
+        if state is None:
+            if not await _journals.on_thread(self._parts.seize, part.nonce, self._session.owner):
+                return
+            # Nobody submits it from now on; that may have been done since it was read, and the batches were listed.
+            now = await _journals.on_thread(self._parts.get, part.nonce)
+            if now.batch is None:
+                states = {state.metadata.get(PART): state for state in await self._listed()}
+                state = states.get(part.nonce)
+                if state is None:
+                    await self._forget(now)
+                    return
+            await _journals.on_thread(self._parts.leave, part.nonce)
         if state is not None:
             await _journals.on_thread(self._parts.submitted, part.nonce, state.id)
-        elif await _journals.on_thread(self._parts.seize, part.nonce, self._session.owner):
-            file = part.file or await self.api.find_upload(file_name(part.nonce))
-            if file is not None:
-                await self.api.delete(file)
-            await _journals.on_thread(self._parts.drop, part.nonce)
+
+    async def _forget(self, part: Part) -> None:
+        file = part.file or await self.api.find_upload(file_name(part.nonce))
+        if file is not None:
+            await self.api.delete(file)
+        await _journals.on_thread(self._parts.drop, part.nonce)
 
     async def settle_intention(self, part: Part) -> Part | None:
         """Find out what became of a part whose batch's id is not in the journal; `None` when it never was a batch."""

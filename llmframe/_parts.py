@@ -91,7 +91,7 @@ class Parts:
             _claim(connection, [key for key in keys if claimed.get(key) == agent], owner)
 
     def adopt(self, nonce: str, label: Label, state: BatchState, keys: Sequence[Key]) -> None:
-        """Enter a part that another journal sent; it claims what nobody else has."""
+        """Enter a part that another journal sent; it claims what nobody has who is still there."""
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM part WHERE nonce = ?", (nonce,)).fetchone():
                 return
@@ -100,8 +100,12 @@ class Parts:
                 "UPDATE part SET batch = ?, file = ?, created = ?, state = ? WHERE nonce = ?",
                 (state.id, state.input_file, state.created, state.status, nonce),
             )
-            others = Flights().claimed(connection, keys)
-            _claim(connection, [key for key in keys if key not in others], owner)
+            holders = Flights().claimed(connection, keys)
+            there = {holder for holder in set(holders.values()) if _at_work(connection, holder)}
+            free = [key for key in keys if holders.get(key) not in there]
+            for holder in set(holders.values()) - there:
+                leave(connection, holder, free)
+            _claim(connection, free, owner)
 
     def uploaded(self, nonce: str, file: str) -> None:
         """Keep the id of the input file."""

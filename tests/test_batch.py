@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _batch, _outbox, _queue
+from llmframe import _batch, _harvest, _outbox, _queue
 from llmframe.testing import Batches, Fault, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -94,11 +96,16 @@ def submitted(llm):
     return llm, frame
 
 
-def let_go(run):
-    """End a run as Ctrl-C does."""
-    deadline = time.monotonic() + 10
+def until_submitted(run):
+    """Wait until a run knows of its batches."""
+    deadline = time.monotonic() + 20
     while not run._errand.batches and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def let_go(run):
+    """End a run as Ctrl-C does."""
+    until_submitted(run)
     run._work.cancel()
     with pytest.raises(llmframe.StoppedError):
         run.result(10)
@@ -545,6 +552,71 @@ def test_where_that_cannot_be_read_it_stops_and_asks(fault, submitted, tmp_path)
     llmframe.options.reattach = False
     complete(frame)
     assert right(frame)
+
+
+def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tmp_path, monkeypatch):
+    """Its run entered it and let go of it while another run was still reading an older list of the account's."""
+    server, frame = submitted
+    journal = llmframe.options.journal
+    listed, stale = _harvest.Harvester._listed, []
+    with contextlib.closing(
+        sqlite3.connect(journal, isolation_level=None, check_same_thread=False)
+    ) as connection:
+        (batch,) = connection.execute("SELECT batch FROM part").fetchone()
+        connection.execute("UPDATE part SET batch = NULL, state = 'intended'")
+
+        async def late(harvester):
+            if not stale:
+                stale.append(await listed(harvester))
+                connection.execute("UPDATE part SET batch = ?", (batch,))
+                return []
+            return await listed(harvester)
+
+        monkeypatch.setattr(_harvest.Harvester, "_listed", late)
+        run = frame.llm.complete("q", into="a", mode="batch", wait=False)
+        until_submitted(run)
+        server.advance(DAY)
+        run.result(30)
+    assert len(stale) == 1
+    assert right(frame)
+    assert (server.ledger.batches_created, server.ledger.billed) == (1, len(frame))
+
+
+CLAIMER = """
+import json, os, sys
+from pathlib import Path
+from llmframe._file_journal import FileJournal
+journal = FileJournal(Path(sys.argv[1]))
+session = journal.begin(b"recipe", {}, fresh=b"")
+journal.claim(session, [bytes.fromhex(key) for key in json.loads(sys.argv[2])], retry_failed=False)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("dead", ["a live run", "a batch run"])
+def test_a_dead_runs_claims_keep_no_rows_out_of_an_open_batch(dead, llm, tmp_path):
+    """What another machine has submitted is not submitted once more, whoever died here meaning to ask it."""
+    frame, here = asked(10), tmp_path / "here.sqlite"
+    llm.batches = HANGS
+    if dead == "a batch run":
+        llm.faults = [Fault("hang", path="/v1/batches", method="POST", first=1)]
+        with Caller(llm, frame["q"].tolist(), here) as caller:
+            assert llm.ledger.wait_for(lambda ledger: ledger.uploads == 1, timeout=60)
+            time.sleep(0.3)
+            caller.process.kill()
+    let_go(frame.llm.complete("q", into="a", mode="batch", wait=False))
+    if dead == "a live run":
+        with contextlib.closing(sqlite3.connect(llmframe.options.journal)) as connection:
+            keys = [key.hex() for (key,) in connection.execute("SELECT key FROM claim")]
+        assert len(keys) == 10
+        subprocess.run([sys.executable, "-c", CLAIMER, here, json.dumps(keys[:7])], check=True, timeout=60)
+    llmframe.options.journal = str(here)
+    run = frame.llm.complete("q", into="a", mode="batch", wait=False)
+    until_submitted(run)
+    llm.advance(DAY)
+    run.result(30)
+    assert right(frame)
+    assert (llm.ledger.batches_created, llm.ledger.billed) == (1, 10)
 
 
 def test_a_part_that_never_became_a_batch_is_forgotten(llm, tmp_path):
