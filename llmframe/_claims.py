@@ -47,12 +47,13 @@ class Lease:
         self._journal = journal
         self._session = session
         self._journal_failed = journal_failed
-        self._until = time.monotonic() + LEASE_SECONDS
+        self.until = time.monotonic() + LEASE_SECONDS
+        """Nobody takes anything over before."""
         self._lapses = 0
 
     def lapses(self) -> int:
         """How often claims may have been lost so far."""
-        return self._lapses + (time.monotonic() > self._until)
+        return self._lapses + (time.monotonic() > self.until)
 
     async def renew(self) -> None:
         lapses, now = self.lapses(), time.monotonic()
@@ -61,7 +62,7 @@ class Lease:
         except JournalError as error:
             self._journal_failed(error)
             raise
-        self._lapses, self._until = lapses, now + LEASE_SECONDS
+        self._lapses, self.until = lapses, now + LEASE_SECONDS
 
     async def keep(self) -> None:
         """Keep the claims alive until cancelled, or the journal fails."""
@@ -120,6 +121,7 @@ class ClaimedFeed:
         self._ready: deque[Request] = deque()
         self._lapses = 0
         """How often the claims had lapsed when the ready ones were claimed."""
+        self._sure_until = 0.0
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
@@ -145,7 +147,7 @@ class ClaimedFeed:
         return self._parts
 
     def ready(self) -> Request | None:
-        if len(self._ready) <= self._low or self._observer.lease.lapses() != self._lapses:
+        if len(self._ready) <= self._low or (time.monotonic() > self._sure_until and self._stale):
             return None
         return self._ready.popleft()
 
@@ -154,7 +156,7 @@ class ClaimedFeed:
         if 0 < len(self._ready) <= self._low and self._idle.is_set():
             with self._claiming():
                 await self._fill_up()
-        while not self._ready or self._observer.lease.lapses() != self._lapses:
+        while not self._ready or self._stale:
             if self._idle.is_set():
                 with self._claiming():
                     await self._claim_anew()
@@ -172,10 +174,21 @@ class ClaimedFeed:
         finally:
             self._idle.set()
 
-    async def _claim_anew(self) -> None:
-        """Take back what was claimed when others could take it over, and may have."""
+    @property
+    def _stale(self) -> bool:
+        """Whether others could take over what is ready, and may have."""
+        if time.monotonic() <= self._sure_until:
+            return False
         lease = self._observer.lease
         if lease.lapses() != self._lapses:
+            return True
+        self._sure_until = lease.until
+        return False
+
+    async def _claim_anew(self) -> None:
+        """Take back what others may have taken over."""
+        lease = self._observer.lease
+        if self._stale:
             stale, self._ready = self._ready, deque()
             self._requests = chain(stale, self._requests)
             with suppress(JournalError):  # which ends the run

@@ -37,8 +37,10 @@ def checked(raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Re
     """See whether what came with a 200 is an answer."""
     if not isinstance(data, dict):
         return Refused(garbled("the answer is not a JSON object"))
+    if data.get("choices"):
+        return Reply(raw, data, headers)
     error = data.get("error")
-    if error and not data.get("choices"):
+    if error:
         status = error.get("code") if isinstance(error, dict) else None
         return Refused(classify(status if isinstance(status, int) else 500, error, None), headers)
     if "choices" not in data:
