@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmframe import _journals
 from llmframe._errors import JournalError
-from llmframe._journal import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from llmframe._journal import Claimed, Journal, Kept, Priced, Session
+    from llmframe._lease import Lease
     from llmframe._plan import Plan
     from llmframe._records import Answer, Key, Request
 
@@ -32,44 +32,6 @@ _AHEAD_SECONDS = 0.03
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 1.0
-_RENEW_SECONDS = LEASE_SECONDS / 3
-
-
-class Lease:
-    """What a run's claims stand on: others may take them over when nothing was heard of it for long.
-
-    A process can be stopped, or its machine asleep, and find that out only afterwards.
-    """
-
-    def __init__(
-        self, journal: Journal, session: Session, journal_failed: Callable[[JournalError], object]
-    ) -> None:
-        self._journal = journal
-        self._session = session
-        self._journal_failed = journal_failed
-        self.until = time.monotonic() + LEASE_SECONDS
-        """Nobody takes anything over before."""
-        self._lapses = 0
-
-    def lapses(self) -> int:
-        """How often claims may have been lost so far."""
-        return self._lapses + (time.monotonic() > self.until)
-
-    async def renew(self) -> None:
-        lapses, now = self.lapses(), time.monotonic()
-        try:
-            await _journals.on_thread(self._journal.renew, self._session)
-        except JournalError as error:
-            self._journal_failed(error)
-            raise
-        self._lapses, self.until = lapses, now + LEASE_SECONDS
-
-    async def keep(self) -> None:
-        """Keep the claims alive until cancelled, or the journal fails."""
-        with suppress(JournalError):
-            while True:
-                await asyncio.sleep(_RENEW_SECONDS)
-                await self.renew()
 
 
 class Observer(Protocol):

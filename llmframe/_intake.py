@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._claims import Lease, Recorder
+from llmframe._claims import Recorder
+from llmframe._lease import Lease
 from llmframe._reattach import in_open_batch
 from llmframe._records import Failure, Outcome, Request, Trouble
 from llmframe._retry import Stop

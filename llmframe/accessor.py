@@ -124,11 +124,12 @@ class DataFrameLLM:
         **settings
             `model`, `system` (text or template), `mode` ("live"; "batch": through the Batch API, at half
             the price and within 24 hours; "offline": from the journal only),
-            `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh`, `retry_failed`,
-            `version`, `progress`, `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for
-            one request), `max_retries`, `hedge` (the share of requests that may be sent twice when an
-            answer is long in coming), `extra_body`, `extra_headers`, and the API's own parameters,
-            such as `temperature=0`.
+            `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh` (ask again; cut short, it
+            goes on when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
+            `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for one request),
+            `max_retries`, `hedge` (the share of requests that may be sent twice when an answer is long
+            in coming), `extra_body`, `extra_headers`, and the API's own parameters, such as
+            `temperature=0`.
 
         Returns
         -------

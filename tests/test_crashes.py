@@ -22,13 +22,13 @@ CONCURRENCY = 50
 CALLER = """
 import json, sys
 import pandas as pd, llmframe
-from llmframe import _claims, _file_journal, _owners
+from llmframe import _file_journal, _lease, _owners
 settings = json.loads(sys.argv[1])
 frame = pd.DataFrame({"q": settings.pop("rows")})
 out = settings.pop("out")
 if (lease := settings.pop("lease")) is not None:
-    _claims.LEASE_SECONDS = _file_journal.LEASE_SECONDS = lease
-    _claims._RENEW_SECONDS, _owners._TIME_TO_RENEW = lease / 3, lease / 2
+    _lease.LEASE_SECONDS = _file_journal.LEASE_SECONDS = lease
+    _lease._RENEW_SECONDS, _owners._TIME_TO_RENEW = lease / 3, lease / 2
 print("ready", flush=True)
 sys.stdin.readline()
 frame.llm.complete("q", into="a", **settings)
