@@ -9,7 +9,7 @@ from llmframe._limits import Pace
 from llmframe._live import Live
 from llmframe._records import Fault, Request, Trouble
 from llmframe._replies import Refused, Reply
-from llmframe._retry import Watch
+from llmframe._retry import Stop, Watch
 
 DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
 
@@ -166,3 +166,21 @@ def test_nobody_leaves_the_line_once_the_run_is_stopped():
         return sender.sent, pace.in_flight
 
     assert asyncio.run(run()) == (22, 0)
+
+
+def test_a_run_of_which_all_that_is_left_rests_says_so():
+    """Who waits a day for what a server asked of one row is told why nothing moves."""
+
+    class Refusing(Sender):
+        async def send(self, request):
+            await super().send(request)
+            return Refused(Fault(Trouble.LIMIT, "rate_limit_exceeded", "later", retry_after=86_400.0))
+
+    async def run():
+        live = Live(Refusing(at_once=True), Pace(4), Watch(6, random.Random()), lambda _: None)
+        work = asyncio.create_task(live.run(Feed(1)))
+        await until(lambda: live.waiting() == "waiting to try again")
+        live.stop(Stop("cancelled", "enough", ""))
+        await work
+
+    asyncio.run(run())
