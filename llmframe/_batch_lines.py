@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,9 @@ def _key(custom_id: object) -> Key | None:
 def _responded(key: Key, response: dict[str, Any]) -> Result:
     status, body = response.get("status_code"), response.get("body")
     if status == 200 and isinstance(body, dict) and "choices" in body:
-        return Result(key, read(key, orjson.dumps(body), body, "batch"), None)
+        with suppress(TypeError, RecursionError):  # nested too deeply to be written again
+            return Result(key, read(key, orjson.dumps(body), body, "batch"), None)
+        status = None
     if not isinstance(status, int) or status < 400:
         return Result(key, None, Fault(Trouble.PASSING, "unparsable_answer", "the answer is no completion"))
     return Result(key, None, classify(status, body, None))

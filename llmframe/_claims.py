@@ -81,8 +81,8 @@ class ClaimedFeed:
         self._retry_failed = retry_failed
         self._largest = largest
         self._ready: deque[Request] = deque()
-        self._lapses = 0
-        """How often the claims had lapsed when the ready ones were claimed."""
+        self._ready_since = time.monotonic()
+        """Not before then the ready ones were claimed."""
         self._sure_until = 0.0
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
@@ -141,21 +141,22 @@ class ClaimedFeed:
         """Whether others could take over what is ready, and may have."""
         if time.monotonic() <= self._sure_until:
             return False
-        lease = self._observer.lease
-        if lease.lapses() != self._lapses:
+        if self.lapsed_since(self._ready_since):
             return True
-        self._sure_until = lease.until
+        self._sure_until = self._observer.lease.until
         return False
+
+    def lapsed_since(self, moment: float) -> bool:
+        return self._observer.lease.lapsed_since(moment)
 
     async def _claim_anew(self) -> None:
         """Take back what others may have taken over."""
-        lease = self._observer.lease
         if self._stale:
             stale, self._ready = self._ready, deque()
             self._requests = chain(stale, self._requests)
             with suppress(JournalError):  # which ends the run
-                await lease.renew()
-            self._lapses = lease.lapses()
+                await self._observer.lease.renew()
+            self._ready_since = time.monotonic()
 
     def put_back(self, indices: Iterable[int]) -> None:
         """Take requests that are to be fed, and claimed, once more."""
@@ -280,10 +281,11 @@ class Recorder:
         released, self._released = self._released, []
         try:
             await _journals.on_thread(self._journal.record, self._session, answers, released)
-        except BaseException as error:
+        except Exception as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
             if not isinstance(error, JournalError):
+                self._journal_failed(JournalError(f"an answer could not be kept: {error!r}"))
                 raise
             self._journal_failed(error)
 

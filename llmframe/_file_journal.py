@@ -149,7 +149,7 @@ class FileJournal:
     @property
     def parts(self) -> Parts:
         """The parts of batch runs."""
-        return Parts(self._transaction, lambda: self._outside("read"))
+        return Parts(self._transaction, lambda: self._outside("read"), self._presence)
 
     @property
     def upkeep(self) -> Upkeep:

@@ -20,7 +20,7 @@ _KEY = "16s"
 
 
 def enter(connection: sqlite3.Connection, owner: int, keys: Sequence[Key]) -> None:
-    """Claim requests that nobody has claimed, nor the owner itself."""
+    """Claim requests that nobody else has claimed."""
     if keys:
         connection.execute("INSERT INTO flight (owner, keys) VALUES (?, ?)", (owner, b"".join(keys)))
 

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from llmframe._owners import Presence
 from llmframe._parts import Parts
 from llmframe._sqlite import temporary
 
@@ -99,7 +100,7 @@ class NoJournal:
 
     @property
     def parts(self) -> Parts:
-        return Parts(_nothing, _nothing)
+        return Parts(_nothing, _nothing, Presence())
 
     def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:  # noqa: ARG002
         return 0

@@ -16,8 +16,11 @@ def load(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        text = json.dumps(json.loads(raw, parse_int=_number), ensure_ascii=False)
-        return json.loads(whole(text))
+        pass
+    try:
+        return json.loads(whole(json.dumps(json.loads(raw, parse_int=_number), ensure_ascii=False)))
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
 
 
 def whole(text: str) -> str:

@@ -33,6 +33,9 @@ class Feed(Protocol):
     def parts(self) -> AbstractSet[str]:
         """The open parts of batches, by nonce, that hold some of those."""
 
+    def lapsed_since(self, moment: float) -> bool:
+        """Whether others may have taken over what was fed by then (seconds, `time.monotonic`)."""
+
     def put_back(self, indices: Iterable[int]) -> None:
         """Take requests that are to be fed, and claimed, once more."""
 

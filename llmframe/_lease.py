@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from llmframe import _journals
@@ -22,7 +23,7 @@ _RENEW_SECONDS = LEASE_SECONDS / 3
 class Lease:
     """What a run's claims stand on: others may take them over when nothing was heard of it for long.
 
-    A process can be stopped, or its machine asleep, and find that out only afterwards.
+    A process can be stopped, and find that out only afterwards.
     """
 
     def __init__(
@@ -33,20 +34,22 @@ class Lease:
         self._journal_failed = journal_failed
         self.until = time.monotonic() + LEASE_SECONDS
         """Nobody takes anything over before."""
-        self._lapses = 0
+        self._lapsed_at = -inf
 
-    def lapses(self) -> int:
-        """How often claims may have been lost so far."""
-        return self._lapses + (time.monotonic() > self.until)
+    def lapsed_since(self, moment: float) -> bool:
+        """Whether what was claimed by then may have been taken over (seconds, `time.monotonic`)."""
+        return self._lapsed_at >= moment or time.monotonic() > self.until
 
     async def renew(self) -> None:
-        lapses, now = self.lapses(), time.monotonic()
+        began = time.monotonic()
         try:
             await _journals.on_thread(self._journal.renew, self._session)
         except JournalError as error:
             self._journal_failed(error)
             raise
-        self._lapses, self.until = lapses, now + LEASE_SECONDS
+        if time.monotonic() > self.until:
+            self._lapsed_at = time.monotonic()
+        self.until = began + LEASE_SECONDS
 
     async def keep(self) -> None:
         """Keep the claims alive until cancelled, or the journal fails."""

@@ -28,7 +28,9 @@ _PROBE_SPACING = 1 / 4  # seconds between requests of an outage
 _OUTAGE = 20  # faults in a row
 _LONGEST_DELAY = 1.0
 _FULL_WINDOW_DELAY = 0.02
-_MOST_USED = 100  # times the estimate; a server that counts more talks nonsense, or of a row like no other
+_MOST_USED = (
+    100_000  # tokens that one answer says others may cost: hard to reason for longer, easy to talk nonsense
+)
 _REST = 10.0  # seconds in which a refused request may rest before it is tried again
 _YOUNG = 2.0  # seconds in which nobody knows yet what a run needs
 
@@ -132,8 +134,8 @@ class TokenEstimate:
     def learn(self, estimate: int, used: int) -> None:
         self._count += 1 - self._count / 500
         self._estimated += estimate - self._estimated / 500
-        self._used += min(used, _MOST_USED * estimate) - self._used / 500
-        self.ratio = max(self._used / self._estimated, 1 / _MOST_USED)
+        self._used += min(used, _MOST_USED) - self._used / 500
+        self.ratio = max(self._used / self._estimated, 0.01)
 
 
 class Pace:

@@ -36,6 +36,8 @@ _ENOUGH_WORKERS = 64
 """So many keep the loop busy where answers come at once: more are added only in turns without answers."""
 _GROW_SECONDS = 0.01
 """So long after a turn that brought answers the pool tries again to grow."""
+_A_WHILE = 1.0
+"""Seconds in which no claim can lapse unnoticed."""
 _READ_TOGETHER = 64
 """So many replies are not kept waiting for more."""
 
@@ -156,8 +158,10 @@ class Live:
             self._workers -= 1
 
     async def _complete(self, request: Request) -> None:
-        tries = _UNTRIED
+        tries, since = _UNTRIED, time.monotonic()
         while ticket := self._leave(request) or await self._turn(request):
+            if ticket.sent_at - since > _A_WHILE and self._gave_back(request, ticket, since):
+                return
             if tries is _UNTRIED:
                 self.traffic.sent += 1
             else:
@@ -178,6 +182,14 @@ class Live:
                 self._lost(request, result.fault, tries, decision)
                 return
             await self._rest(decision.seconds)
+
+    def _gave_back(self, request: Request, ticket: Ticket, since: float) -> bool:
+        """Give a request back which others may have asked while it rested or stood in line."""
+        if self._feed is None or not self._feed.lapsed_since(since):
+            return False
+        self._pace.abandoned(time.monotonic(), ticket)
+        self._feed.put_back([request.index])
+        return True
 
     async def _rest(self, seconds: float) -> None:
         self._resting += 1

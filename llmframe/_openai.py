@@ -139,7 +139,7 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
     """
     try:
         return _connected(account, timeout=timeout, shared_loop=shared_loop)
-    except (OSError, ImportError, ValueError) as error:
+    except errors() as error:
         raise ValueError(
             f"no client for {normalise(account.base_url)} can be made ({error}); "
             "check base_url, SSL_CERT_FILE, SSL_CERT_DIR and the environment's proxies"
@@ -337,8 +337,8 @@ def _wire_errors() -> tuple[type[Exception], ...]:
     import aiohttp  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
-    library: type[Exception] = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]].HTTPError
-    return (library, aiohttp.ClientError, OSError)
+    library = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]]
+    return (library.HTTPError, library.InvalidURL, aiohttp.ClientError, OSError)
 
 
 @cache

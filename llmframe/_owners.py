@@ -14,10 +14,6 @@ _TIME_TO_RENEW = 30.0
 """Seconds; a run renews its lease every 20."""
 
 
-def alive(name: str, pid: int, lease: float) -> bool:
-    return lease > time.time() and not (name == machine() and not _process_exists(pid))
-
-
 class Presence:
     """Tells which owners are still there, and gives those of this machine that run time to renew a lease.
 
@@ -30,10 +26,11 @@ class Presence:
         """Which lease of an owner was over, and since when, by a clock that nobody sets."""
 
     def there(self, owner: int, name: str, pid: int, lease: float) -> bool:
-        if alive(name, pid, lease):
-            return True
-        if name != machine() or not _process_exists(pid):
+        here = name == machine()
+        if here and not _process_exists(pid):
             return False
+        if not here or lease > time.time():
+            return lease > time.time()
         now = time.monotonic()
         seen, since = self._over.get(owner, (0.0, 0.0))
         if seen != lease:

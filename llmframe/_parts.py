@@ -13,13 +13,13 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from llmframe._flights import Flights, leave
-from llmframe._owners import alive
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from llmframe._owners import Presence
     from llmframe._records import BatchState, Key
 
     Block: TypeAlias = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -76,11 +76,14 @@ class Parts:
     ----------
     transaction, reading
         Give the connection for the length of a block.
+    presence
+        Tells which runs are still there.
     """
 
-    def __init__(self, transaction: Block, reading: Block) -> None:
+    def __init__(self, transaction: Block, reading: Block, presence: Presence) -> None:
         self._transaction = transaction
         self._reading = reading
+        self._presence = presence
 
     def intend(self, nonce: str, agent: int, label: Label, keys: Sequence[Key]) -> None:
         """Enter a part before it is uploaded, and let it take over the agent's claims on its requests."""
@@ -101,7 +104,7 @@ class Parts:
                 (state.id, state.input_file, state.created, state.status, nonce),
             )
             holders = Flights().claimed(connection, keys)
-            there = {holder for holder in set(holders.values()) if _at_work(connection, holder)}
+            there = {holder for holder in set(holders.values()) if self._at_work(connection, holder)}
             free = [key for key in keys if holders.get(key) not in there]
             for holder in set(holders.values()) - there:
                 leave(connection, holder, free)
@@ -141,7 +144,7 @@ class Parts:
         """Take it on oneself to harvest; false while another does, or when it has been done."""
         with self._transaction() as connection:
             row = connection.execute("SELECT open, agent FROM part WHERE nonce = ?", (nonce,)).fetchone()
-            if row is None or not row[0] or (row[1] != agent and _at_work(connection, row[1])):
+            if row is None or not row[0] or (row[1] != agent and self._at_work(connection, row[1])):
                 return False
             connection.execute("UPDATE part SET agent = ? WHERE nonce = ?", (agent, nonce))
         return True
@@ -188,7 +191,11 @@ class Parts:
         """Tell whether a run that is at work right now submits or harvests this part."""
         with self._reading() as connection:
             row = connection.execute("SELECT agent FROM part WHERE nonce = ?", (nonce,)).fetchone()
-            return row is not None and _at_work(connection, row[0])
+            return row is not None and self._at_work(connection, row[0])
+
+    def _at_work(self, connection: sqlite3.Connection, agent: int) -> bool:
+        row = connection.execute("SELECT machine, pid, lease FROM owner WHERE id = ?", (agent,)).fetchone()
+        return row is not None and self._presence.there(agent, *row)
 
     def of_owners(self, owners: Collection[int]) -> list[str]:
         """Name the parts behind these owners of claims."""
@@ -224,8 +231,3 @@ def _release(connection: sqlite3.Connection, nonce: str) -> None:
     for (owner,) in connection.execute("SELECT owner FROM part WHERE nonce = ?", (nonce,)).fetchall():
         connection.execute("DELETE FROM claim WHERE owner = ?", (owner,))
         connection.execute("DELETE FROM owner WHERE id = ?", (owner,))
-
-
-def _at_work(connection: sqlite3.Connection, agent: int) -> bool:
-    row = connection.execute("SELECT machine, pid, lease FROM owner WHERE id = ?", (agent,)).fetchone()
-    return row is not None and alive(*row)

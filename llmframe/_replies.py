@@ -42,7 +42,8 @@ def checked(raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Re
     error = data.get("error")
     if error:
         status = error.get("code") if isinstance(error, dict) else None
-        return Refused(classify(status if isinstance(status, int) else 500, error, None), headers)
+        status = status if isinstance(status, int) and 400 <= status < 600 else 500
+        return Refused(classify(status, error, None), headers)
     if "choices" not in data:
         return Refused(garbled("the answer has no choices"), headers)
     return Reply(raw, data, headers)

@@ -42,7 +42,7 @@ def classify(status: int, body: object, wait: float | None) -> Fault:
         trouble,
         "request_too_large" if status == 429 and trouble is Trouble.ROW else code,
         text[:2000],
-        param if isinstance(param, str) else None,
+        whole(param) if isinstance(param, str) else None,
         wait,
         uncertain=status in {504, 524},
     )
@@ -61,13 +61,15 @@ def _words(status: int, error: object) -> str:
 
 
 def _trouble(status: int, codes: set[str], text: str) -> Trouble:
+    if codes & _ROW_CODES:
+        return Trouble.ROW
     if codes & _QUOTA_CODES or status < 400 or status in {401, 402, 403, 404, 405, 407, 410}:
         return Trouble.FATAL
     if status == 429:
         return Trouble.ROW if _never_fits(text) else Trouble.LIMIT
     if status in {408, 409, 425} or status >= 500:
         return Trouble.PASSING
-    if codes & _ROW_CODES or status == 413 or _TOO_LONG.search(text):
+    if status == 413 or _TOO_LONG.search(text):
         return Trouble.ROW
     return Trouble.PARAMETER
 

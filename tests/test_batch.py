@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _batch, _harvest, _outbox, _queue
+from llmframe import _batch, _batch_lines, _harvest, _outbox, _queue
 from llmframe.testing import Batches, Fault, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -268,6 +268,16 @@ def test_what_cannot_succeed_stops_the_run(kind, llm):
     complete(frame)
     assert right(frame)
     assert sum(stored.purpose == "batch" for stored in api(llm).files.list()) == 0
+
+
+def test_a_result_that_is_nested_too_deeply_is_no_answer():
+    """It is the row's fault where the line can be read, and the file's where it cannot."""
+    line = '{"custom_id": "%s", "response": {"status_code": 200, "body": {"choices": %s}}}'
+    deep = (line % ("0" * 32, "[" * 300 + "]" * 300)).encode()
+    assert _batch_lines.read_result(deep).fault.code == "unparsable_answer"
+    deeper = (line % ("0" * 32, "[" * 100_000 + "]" * 100_000)).encode()
+    with pytest.raises(ValueError, match="too deeply"):
+        _batch_lines.read_result(deeper)
 
 
 def test_an_unknown_model_stops_the_run(llm):

@@ -368,6 +368,8 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
         (http(b'{"ok": true}'), "stay"),
         (http(b'{"error": {"message": "Slow down", "code": 503}}'), "stay"),
         (http(b'{"error": {"message": "Slow down", "code": 503}, "choices": null}'), "stay"),
+        (http(b'{"error": {"message": "odd", "code": 1}}'), "stay"),
+        (http(b'{"error": {"message": "odd", "code": true}}'), "stay"),
         (http(b'{"error": "the model is being loaded", "choices": []}'), "stay"),
         (http(b"", "307 Round", "location: /v1/chat/completions"), "stay"),
     ],
@@ -513,6 +515,19 @@ def test_redirects_that_never_end_end_the_run(wire):
     for refused in both(plain(wire)):
         assert refused.fault.trouble is Trouble.FATAL
         assert "round and round" in refused.fault.message
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "a\x01b"])
+def test_an_address_that_is_none_is_said_to_be(host):
+    with pytest.raises(ValueError, match="base_url"):
+        llmframe.complete(["x"], base_url=f"http://{host}/v1", api_key="any", model="m", journal=False)
+
+
+def test_a_prompt_that_is_flagged_with_a_403_costs_its_row_only(wire):
+    """Some gateways have their content filters speak so."""
+    wire.reply = http(b'{"error": {"message": "flagged", "code": "content_policy_violation"}}', "403 No")
+    for refused in both(plain(wire)):
+        assert refused.fault.trouble is Trouble.ROW
 
 
 def test_certificates_that_are_not_there_are_named(wire, monkeypatch, tmp_path):

@@ -42,7 +42,7 @@ PARTS = {
     "_replies": {"_broken", "_status", "_headers"},
     "_limits": {"_headers", "_rates", "_learnt", "_strays", "_sharing"},
     "_learnt": {"_rates"},
-    "_journal": {"_sqlite", "_parts", "_sharing"},
+    "_journal": {"_owners", "_sqlite", "_parts", "_sharing"},
     "_file_journal": {"_journal", "_sqlite", "_owners", "_flights", "_parts", "_sharing", "_upkeep"},
     "_journals": {"_file_journal", "_journal"},
     "_parts": {"_owners", "_flights"},

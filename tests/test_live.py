@@ -55,6 +55,9 @@ class Feed:
     async def next(self, **_):
         return next(self._requests, None)
 
+    def lapsed_since(self, _):
+        return False
+
     def end(self):
         self._requests = iter(())
 
@@ -184,3 +187,28 @@ def test_a_run_of_which_all_that_is_left_rests_says_so():
         await work
 
     asyncio.run(run())
+
+
+def test_a_request_that_others_may_have_asked_while_it_rested_is_given_back():
+    """Its claim lapsed meanwhile: it is claimed anew, and not sent before."""
+
+    class Lapsed(Feed):
+        back = ()
+
+        def lapsed_since(self, _):
+            return not self.back
+
+        def put_back(self, indices):
+            self.back = tuple(indices)
+
+    class Refusing(Sender):
+        async def send(self, request):
+            await super().send(request)
+            return Refused(Fault(Trouble.LIMIT, "rate_limit_exceeded", "later", retry_after=1.2))
+
+    async def run():
+        sender, feed, pace, emitted = Refusing(at_once=True), Lapsed(1), Pace(4), []
+        await Live(sender, pace, Watch(6, random.Random()), emitted.append).run(feed)
+        return sender.sent, feed.back, pace.in_flight, emitted
+
+    assert asyncio.run(run()) == (1, (0,), 0, [])

@@ -45,6 +45,9 @@ class _Ready:
     async def next(self, **_):
         """Have no more than what is ready."""
 
+    def lapsed_since(self, _) -> bool:
+        return False
+
     def end(self) -> None:
         """Have no more."""
 
