@@ -284,10 +284,11 @@ class Recorder:
         except Exception as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
-            if not isinstance(error, JournalError):
-                self._journal_failed(JournalError(f"an answer could not be kept: {error!r}"))
-                raise
-            self._journal_failed(error)
+            if isinstance(error, JournalError):
+                self._journal_failed(error)
+                return
+            self._journal_failed(JournalError(f"an answer could not be kept: {error!r}"))
+            raise
 
     async def flush(self) -> None:
         """Return when everything so far is written, or the journal has failed."""

@@ -1,5 +1,6 @@
 """The journal: what it holds, where it is, what it refuses, and what it bears."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -1003,3 +1004,29 @@ def test_answers_are_on_disk_soon_after_they_arrive(llm, tmp_path):
     run.cancel()
     with pytest.raises(llmframe.StoppedError):
         run.result(30)
+
+
+def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer():
+    """An error that is not the journal's is told as one, and what it kept from being written is written in the end."""
+    told, written = [], []
+
+    class Odd:
+        failing = True
+
+        def record(self, _, answers, __):
+            if self.failing:
+                raise TypeError("odd")
+            written.extend(answers)
+
+    async def run():
+        journal = Odd()
+        recorder = _claims.Recorder(journal, None, told.append)
+        recorder.answered(*answer(1))
+        with pytest.raises(TypeError, match="odd"):
+            await recorder.flush()
+        journal.failing = False
+        await recorder.close()
+
+    asyncio.run(run())
+    assert [type(error) for error in told] == [llmframe.JournalError]
+    assert written == [answer(1)]
