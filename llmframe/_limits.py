@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from llmframe._headers import RateHeaders, retry_after
 from llmframe._learnt import LearntRate
-from llmframe._rates import StatedLimit, Ticket
+from llmframe._rates import Ticket
 from llmframe._sharing import Report, rate, share
+from llmframe._stated import StatedLimits
 from llmframe._strays import Strays, Verdict
 
 if TYPE_CHECKING:
@@ -180,15 +181,13 @@ class Pace:
         self._learnt = LearntRate()
         self._strays = Strays()
         self._estimate = TokenEstimate()
-        self._requests: StatedLimit | None = None
-        self._tokens: StatedLimit | None = None
+        self._stated = StatedLimits()
         self._sent = 0
         self._sent_at = -inf
         self._spacing = _FIRST_SPACING
         self._limited = False  # whether any limit is known
         self._held_at: float | None = None  # since when a limit holds the head of the line back
         self._released_at = -inf
-        self._share = 1.0  # of stated limits
         self._others: Mapping[int, Report] = {}
         self._reported = 0  # requests sent, when last asked
         self._began_at = self._reported_at = self._refused_at = -inf
@@ -207,7 +206,7 @@ class Pace:
         if self._began_at == -inf:
             self._began_at = self._reported_at = now
         seconds = max(now - self._reported_at, 1e-3)
-        stated = [limit.load(seconds) for limit in (self._requests, self._tokens) if limit is not None]
+        load = self._stated.load(seconds)
         held = self._held_at is not None or self._released_at >= self._reported_at
         used, self._reported = (self._sent - self._reported) / seconds, self._sent
         self._reported_at = now
@@ -216,16 +215,13 @@ class Pace:
             return None
         learnt = self._learnt.rate if self._learnt.active else None
         parties = len(self._others) + 1
-        return Report(max(stated, default=0.0), hungry, learnt, parties, used, self._learnt.measured)
+        return Report(load, hungry, learnt, parties, used, self._learnt.measured)
 
     def divide(self, now: float, mine: Report | None, others: Mapping[int, Report]) -> None:
         """Leave the other runs, known by their numbers, their share of the limits."""
         if mine is None:
             return
-        self._share = share(mine, list(others.values()))
-        for limit in (self._requests, self._tokens):
-            if limit is not None:
-                limit.divide(self._share)
+        self._stated.divide(share(mine, list(others.values())))
         moved = rate(mine, self._others, others)
         if moved is not None:
             measured = all(report.measured for report in others.values() if report.rate is not None)
@@ -284,8 +280,8 @@ class Pace:
             self._learnt.accepted(ticket)
         if tokens_used and ticket.estimate > 0:
             self._estimate.learn(ticket.estimate, tokens_used)
-        if ticket.reserved and tokens_used is not None and self._tokens is not None:
-            self._tokens.settle(tokens_used - ticket.reserved)
+        if ticket.reserved and tokens_used is not None:
+            self._stated.settle(tokens_used - ticket.reserved)
 
     def limited(
         self, now: float, ticket: Ticket, headers: RateHeaders | None, retry_after: float | None
@@ -326,10 +322,7 @@ class Pace:
 
     def _stated_rate(self) -> float:
         """Say how many requests per second the headers allow; infinity when they state nothing."""
-        rate = self._requests.rate if self._requests is not None else inf
-        if self._tokens is not None and (mean := self._estimate.mean):
-            rate = min(rate, self._tokens.rate / mean)
-        return rate
+        return self._stated.rate(self._estimate.mean)
 
     def _rate_of_others(self, mine: float) -> float:
         """Say how many requests per second those send who share an unstated limit; infinity while that is not known.
@@ -350,11 +343,7 @@ class Pace:
         return total
 
     def _limit_wait(self, now: float, tokens: int) -> float:
-        wait = 0.0
-        if self._requests is not None:
-            wait = self._requests.wait(now, 1.0)
-        if self._tokens is not None:
-            wait = max(wait, self._tokens.wait(now, tokens * self._estimate.ratio))
+        wait = self._stated.wait(now, tokens * self._estimate.ratio)
         if self._learnt.active:
             wait = max(wait, self._learnt.wait(now))
         return wait
@@ -364,25 +353,12 @@ class Pace:
             self.waited_seconds += now - self._held_at
             self._held_at = None
             self._released_at = now
-        reserved = 0.0
-        if self._requests is not None:
-            self._requests.take(now, 1.0)
-        if self._tokens is not None:
-            reserved = tokens * self._estimate.ratio
-            self._tokens.take(now, reserved)
+        reserved = self._stated.take(now, tokens * self._estimate.ratio)
         if self._learnt.active:
             self._learnt.take(now, self._stated_rate())
         return reserved
 
     def _heard(self, now: float, ticket: Ticket, headers: RateHeaders) -> None:
-        unseen = self._sent - ticket.number
-        requests, tokens = headers.requests, headers.tokens
-        if requests[0] is not None:
-            self._requests = self._requests or StatedLimit(requests[0], now, self._share)
-            self._requests.heard(now, requests, cost=1.0, unseen=unseen)
-            self._limited = True
-        if tokens[0] is not None:
-            cost = ticket.estimate * self._estimate.ratio
-            self._tokens = self._tokens or StatedLimit(tokens[0], now, self._share)
-            self._tokens.heard(now, tokens, cost=cost, unseen=cost * unseen)
+        tokens = ticket.estimate * self._estimate.ratio
+        if self._stated.heard(now, headers, tokens=tokens, unseen=self._sent - ticket.number):
             self._limited = True

@@ -16,7 +16,7 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_json", "_loop", "_collector"),
     (
-        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
+        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_stated", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_openai", "_results", "_lane", "_lease", "_batch_lines"),
@@ -40,8 +40,9 @@ PARTS = {
     "_plan": {"_prompts"},
     "_prompts": {"_templates"},
     "_replies": {"_broken", "_status", "_headers"},
-    "_limits": {"_headers", "_rates", "_learnt", "_strays", "_sharing"},
+    "_limits": {"_headers", "_rates", "_stated", "_learnt", "_strays", "_sharing"},
     "_learnt": {"_rates"},
+    "_stated": {"_rates"},
     "_journal": {"_owners", "_sqlite", "_parts", "_sharing"},
     "_file_journal": {"_journal", "_sqlite", "_owners", "_flights", "_parts", "_sharing", "_upkeep"},
     "_journals": {"_file_journal", "_journal"},
@@ -54,7 +55,7 @@ PARTS = {
 }
 """Modules of one layer that are parts of another there: a plan is made of prompts, limits of rates."""
 
-TYPES_FROM_ABOVE = {("_errors", "_run"), ("_rates", "_headers")}
+TYPES_FROM_ABOVE = {("_errors", "_run"), ("_stated", "_headers")}
 """What is imported for a type's name only, from the same layer or above."""
 
 IMPORTED_WHEN_NEEDED = {("accessor", "_jobs"), ("accessor", "_csv"), ("cli", "testing")}
@@ -90,7 +91,7 @@ PURE = {
     "_batch_lines",
     "_lane",
 }
-PURE |= {"_limits", "_headers", "_rates", "_learnt"}
+PURE |= {"_limits", "_headers", "_rates", "_stated", "_learnt"}
 """Values and decisions: they neither wait nor start anything."""
 
 NAMES = {path.stem for path in ROOT.glob("*.py")} | {"testing"}
