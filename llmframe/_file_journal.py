@@ -1,68 +1,42 @@
 """A journal in one SQLite file.
 
 Answers are only ever appended, so that nothing paid is overwritten, and the newest of several
-counts. SQLite in WAL mode with `synchronous=NORMAL` survives `kill -9`; versions before 3.51.3 can
-corrupt the file when several connections reset the WAL at once, so checkpoints are taken by one
-process at a time.
+counts.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 import zlib
-from contextlib import contextmanager, suppress
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe._database import Database, TemporaryDatabase
 from llmframe._errors import JournalError
 from llmframe._flights import Flights, enter, leave
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
 from llmframe._owners import Presence, machine
 from llmframe._parts import Parts
 from llmframe._sharing import Report
-from llmframe._sqlite import (
-    FORMAT,
-    connect,
-    create_private,
-    create_tables,
-    damaged,
-    explain,
-    newer,
-    on_network,
-    primary,
-    refuse_others,
-    set_journal_mode,
-    size,
-    temporary,
-)
+from llmframe._sqlite import damaged, not_writable
 from llmframe._upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from llmframe._journal import Priced
     from llmframe._records import Answer, Key
 
-_CHECKPOINT_BYTES = 16 * 2**20
-_CHECKED_BYTES = 64 * 2**20
-"""Up to this size a journal's structure is checked when a process first opens it (0.1 s at most)."""
-_CACHE_KIBIBYTES = 32 * 1024
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
 _SILENT_SECONDS = 3.0
 """A run that has told nothing for so long no longer counts when limits are shared."""
-_NOT_WRITABLE = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-)
-
-_checked: set[Path] = set()
-"""Files whose structure this process has checked."""
 
 
 class FileJournal:
@@ -76,111 +50,28 @@ class FileJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.obstacle: str | None = None
-        self._bytes_since_checkpoint = 0
+        self._database = Database(path)
         self._flights = Flights()
         self._presence = Presence()
-        create_private(path)
-        refuse_others(path)
-        self._handle: sqlite3.Connection | None = self._open()
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._handle is None:
-            self._handle = self._open()
-        return self._handle
+    def path(self) -> Path:
+        return self._database.path
 
-    def _open(self) -> sqlite3.Connection:
-        with self._errors("opened"):
-            try:
-                return self._connect("mode=rw")
-            except sqlite3.OperationalError as error:
-                # Where SQLite cannot make its -wal and -shm files, a journal at rest can still be read.
-                if primary(error) not in _NOT_WRITABLE or size(f"{self.path}-wal") or not size(self.path):
-                    raise
-                self.obstacle = explain(self.path, "written", error)
-            return self._connect("mode=ro&immutable=1")
-
-    def _connect(self, how: str) -> sqlite3.Connection:
-        connection = connect(self.path, how)
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIBIBYTES}")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > FORMAT:
-            raise JournalError(newer(self.path, version))
-        self._check(connection)
-        if self.obstacle is None:
-            self.obstacle = self._find_obstacle(connection)
-        if self.obstacle is not None and not version:
-            raise JournalError(
-                f"{self.path} is empty and cannot be written; pass another path as journal=, or journal=False"
-            )
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        if self.path in _checked or not 0 < size(self.path) <= _CHECKED_BYTES:
-            return
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise JournalError(damaged(self.path, found))
-        _checked.add(self.path)
-
-    def _find_obstacle(self, connection: sqlite3.Connection) -> str | None:
-        """Make the journal ready to be written, or say why it cannot be."""
-        try:
-            create_tables(connection)
-        except sqlite3.OperationalError as error:
-            if primary(error) != sqlite3.SQLITE_READONLY:
-                raise
-            return explain(self.path, "written", error)
-        network = on_network(self.path)
-        set_journal_mode(connection, "DELETE" if network else "WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if network else 'NORMAL'}")
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        return None
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing can be written."""
+        return self._database.obstacle
 
     @property
     def parts(self) -> Parts:
         """The parts of batch runs."""
-        return Parts(self._transaction, lambda: self._outside("read"), self._presence)
+        return Parts(self._database.transaction, lambda: self._database.outside("read"), self._presence)
 
     @property
     def upkeep(self) -> Upkeep:
         """What its owner asks of it."""
-        return Upkeep(self._transaction, self._outside)
-
-    @contextmanager
-    def _outside(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._errors(what):
-            yield self._connection
-
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise JournalError(explain(self.path, what, error)) from error
-        except (OverflowError, UnicodeError) as error:  # what SQLite cannot hold
-            raise JournalError(f"the journal {self.path} cannot be {what}: {error}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors("written"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
+        return Upkeep(self._database.transaction, self._database.outside)
 
     def begin(
         self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes, sends: bool = True
@@ -195,16 +86,13 @@ class FileJournal:
             try:
                 return self._begin(digest, orjson.dumps(description).decode(), now, fresh=fresh, sends=sends)
             except JournalError as error:
-                if (
-                    not isinstance(error.__cause__, sqlite3.Error)
-                    or primary(error.__cause__) not in _NOT_WRITABLE
-                ):
+                if not not_writable(error.__cause__):
                     raise
                 obstacle = str(error)
         return Session(0, 0, 0, now if fresh else 0.0, obstacle, now, digest)
 
     def _begin(self, digest: bytes, description: str, now: float, *, fresh: bytes, sends: bool) -> Session:
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             recipe = _recipe(connection, digest, description)
             since = _fresh_since(connection, recipe, fresh, now) if fresh else 0.0
             owner = connection.execute(
@@ -219,16 +107,16 @@ class FileJournal:
 
     def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
         """Enter a recipe if it is not known, and return its number."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return _recipe(connection, digest, orjson.dumps(description).decode())
 
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]:
         """Return what is known of these requests; of several answers the newest comes last."""
         found: list[Kept] = []
-        with self._errors("read"):
+        with self._database.outside("read") as connection:
             for start in range(0, len(keys), _VARIABLES):
                 part = keys[start : start + _VARIABLES]
-                rows = self._connection.execute(
+                rows = connection.execute(
                     "SELECT key, problem, detail, body, created, checksum FROM answer "  # noqa: S608
                     f"WHERE key IN ({_marks(part)}) AND created >= ? ORDER BY key, id",
                     (*part, session.since),
@@ -246,7 +134,7 @@ class FileJournal:
 
         With `retry_failed`, failures count that are no older than the run.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             answered = {kept.key: kept for kept in self.lookup(session, keys)}
             if retry_failed:
                 answered = {
@@ -270,14 +158,14 @@ class FileJournal:
 
     def holding(self, keys: Sequence[Key]) -> set[str]:
         """Name the open parts of batches, by nonce, that hold some of these requests."""
-        with self._errors("read"):
-            owners = set(_claimed_by_parts(self._connection, keys).values())
+        with self._database.outside("read") as connection:
+            owners = set(_claimed_by_parts(connection, keys).values())
         return set(self.parts.of_owners(owners))
 
     def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
         """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
         now = time.time()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
                 "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
@@ -285,12 +173,12 @@ class FileJournal:
                 [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
             leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
-        self._wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
+        self._database.wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
         """Leave a report for the other runs of a pool, or none, and return what those tell that are at work."""
         now = time.time()
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             if mine is None:
                 connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
             else:
@@ -304,7 +192,7 @@ class FileJournal:
                 "WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
                 (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
-        self._wrote(_PAGE_BYTES, now)
+        self._database.wrote(_PAGE_BYTES, now)
         return {
             owner: Report(load, bool(hungry), rate, parties, used, bool(measured))
             for owner, load, hungry, rate, parties, used, measured in rows
@@ -312,7 +200,7 @@ class FileJournal:
 
     def renew(self, session: Session) -> None:
         """Say that the owner is still there."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE owner SET lease = ? WHERE id = ?", (time.time() + LEASE_SECONDS, session.owner)
             )
@@ -321,7 +209,7 @@ class FileJournal:
         """Leave a run: its counts stay, its claims go."""
         if session.obstacle is not None:
             return
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM flight WHERE owner = ?", (session.owner,))
             connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
             connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
@@ -330,43 +218,18 @@ class FileJournal:
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),
             )
 
-    def _wrote(self, size: int, now: float) -> None:
-        self._bytes_since_checkpoint += size
-        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
-            self._checkpoint(now)
-
-    def _checkpoint(self, now: float) -> None:
-        self._bytes_since_checkpoint = 0
-        with self._transaction() as connection:
-            mine = connection.execute(
-                "UPDATE checkpointer SET until = ? WHERE until < ?", (now + LEASE_SECONDS, now)
-            ).rowcount
-        if mine:
-            with self._errors("written"):
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            with self._transaction() as connection:
-                connection.execute("UPDATE checkpointer SET until = 0")
-
     def close(self) -> None:
         """Let go of the file; it is opened again when it is next used."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.close()
+        self._database.close()
 
 
 class TemporaryJournal(FileJournal):
     """What `journal=False` gives to a batch run: it knows what is under way, and keeps nothing after it."""
 
     def __init__(self) -> None:
-        self.path = Path()
-        self.obstacle = None
-        self._bytes_since_checkpoint = 0
+        self._database = TemporaryDatabase()
         self._flights = Flights()
         self._presence = Presence()
-        self._handle = temporary()
-
-    def _checkpoint(self, now: float) -> None:
-        """Have nothing that lasts."""
 
 
 def _row(answer: Answer, cost: float | None, recipe: int, now: float) -> tuple[Any, ...]:

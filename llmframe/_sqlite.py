@@ -43,6 +43,10 @@ _NETWORK_FILESYSTEMS = frozenset(
     }
 )
 
+_NOT_WRITABLE = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
 CREATE TABLE answer (
@@ -177,6 +181,11 @@ def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
 def primary(error: sqlite3.Error) -> int:
     """Return SQLite's error code without its extension; 0 where the error is Python's own."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def not_writable(error: BaseException | None) -> bool:
+    """Tell whether an error says that nothing can be written: a full, broken or read-only disk."""
+    return isinstance(error, sqlite3.Error) and primary(error) in _NOT_WRITABLE
 
 
 def size(path: str | Path) -> int:

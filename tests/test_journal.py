@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe import _claims, _file_journal, _journals, _owners
+from llmframe import _claims, _database, _file_journal, _journals, _owners
 from llmframe._file_journal import FileJournal
 from llmframe._journal import LEASE_SECONDS
 from llmframe._parts import Label
@@ -167,7 +167,7 @@ def _as_other_program_with_wal(path):
 def _as_newer(path):
     fill(path)
     with sql(path) as newer:
-        newer.execute(f"PRAGMA user_version={_file_journal.FORMAT + 1}")
+        newer.execute(f"PRAGMA user_version={_database.FORMAT + 1}")
 
 
 def _as_garbage(path):
@@ -455,7 +455,7 @@ def test_the_filesystem_of_a_path_is_read_from_the_mounts(path, kind):
 @pytest.mark.parametrize(("network", "mode"), [(False, "wal"), (True, "delete")])
 def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch, network, mode):
     """WAL is not used where its shared memory is unsafe; everything else works the same."""
-    monkeypatch.setattr(_file_journal, "on_network", lambda _: network)
+    monkeypatch.setattr(_database, "on_network", lambda _: network)
     frame = asked(30)
     frame.llm.complete("q", into="a")
     frame.llm.complete("q", into="b")
@@ -775,7 +775,7 @@ def test_what_others_have_claimed_is_read_once(pair):
     keys = [key(number) for number in range(1, 2_001)]
     one.claim(crashed, keys, retry_failed=False)
     here, read = begin(other), []
-    other._connection.set_trace_callback(
+    other._database.connection.set_trace_callback(
         lambda statement: read.append("SELECT keys FROM flight" in statement)
     )
     for number in range(3_000, 3_010):
