@@ -88,6 +88,8 @@ class ClaimedFeed:
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
         """When the last blocks were claimed, and how many requests they had."""
+        self._looked_up = True
+        """Whether none of the requests can have been asked since the run looked for them in the journal."""
         self._held: list[int] = []
         self._parts: set[str] = set()
         self._looks = 0
@@ -154,6 +156,7 @@ class ClaimedFeed:
         if self._stale:
             stale, self._ready = self._ready, deque()
             self._requests = chain(stale, self._requests)
+            self._looked_up = False
             with suppress(JournalError):  # which ends the run
                 await self._observer.lease.renew()
             self._ready_since = time.monotonic()
@@ -161,6 +164,7 @@ class ClaimedFeed:
     def put_back(self, indices: Iterable[int]) -> None:
         """Take requests that are to be fed, and claimed, once more."""
         self._requests = chain(self._plan.requests(sorted(indices)), self._requests)
+        self._looked_up = False
 
     def end(self) -> None:
         """Bring no more, and wait for no other run."""
@@ -205,6 +209,7 @@ class ClaimedFeed:
             self._looks += 1
         held = [index for index in self._held if not self._observer.settled(index)]
         self._requests, self._held, self._parts = self._plan.requests(held), [], set()
+        self._looked_up = False
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -215,7 +220,11 @@ class ClaimedFeed:
         keys = [request.key for request in block]
         try:
             claimed = await _journals.on_thread(
-                self._journal.claim, self._session, keys, retry_failed=self._retry_failed
+                self._journal.claim,
+                self._session,
+                keys,
+                retry_failed=self._retry_failed,
+                looked_up=self._looked_up,
             )
         except JournalError as error:
             self._ended = True

@@ -63,6 +63,7 @@ class Database:
         self.path = path
         self.obstacle: str | None = None
         self._bytes_since_checkpoint = 0
+        self._opened = 0
         create_private(path)
         refuse_others(path)
         self._handle: sqlite3.Connection | None = self._open()
@@ -71,7 +72,16 @@ class Database:
     def connection(self) -> sqlite3.Connection:
         if self._handle is None:
             self._handle = self._open()
+            self._opened += 1
         return self._handle
+
+    def foreign_state(self) -> tuple[int, int]:
+        """Name what others have made of the file: the name is another when another connection has committed.
+
+        As `PRAGMA data_version` says of one and the same connection.
+        """
+        connection = self.connection
+        return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]
 
     def _open(self) -> sqlite3.Connection:
         with self._errors("opened"):
@@ -187,6 +197,7 @@ class TemporaryDatabase(Database):
     def __init__(self) -> None:
         self.path = Path()
         self.obstacle = None
+        self._opened = 0
         self._handle = temporary()
 
     def wrote(self, size: int, now: float) -> None:

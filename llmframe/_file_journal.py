@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,14 @@ class FileJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path)
+        self._keep(Database(path))
+
+    def _keep(self, database: Database) -> None:
+        self._database = database
         self._flights = Flights()
         self._presence = Presence()
+        self._recorded = Counter[int]()
+        """How often each run has recorded answers."""
 
     @property
     def path(self) -> Path:
@@ -103,7 +109,8 @@ class FileJournal:
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
                 (recipe, since or now, fresh),
             ).lastrowid
-        return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest)
+            others = self._others(owner or 0)
+        return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest, others=others)
 
     def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
         """Enter a recipe if it is not known, and return its number."""
@@ -119,23 +126,38 @@ class FileJournal:
                 rows = connection.execute(
                     "SELECT key, problem, detail, body, created, checksum FROM answer "  # noqa: S608
                     f"WHERE key IN ({_marks(part)}) AND created >= ? ORDER BY key, id",
-                    (*part, session.since),
+                    (*map(bytearray, part), session.since),
                 )
                 found.extend(self._whole(Kept(*row)) for row in rows)
         return found
+
+    def _others(self, owner: int) -> tuple[int, ...]:
+        """Name the state in which all others have left the file: other processes, and other runs of this one."""
+        records = self._recorded.total() - self._recorded[owner]
+        return (*self._database.foreign_state(), records)
 
     def _whole(self, kept: Kept) -> Kept:
         if _checksum(kept.key, kept.body) != kept.checksum:
             raise JournalError(damaged(self.path, f"the answer {kept.key.hex()} is not as it was written"))
         return kept
 
-    def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed:
+    def claim(
+        self, session: Session, keys: Sequence[Key], *, retry_failed: bool, looked_up: bool = False
+    ) -> Claimed:
         """Claim requests before they are sent; what others answered meanwhile comes back instead.
 
-        With `retry_failed`, failures count that are no older than the run.
+        Parameters
+        ----------
+        retry_failed
+            Whether only those failures count that are no older than the run.
+        looked_up
+            Whether the run has looked for these since it began and asked none of them since: they need not
+            be looked for again while nobody else has written.
         """
         with self._database.transaction() as connection:
-            answered = {kept.key: kept for kept in self.lookup(session, keys)}
+            answered: dict[Key, Kept] = {}
+            if not looked_up or session.others != self._others(session.owner):
+                answered = {kept.key: kept for kept in self.lookup(session, keys)}
             if retry_failed:
                 answered = {
                     key: kept
@@ -169,9 +191,10 @@ class FileJournal:
             connection.executemany(
                 "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
                 "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
-                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "VALUES (?,nullif(?,''),?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
+            self._recorded[session.owner] += 1
             leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
         self._database.wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
@@ -227,15 +250,28 @@ class TemporaryJournal(FileJournal):
     """What `journal=False` gives to a batch run: it knows what is under way, and keeps nothing after it."""
 
     def __init__(self) -> None:
-        self._database = TemporaryDatabase()
-        self._flights = Flights()
-        self._presence = Presence()
+        self._keep(TemporaryDatabase())
 
 
 def _row(answer: Answer, cost: float | None, recipe: int, now: float) -> tuple[Any, ...]:
     key, body, usage, _, problem, detail, lane, tier, model, asked = answer
     checksum = _checksum(key, body)
-    return (key, problem, detail, body, checksum, *usage, cost, lane, tier, model, recipe, asked or now)
+    kept = asked or now
+    # sqlite3 looks for adapters of bytes and None, but not of bytearrays: that takes longer than a copy does.
+    return (
+        bytearray(key),
+        problem or "",
+        detail,
+        bytearray(body),
+        checksum,
+        *usage,
+        cost,
+        lane,
+        tier,
+        model,
+        recipe,
+        kept,
+    )
 
 
 def _checksum(key: Key, body: bytes) -> int:

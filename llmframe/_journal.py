@@ -70,6 +70,8 @@ class Session:
     """When the run began, in seconds since the epoch."""
     digest: bytes = b""
     """What names the recipe in every journal."""
+    others: tuple[int, ...] = ()
+    """The state in which others had left the journal when the run began."""
 
 
 class Journal(Protocol):
@@ -84,7 +86,9 @@ class Journal(Protocol):
         self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes, sends: bool
     ) -> Session: ...
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]: ...
-    def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed: ...
+    def claim(
+        self, session: Session, keys: Sequence[Key], *, retry_failed: bool, looked_up: bool
+    ) -> Claimed: ...
     def holding(self, keys: Sequence[Key]) -> set[str]: ...
     def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None: ...
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> Mapping[int, Report]: ...
@@ -111,7 +115,7 @@ class NoJournal:
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]:  # noqa: ARG002
         return []
 
-    def claim(self, session: Session, keys: Sequence[Key], *, retry_failed: bool) -> Claimed:  # noqa: ARG002
+    def claim(self, session: Session, keys: Sequence[Key], **_: Any) -> Claimed:  # noqa: ARG002
         return Claimed(keys, (), (), 0)
 
     def holding(self, keys: Sequence[Key]) -> set[str]:  # noqa: ARG002

@@ -734,6 +734,7 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
     runs = {run: (journal, begin(journal)) for run, journal in enumerate([*pair, *pair])}
     keys = [key(number) for number in range(12)]
     owners, answered, gone = {}, set(), set()
+    unasked = dict.fromkeys(runs, set(keys))
     for _ in range(150):
         run = chance.choice(list(runs))
         journal, session = runs[run]
@@ -742,7 +743,9 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
         match chance.choice(["claim", "claim", "claim", "record", "end", "vanish"]):
             case "claim" if run not in gone:
                 some = [one for one in some if one not in mine]
-                claimed = journal.claim(session, some, retry_failed=False)
+                looked_up = unasked[run].issuperset(some) and chance.random() < 0.8
+                claimed = journal.claim(session, some, retry_failed=False, looked_up=looked_up)
+                unasked[run].difference_update(claimed.granted)
                 free = [one for one in some if one not in answered]
                 held = [one for one in free if owners.get(one, run) not in {run, *gone}]
                 assert claimed.held == held
@@ -760,12 +763,58 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
                 owners = {one: owner for one, owner in owners.items() if owner != run}
                 gone.discard(run)
                 runs[run] = (journal, begin(journal))
+                unasked[run] = set(keys) - answered
             case "vanish" if len(gone) < 2:
                 gone.add(run)
                 clock.now += LEASE_SECONDS + 1
                 for left in runs.keys() - gone:
                     runs[left][0].renew(runs[left][1])
         assert pair[0].upkeep.summary()["claims"] == len(owners)
+
+
+def looks(journal):
+    """Note how often a journal is asked for answers."""
+    statements = []
+    journal._database.connection.set_trace_callback(
+        lambda statement: statements.append(statement) if "FROM answer" in statement else None
+    )
+    return statements
+
+
+def test_what_was_looked_up_is_not_looked_up_again_while_nobody_else_writes(pair):
+    """A run's own claims and answers do not make it look again."""
+    one, _ = pair
+    mine = begin(one)
+    looked = looks(one)
+    assert one.claim(mine, KEYS[:1], retry_failed=False, looked_up=True).granted == KEYS[:1]
+    one.record(mine, [answer(1)], [])
+    assert one.claim(mine, KEYS[1:], retry_failed=False, looked_up=True).granted == KEYS[1:]
+    assert looked == []
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["another process", "this process"])
+def test_what_another_run_answers_meanwhile_is_seen(pair, elsewhere):
+    """Whoever answers a request after a run has begun, its claim brings the answer."""
+    one, other = pair
+    mine = begin(one)
+    there = other if elsewhere else one
+    theirs = begin(there)
+    there.claim(theirs, KEYS, retry_failed=False)
+    there.record(theirs, [answer(2)], KEYS[::2])
+    for _ in range(2):
+        claimed = one.claim(mine, KEYS[:2], retry_failed=False, looked_up=True)
+        assert ([kept.key for kept in claimed.answered], claimed.granted) == (KEYS[1:2], KEYS[:1])
+        one.record(mine, [], KEYS[:1])
+
+
+def test_a_journal_that_was_closed_for_a_moment_is_looked_into_again(pair):
+    """A new connection cannot tell what was written before it."""
+    one, other = pair
+    mine, theirs = begin(one), begin(other)
+    one.close()
+    other.record(theirs, [answer(1)], [])
+    claimed = one.claim(mine, KEYS, retry_failed=False, looked_up=True)
+    assert ([kept.key for kept in claimed.answered], claimed.granted) == (KEYS[:1], KEYS[1:])
 
 
 def test_what_others_have_claimed_is_read_once(pair):

@@ -22,6 +22,7 @@ import measure
 
 from llmframe import _fast, _journals, _loop, _openai
 from llmframe._claims import ClaimedFeed
+from llmframe._collector import looking_seldom
 from llmframe._intake import Intake
 from llmframe._journal import NoJournal
 from llmframe._limits import Pace
@@ -68,7 +69,8 @@ class Steps:
             slow = _openai.Transport(client, owned=owned, timeout=600.0, headers={})
             transport = _fast.FastTransport(slow, timeout=600.0)
             try:
-                await work(transport)
+                with looking_seldom():
+                    await work(transport)
             finally:
                 await transport.close()
 
