@@ -10,6 +10,7 @@ import os
 import time
 import zlib
 from collections import Counter
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import orjson
 
 from llmframe._database import Database, TemporaryDatabase
 from llmframe._errors import JournalError
-from llmframe._flights import Flights, enter, leave
+from llmframe._flights import Flights
 from llmframe._journal import LEASE_SECONDS, Claimed, Kept, Session
 from llmframe._owners import Presence, machine
 from llmframe._parts import Parts
@@ -27,7 +28,7 @@ from llmframe._upkeep import Upkeep
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from llmframe._journal import Priced
@@ -131,6 +132,16 @@ class FileJournal:
                 found.extend(self._whole(Kept(*row)) for row in rows)
         return found
 
+    @contextmanager
+    def _flying(self) -> Iterator[sqlite3.Connection]:
+        """Give a transaction that enters or drops claims."""
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        except BaseException:
+            self._flights.forget()
+            raise
+
     def _others(self, owner: int) -> tuple[int, ...]:
         """Name the state in which all others have left the file: other processes, and other runs of this one."""
         records = self._recorded.total() - self._recorded[owner]
@@ -154,7 +165,7 @@ class FileJournal:
             Whether the run has looked for these since it began and asked none of them since: they need not
             be looked for again while nobody else has written.
         """
-        with self._database.transaction() as connection:
+        with self._flying() as connection:
             answered: dict[Key, Kept] = {}
             if not looked_up or session.others != self._others(session.owner):
                 answered = {kept.key: kept for kept in self.lookup(session, keys)}
@@ -172,8 +183,8 @@ class FileJournal:
             held = [key for key in open_ if key in taken] if taken else []
             granted = [key for key in open_ if key not in taken] if taken else open_
             for owner in gone:
-                leave(connection, owner, granted)
-            enter(connection, session.owner, granted)
+                self._flights.leave(connection, owner, granted)
+            self._flights.enter(connection, session.owner, granted)
             uncertain = sum(gone.get(owner, False) for owner in holders.values())
         parts = self.parts.of_owners({holders[key] for key in held})
         return Claimed(granted, list(answered.values()), held, uncertain, parts)
@@ -187,7 +198,7 @@ class FileJournal:
     def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
         """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
         now = time.time()
-        with self._database.transaction() as connection:
+        with self._flying() as connection:
             connection.executemany(
                 "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
                 "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
@@ -195,7 +206,9 @@ class FileJournal:
                 [_row(answer, cost, session.recipe, now) for answer, cost in answers],
             )
             self._recorded[session.owner] += 1
-            leave(connection, session.owner, chain((answer.key for answer, _ in answers), released))
+            self._flights.leave(
+                connection, session.owner, chain((answer.key for answer, _ in answers), released)
+            )
         self._database.wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:

@@ -16,29 +16,15 @@ if TYPE_CHECKING:
 
     from llmframe._records import Key
 
-_KEY = "16s"
-
-
-def enter(connection: sqlite3.Connection, owner: int, keys: Sequence[Key]) -> None:
-    """Claim requests that nobody else has claimed."""
-    if keys:
-        connection.execute("INSERT INTO flight (owner, keys) VALUES (?, ?)", (owner, b"".join(keys)))
-
-
-def leave(connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> None:
-    """Give up an owner's claims on these requests, as far as it has any."""
-    gone = frozenset(keys)
-    blocks = connection.execute("SELECT id, keys FROM flight WHERE owner = ?", (owner,)).fetchall()
-    for block, packed in blocks:
-        left = b"".join(frozenset(_unpacked(packed)) - gone)
-        if not left:
-            connection.execute("DELETE FROM flight WHERE id = ?", (block,))
-        elif len(left) < len(packed):
-            connection.execute("UPDATE flight SET keys = ? WHERE id = ?", (left, block))
+_KEY_BYTES = 16
+_KEY = f"{_KEY_BYTES}s"
 
 
 class Flights:
-    """Who has claimed what, as far as it was read: a block's number is its own for ever, and it only shrinks."""
+    """Who has claimed what, as far as it is known: a block's number is its own for ever, and it only shrinks.
+
+    What was written in a transaction that did not come about is to be forgotten.
+    """
 
     def __init__(self) -> None:
         self._read: dict[tuple[int, int], frozenset[Key]] = {}
@@ -57,6 +43,34 @@ class Flights:
             if there is not None:
                 self._read[block, size] = there
         return found
+
+    def forget(self) -> None:
+        self._read.clear()
+
+    def enter(self, connection: sqlite3.Connection, owner: int, keys: Sequence[Key]) -> None:
+        """Claim requests that nobody else has claimed."""
+        if keys:
+            packed = b"".join(keys)
+            block = connection.execute(
+                "INSERT INTO flight (owner, keys) VALUES (?, ?)", (owner, packed)
+            ).lastrowid
+            self._read[block or 0, len(packed)] = frozenset(keys)
+
+    def leave(self, connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> None:
+        """Give up an owner's claims on these requests, as far as it has any."""
+        gone = frozenset(keys)
+        blocks = connection.execute(
+            "SELECT id, length(keys) FROM flight WHERE owner = ?", (owner,)
+        ).fetchall()
+        for block, size in blocks:
+            there = self._read.pop((block, size), None) or _keys(connection, block)
+            left = there - gone
+            if not left:
+                connection.execute("DELETE FROM flight WHERE id = ?", (block,))
+                continue
+            if len(left) < len(there):
+                connection.execute("UPDATE flight SET keys = ? WHERE id = ?", (b"".join(left), block))
+            self._read[block, len(left) * _KEY_BYTES] = left
 
 
 def _keys(connection: sqlite3.Connection, block: int) -> frozenset[Key]:

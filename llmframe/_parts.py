@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from llmframe._flights import Flights, leave
+from llmframe._flights import Flights
 
 if TYPE_CHECKING:
     import sqlite3
@@ -90,7 +90,7 @@ class Parts:
         with self._transaction() as connection:
             owner = _enter(connection, nonce, agent, label, len(keys))
             claimed = Flights().claimed(connection, keys)
-            leave(connection, agent, keys)
+            Flights().leave(connection, agent, keys)
             _claim(connection, [key for key in keys if claimed.get(key) == agent], owner)
 
     def adopt(self, nonce: str, label: Label, state: BatchState, keys: Sequence[Key]) -> None:
@@ -107,7 +107,7 @@ class Parts:
             there = {holder for holder in set(holders.values()) if self._at_work(connection, holder)}
             free = [key for key in keys if holders.get(key) not in there]
             for holder in set(holders.values()) - there:
-                leave(connection, holder, free)
+                Flights().leave(connection, holder, free)
             _claim(connection, free, owner)
 
     def uploaded(self, nonce: str, file: str) -> None:

@@ -734,7 +734,7 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
     runs = {run: (journal, begin(journal)) for run, journal in enumerate([*pair, *pair])}
     keys = [key(number) for number in range(12)]
     owners, answered, gone = {}, set(), set()
-    unasked = dict.fromkeys(runs, set(keys))
+    unasked = {run: set(keys) for run in runs}
     for _ in range(150):
         run = chance.choice(list(runs))
         journal, session = runs[run]
@@ -770,6 +770,25 @@ def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkey
                 for left in runs.keys() - gone:
                     runs[left][0].renew(runs[left][1])
         assert pair[0].upkeep.summary()["claims"] == len(owners)
+
+
+def test_what_a_failed_commit_would_have_changed_is_not_taken_for_done(pair):
+    """After a commit that failed, claims are again what the file says."""
+    one, other = pair
+    mine, theirs = begin(one), begin(other)
+    keys = [key(number) for number in range(1, 5)]
+    one.claim(mine, keys, retry_failed=False)
+    connection = one._database.connection
+    connection.set_authorizer(
+        lambda _, what, *__: sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK
+    )
+    with pytest.raises(llmframe.JournalError):
+        one.record(mine, [], keys[:1])
+    connection.set_authorizer(None)
+    one.parts.intend("part", mine.owner, Label(mine.recipe, "server", MODEL, "q"), keys[1:2])
+    one.record(mine, [], keys[:1])
+    claimed = other.claim(theirs, keys, retry_failed=False)
+    assert (claimed.granted, claimed.held) == (keys[:1], keys[1:])
 
 
 def looks(journal):
