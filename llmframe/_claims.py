@@ -111,7 +111,10 @@ class ClaimedFeed:
         return self._parts
 
     def ready(self) -> Request | None:
-        if len(self._ready) <= self._low or (time.monotonic() > self._sure_until and self._stale):
+        left = len(self._ready)
+        if not left or (left <= self._low and self._idle.is_set()):
+            return None
+        if time.monotonic() > self._sure_until and self._stale:
             return None
         return self._ready.popleft()
 
@@ -242,9 +245,9 @@ class ClaimedFeed:
     def _told_apart(self, block: Sequence[Request], claimed: Claimed) -> list[Request]:
         """Return the requests that were granted, and take note of the others."""
         requests = {request.key: request for request in block}
-        self._held.extend(requests[key].index for key in claimed.held)
+        self._held.extend(requests[key].number for key in claimed.held)
         for kept in claimed.answered:
-            self._observer.settle(requests[kept.key].index, kept)
+            self._observer.settle(requests[kept.key].number, kept)
         return [requests[key] for key in claimed.granted]
 
 

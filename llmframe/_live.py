@@ -168,7 +168,8 @@ class Live:
                 self.traffic.retries += 1
             result = await self._attempts.make(request, ticket)
             if isinstance(result, Reply):
-                self._arrivals.append((request, result, tries.total + 1, time.monotonic() - ticket.sent_at))
+                attempts = 1 if tries is _UNTRIED else tries.total + 1
+                self._arrivals.append((request, result, attempts, time.monotonic() - ticket.sent_at))
                 if self._watch.doubts:  # the reply may end the run
                     self._read_arrivals()
                 elif len(self._arrivals) == 1:
@@ -188,7 +189,7 @@ class Live:
         if self._feed is None or not self._feed.lapsed_since(since):
             return False
         self._pace.abandoned(time.monotonic(), ticket)
-        self._feed.put_back([request.index])
+        self._feed.put_back([request.number])
         return True
 
     async def _rest(self, seconds: float) -> None:

@@ -143,13 +143,13 @@ class Outbox:
             line = request_line(request, self._submitter.endpoint)
             grown = Size(size.requests + 1, size.tokens + max(1, len(request.body) // _BYTES_PER_TOKEN))
             if len(line) > LARGEST_PART_BYTES:
-                self._fail(request.index, _too_large(line))
+                self._fail(request.number, _too_large(line))
                 continue
             if indices and not self._fits(grown, spool.size + len(line)):
                 self._spare = request
                 break
             spool.add(line)
-            indices.append(request.index)
+            indices.append(request.number)
             size = grown
             if not len(indices) % _BREATH_REQUESTS:
                 await asyncio.sleep(0)

@@ -20,12 +20,11 @@ Message: TypeAlias = "Mapping[str, Any]"
 Lane: TypeAlias = Literal["live", "batch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request on its way: its identity, its place among the run's distinct requests, its body."""
+class Request(NamedTuple):
+    """One request on its way: its identity, its number among the run's distinct requests, its body."""
 
     key: Key
-    index: int
+    number: int
     body: bytes
     """The JSON body, ready to send."""
 
@@ -51,20 +50,17 @@ class Usage(NamedTuple):
         if not isinstance(usage, dict):
             return cls()
         get = usage.get
+        prompt, completion = get("prompt_tokens_details"), get("completion_tokens_details")
         return cls(
             token_count(get("prompt_tokens")),
             token_count(get("completion_tokens")),
-            token_count(_part(get("prompt_tokens_details"), "cached_tokens")),
-            token_count(_part(get("completion_tokens_details"), "reasoning_tokens")),
+            token_count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
+            token_count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
         )
 
     @property
     def total(self) -> int:
         return self.prompt + self.completion
-
-
-def _part(details: object, name: str) -> object:
-    return details.get(name) if isinstance(details, dict) else None
 
 
 def token_count(value: object) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,12 +100,12 @@ class Score:
 
     def hear(self, outcome: Outcome) -> float | None:
         """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
-        index, answer = outcome.request.index, outcome.answer
+        index, answer = outcome.request.number, outcome.answer
         if answer is None:
             self.fail(index, outcome.failure or Failure("no_answer", "the lane brought no answer"))
             return None
         cost = self.price(answer)
-        self._tokens = list(map(add, self._tokens, answer.usage))
+        self._count(answer.usage)
         if cost is None:
             self._priced = False
         else:
@@ -116,6 +115,13 @@ class Score:
         self.arrivals.append(time.monotonic() - self._began)
         self._take(index, answer.text, answer.problem, answer.detail, outcome.attempts)
         return cost
+
+    def _count(self, usage: Usage) -> None:
+        tokens = self._tokens
+        tokens[0] += usage[0]
+        tokens[1] += usage[1]
+        tokens[2] += usage[2]
+        tokens[3] += usage[3]
 
     def _take(self, index: int, text: str | None, problem: str | None, detail: str, attempts: int) -> None:
         if text is None:

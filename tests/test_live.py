@@ -26,7 +26,7 @@ class Sender:
         self.sent += 1
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
-        await (asyncio.sleep(0) if self.at_once or request.index == 0 else self._answers.wait())
+        await (asyncio.sleep(0) if self.at_once or request.number == 0 else self._answers.wait())
         self.in_flight -= 1
         return Reply(b"{}", DATA, None)
 
@@ -135,8 +135,8 @@ def test_of_answers_that_come_together_none_is_lost_by_an_error_at_another():
     taken = []
 
     def take(outcome):
-        taken.append(outcome.request.index)
-        if outcome.request.index == 3:
+        taken.append(outcome.request.number)
+        if outcome.request.number == 3:
             raise ZeroDivisionError
 
     async def run():
@@ -156,7 +156,7 @@ def test_nobody_leaves_the_line_once_the_run_is_stopped():
 
     class Refusing(Sender):
         async def send(self, request):
-            if request.index > 20:
+            if request.number > 20:
                 self.sent += 1
                 return Refused(Fault(Trouble.FATAL, "invalid_api_key", "no"))
             return await super().send(request)
