@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COMMIT_SECONDS = 0.05
 """Answers that arrive within so much time are committed together."""
 
-LARGEST_CLAIM = 256
+LARGEST_CLAIM = 512
 """How many requests are claimed at once, at most, where they are sent one by one."""
 
 _AHEAD_SECONDS = 0.03

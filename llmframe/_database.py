@@ -38,7 +38,8 @@ _CHECKPOINT_SECONDS = 60.0
 """After so long another process may take the checkpoint that one has begun."""
 _CHECKED_BYTES = 64 * 2**20
 """Up to this size a journal's structure is checked when a process first opens it (0.1 s at most)."""
-_CACHE_KIBIBYTES = 32 * 1024
+_SMALLEST_CACHE, _LARGEST_CACHE = 2 * 1024, 32 * 1024
+"""KiB. A 16th of the file holds its index of keys; more than that only costs the memory's first use."""
 
 _checked: set[Path] = set()
 """Files whose structure this process has checked."""
@@ -104,7 +105,7 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIBIBYTES}")
+        self._fit_cache(connection)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise JournalError(newer(self.path, version))
@@ -137,6 +138,11 @@ class Database:
         connection.execute(f"PRAGMA synchronous={'FULL' if network else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         return None
+
+    def _fit_cache(self, connection: sqlite3.Connection) -> None:
+        kibibytes = size(self.path) // 1024
+        cache = min(max(kibibytes // 16, _SMALLEST_CACHE), _LARGEST_CACHE)
+        connection.execute(f"PRAGMA cache_size=-{cache}")
 
     @contextmanager
     def outside(self, what: str) -> Iterator[sqlite3.Connection]:
@@ -181,6 +187,7 @@ class Database:
         if mine:
             with self.outside("written") as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._fit_cache(connection)
             with self.transaction() as connection:
                 connection.execute("UPDATE checkpointer SET until = 0")
 

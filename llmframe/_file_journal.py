@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
 from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import orjson
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmframe._journal import Priced
-    from llmframe._records import Answer, Key
+    from llmframe._records import Key
 
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
@@ -203,7 +203,7 @@ class FileJournal:
                 "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
                 "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
                 "VALUES (?,nullif(?,''),?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                [_row(answer, cost, session.recipe, now) for answer, cost in answers],
+                _rows(answers, session.recipe, now),
             )
             self._recorded[session.owner] += 1
             self._flights.leave(
@@ -266,29 +266,32 @@ class TemporaryJournal(FileJournal):
         self._keep(TemporaryDatabase())
 
 
-def _row(answer: Answer, cost: float | None, recipe: int, now: float) -> tuple[Any, ...]:
-    key, body, usage, _, problem, detail, lane, tier, model, asked = answer
-    checksum = _checksum(key, body)
-    kept = asked or now
-    # sqlite3 looks for adapters of bytes and None, but not of bytearrays: that takes longer than a copy does.
-    return (
-        bytearray(key),
-        problem or "",
-        detail,
-        bytearray(body),
-        checksum,
-        *usage,
-        cost,
-        lane,
-        tier,
-        model,
-        recipe,
-        kept,
-    )
+def _rows(answers: Sequence[Priced], recipe: int, now: float) -> list[tuple[Any, ...]]:
+    """Give what is kept of answers.
+
+    sqlite3 looks for adapters of bytes and None, but not of bytearrays: that takes longer than a copy does.
+    """
+    return [
+        (
+            bytearray(key),
+            problem or "",
+            detail,
+            bytearray(body),
+            _checksum(key, body),
+            *usage,
+            cost,
+            lane,
+            tier,
+            model,
+            recipe,
+            asked or now,
+        )
+        for (key, body, usage, _, problem, detail, lane, tier, model, asked), cost in answers
+    ]
 
 
 def _checksum(key: Key, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(key))
+    return crc32(body, crc32(key))
 
 
 def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> int:

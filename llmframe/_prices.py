@@ -57,10 +57,14 @@ def _context(lane: Lane, tier: str | None) -> dict[str, str]:
     return {"service_tier": tier} if tier not in {None, "default", "auto"} and tier is not None else {}
 
 
-def _linear(prompt: float, cached: float, completion: float) -> Price:
+def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | None = None) -> Price:
+    """Give a price by these rates, in US dollars per million tokens; another one beyond `_LINEAR_TOKENS`."""
+
     def price(usage: Usage) -> float:
-        fresh = usage.prompt - usage.cached
-        return (fresh * prompt + usage.cached * cached + usage.completion * completion) / 1e6
+        asked, answered, known, _ = usage
+        if beyond is not None and asked > _LINEAR_TOKENS:
+            return beyond(usage)
+        return ((asked - known) * prompt + known * cached + answered * completion) / 1e6
 
     return price
 
@@ -77,16 +81,11 @@ def _table_price(model: str, context: dict[str, str]) -> Price | None:
         rates = _rates(price, _PROBE_TOKENS)
     except LookupError:
         return None
-    if rates != _rates(price, _LINEAR_TOKENS):
-        return lambda usage: price(usage.prompt, usage.cached, usage.completion)
-    short = _linear(*rates)
 
-    def by_length(usage: Usage) -> float:
-        if usage.prompt > _LINEAR_TOKENS:
-            return price(usage.prompt, usage.cached, usage.completion)
-        return short(usage)
+    def exact(usage: Usage) -> float:
+        return price(usage.prompt, usage.cached, usage.completion)
 
-    return by_length
+    return _linear(*rates, beyond=exact) if rates == _rates(price, _LINEAR_TOKENS) else exact
 
 
 def _given(context: dict[str, str]) -> Any:

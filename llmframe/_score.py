@@ -100,9 +100,10 @@ class Score:
 
     def hear(self, outcome: Outcome) -> float | None:
         """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
-        index, answer = outcome.request.number, outcome.answer
+        request, answer, failure, attempts, seconds, copies = outcome
+        index = request.number
         if answer is None:
-            self.fail(index, outcome.failure or Failure("no_answer", "the lane brought no answer"))
+            self.fail(index, failure or Failure("no_answer", "the lane brought no answer"))
             return None
         cost = self.price(answer)
         self._count(answer.usage)
@@ -110,10 +111,10 @@ class Score:
             self._priced = False
         else:
             self._spent += cost
-            self._hedges += outcome.copies * cost
-        self.latencies.append(outcome.seconds)
+            self._hedges += copies * cost
+        self.latencies.append(seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._take(index, answer.text, answer.problem, answer.detail, outcome.attempts)
+        self._take(index, answer.text, answer.problem, answer.detail, attempts)
         return cost
 
     def _count(self, usage: Usage) -> None:

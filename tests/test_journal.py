@@ -548,7 +548,9 @@ def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path
             _seconds(journal, session, start, 5_000, body) for start in range(185_000, 200_000, 5_000)
         )
         wal = Path(f"{path}-wal").stat().st_size
+        cache = -1024 * journal._database.connection.execute("PRAGMA cache_size").fetchone()[0]
         assert journal.upkeep.summary()["answers"] == 200_000
+    assert cache > path.stat().st_size / 20
     assert large < 6 * small
     assert wal < 100 * 2**20
 
