@@ -97,6 +97,8 @@ class Engine:
     pace: Pace = field(default_factory=Pace)
     seed: int = 0
     estimate: object = None  # of (rng): a request's estimated and true tokens
+    deaf: float = 0.0  # seconds in which one answer's headers are read
+    heard_at: float = -math.inf
     answered: int = 0
     refusals: int = 0
     faults: int = 0
@@ -179,6 +181,8 @@ class Engine:
     def answer(self, now, ticket, request, headers):
         self.answered += 1
         self.first_answer = min(self.first_answer, now)
+        headers = headers if now - self.heard_at > self.deaf else None
+        self.heard_at = self.heard_at if headers is None else now
         self.pace.answered(now, ticket, headers, request[1])
 
     def refuse(self, now, ticket, request, wait, headers):
@@ -261,6 +265,33 @@ def test_stated_token_limits_are_used_and_kept(rate, seconds, latency, factor, n
     blind = noise and seconds < 1 < latency[0]  # costs are known 20 times later than the bucket lasts
     assert run.share >= (0.96 if blind else 0.97)
     assert run.refused < 0.01
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 1, 3])
+@pytest.mark.parametrize("tighter", ["requests", "tokens", "both"])
+@pytest.mark.parametrize(("seconds", "fixed"), [(60, False), (1, False), (0.1, False), (10, True)])
+@pytest.mark.parametrize("rate", [2_000, 10_000])
+def test_high_limits_are_used_and_kept(rate, seconds, fixed, tighter, factor):
+    """Where many requests are paid for at once, both limits are still kept and the tighter one is used."""
+    mean = 250 * factor
+    requests = Allowance(rate * (2 if tighter == "tokens" else 1), seconds, fixed)
+    tokens = Allowance(rate * mean * (2 if tighter == "requests" else 1), seconds, fixed)
+    server = Server(requests, tokens, 0.01, 0.5, retry="int")
+    run = Engine(server, rate * 5, estimate=tokens_estimated(factor, 0.3), deaf=0.005).run()
+    assert run.share >= 0.97
+    assert run.refused < 0.01
+
+
+def test_a_high_limit_that_becomes_a_low_one_is_followed_at_once():
+    """What was paid ahead at the high rate does not leave at the low one."""
+    pace, high, low = Pace(1_000), RateHeaders(10**7, None, 10**6), RateHeaders(60, None, 1)
+    pace.answered(0.0, pace.sent(0.0, 100), high, 100)
+    for _ in range(10):
+        ticket = pace.sent(0.0, 100)
+    pace.answered(0.0, ticket, low, 100)
+    assert pace.delay(0.01, 100) == 0.0
+    pace.sent(0.01, 100)
+    assert pace.delay(0.01, 100) > 0.5
 
 
 def test_the_tighter_of_two_limits_decides():
