@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from llmframe import _openai
+from llmframe._account import Account
 from llmframe._options import check, from_environment, options
 from llmframe._plan import Recipe, normalise
 from llmframe._prompts import canonical
@@ -37,7 +38,7 @@ class Call:
     """Everything that a call says besides its data."""
 
     verb: str
-    account: _openai.Account
+    account: Account
     model: str
     server: str
     system: str | None
@@ -113,7 +114,7 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
 class Place:
     """Whose batches, and in which journal they are known."""
 
-    account: _openai.Account
+    account: Account
     server: str
     journal: bool | Path
     timeout: float
@@ -145,11 +146,11 @@ def place(arguments: Mapping[str, Any]) -> Place:
     )
 
 
-def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> _openai.Account:
+def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     if "client" in given and {"api_key", "base_url"} & given.keys():
         raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
     client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
-    return _openai.account(client, chosen["api_key"], chosen["base_url"])
+    return Account.of(client, chosen["api_key"], chosen["base_url"])
 
 
 def _check_words(arguments: Mapping[str, Any]) -> None:
@@ -216,7 +217,7 @@ def _journal(value: bool | str | Path) -> bool | Path:
     return value is True if place is None or isinstance(place, bool) else Path(place)
 
 
-def _server(account: _openai.Account, name: str | None = None) -> str:
+def _server(account: Account, name: str | None = None) -> str:
     """Name the server in identities; Azure's deployment and API version are part of the name."""
     address = normalise(account.base_url)
     if name is not None:
@@ -231,7 +232,7 @@ def is_openai(base_url: str) -> bool:
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
-def _default_model(account: _openai.Account, chosen: Mapping[str, Any]) -> str:
+def _default_model(account: Account, chosen: Mapping[str, Any]) -> str:
     if is_openai(account.base_url):
         return DEFAULT_MODEL
     raise ValueError(
@@ -239,7 +240,7 @@ def _default_model(account: _openai.Account, chosen: Mapping[str, Any]) -> str:
     )
 
 
-def _offer(account: _openai.Account, chosen: Mapping[str, Any]) -> str:
+def _offer(account: Account, chosen: Mapping[str, Any]) -> str:
     """Say which models the server has, where it may be asked."""
     if chosen["mode"] == "offline" or not account.has_key:
         return "with an API key, and not offline, this would list the server's models"

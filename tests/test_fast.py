@@ -18,6 +18,7 @@ import pytest
 
 import llmframe
 from llmframe import _fast, _openai, _replies
+from llmframe._account import Account
 from llmframe._deadlines import Deadlines
 from llmframe._records import Request, Trouble
 
@@ -149,12 +150,12 @@ def wire():
         yield running
 
 
-def send(account: _openai.Account, way: str, *, before=(None,), timeout: float = 20.0, headers=None):
+def send(account: Account, way: str, *, before=(None,), timeout: float = 20.0, headers=None):
     """Send a request the fast way or the SDK's, after each of these has been done, and return what came last."""
     return sent(account, way, before, timeout, headers)[-1]
 
 
-def sent(account: _openai.Account, way: str, before, timeout: float = 20.0, headers=None):
+def sent(account: Account, way: str, before, timeout: float = 20.0, headers=None):
     async def all_sent():
         client, owned = _openai.connect(account, timeout=timeout, shared_loop=False)
         transport = _openai.Transport(client, owned=owned, timeout=timeout, headers=headers or {})
@@ -173,12 +174,12 @@ def sent(account: _openai.Account, way: str, before, timeout: float = 20.0, head
     return asyncio.run(all_sent())
 
 
-def both(account: _openai.Account, **settings):
+def both(account: Account, **settings):
     return [send(account, way, **settings) for way in ("fast", "slow")]
 
 
-def plain(wire: Wire, key: str = "a-key-to-be-kept-secret") -> _openai.Account:
-    return _openai.account(None, key, f"{wire.url}/v1")
+def plain(wire: Wire, key: str = "a-key-to-be-kept-secret") -> Account:
+    return Account.of(None, key, f"{wire.url}/v1")
 
 
 # --- what goes out --------------------------------------------------------------------------------
@@ -187,18 +188,18 @@ def plain(wire: Wire, key: str = "a-key-to-be-kept-secret") -> _openai.Account:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda url: _openai.account(None, "secret", f"{url}/v1"),
-        lambda url: _openai.account(None, "secret", f"{url}/a%20b/v1/"),
-        lambda url: _openai.account(
+        lambda url: Account.of(None, "secret", f"{url}/v1"),
+        lambda url: Account.of(None, "secret", f"{url}/a%20b/v1/"),
+        lambda url: Account.of(
             openai.OpenAI(
                 api_key="secret", base_url=url, organization="o", project="p",
                 default_headers={"X-Team": "blue"}, default_query={"q": "ä b"},
             ), None, None,
         ),
-        lambda url: _openai.account(
+        lambda url: Account.of(
             openai.AzureOpenAI(api_key="secret", azure_endpoint=url, api_version="2026-01-01"), None, None
         ),
-        lambda url: _openai.account(
+        lambda url: Account.of(
             openai.AzureOpenAI(
                 azure_ad_token="token", azure_endpoint=url, api_version="2026-01-01", azure_deployment="d 1"
             ), None, None,
@@ -222,7 +223,7 @@ def test_requests_are_those_of_the_sdk(wire, make):
 def test_a_user_in_the_address_is_told_to_the_server(wire):
     """A name and a password before the host go out as the SDK builds them, in place of the key."""
     address = wire.url.replace("://", "://ann:p%40ss@")
-    assert send(_openai.account(None, "secret", f"{address}/v1"), "fast").raw == GOOD
+    assert send(Account.of(None, "secret", f"{address}/v1"), "fast").raw == GOOD
     assert wire.headers()["authorization"] == "Basic YW5uOnBAc3M="
 
 
@@ -270,7 +271,7 @@ def test_a_key_that_stays_refused_ends_the_run(wire):
 
 def test_a_proxy_of_the_environment_is_used_as_the_sdk_does(wire, monkeypatch):
     """Requests go through HTTP_PROXY, unless NO_PROXY names the address."""
-    account = _openai.account(None, "secret", "http://api.example/v1")
+    account = Account.of(None, "secret", "http://api.example/v1")
     monkeypatch.setenv("HTTP_PROXY", wire.url)
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
     assert [type(result).__name__ for result in both(account)] == ["Reply", "Reply"]
@@ -286,7 +287,7 @@ def test_a_proxy_is_told_who_asks(wire, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", wire.url.replace("://", "://ann:p%40ss@"))
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
     wire.reply = lambda request: http(b"", "502 No") if request.startswith(b"CONNECT") else http()
-    send(_openai.account(None, "secret", f"{scheme}://api.example/v1"), "fast")
+    send(Account.of(None, "secret", f"{scheme}://api.example/v1"), "fast")
     assert wire.headers()["proxy-authorization"] == "Basic YW5uOnBAc3M="
     assert wire.headers().get("authorization") == ("Bearer secret" if scheme == "http" else None)
 
@@ -539,7 +540,7 @@ def test_certificates_that_are_not_there_are_named(wire, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_a_function_that_gives_no_key_is_said_to(wire, nothing):
-    for refused in both(_openai.account(None, lambda: nothing, f"{wire.url}/v1")):
+    for refused in both(Account.of(None, lambda: nothing, f"{wire.url}/v1")):
         assert refused.fault.trouble is Trouble.FATAL
         assert "api_key" in refused.fault.message
     assert not wire.seen
@@ -567,7 +568,7 @@ def test_whoever_gives_the_key_may_not_take_for_ever(wire):
         await asyncio.sleep(3600)
         return ""
 
-    refused = send(_openai.account(None, never, f"{wire.url}/v1"), "fast", timeout=0.3)
+    refused = send(Account.of(None, never, f"{wire.url}/v1"), "fast", timeout=0.3)
     assert (refused.fault.code, refused.fault.uncertain) == ("timeout", False)
 
 
@@ -580,7 +581,7 @@ def test_a_key_that_is_still_the_refused_one_is_not_asked_for_again(wire):
         given.append(1)
         return "the-same-key"
 
-    sent(_openai.account(None, provide, f"{wire.url}/v1"), "fast", [None] * 20)
+    sent(Account.of(None, provide, f"{wire.url}/v1"), "fast", [None] * 20)
     assert len(given) == 2
 
 

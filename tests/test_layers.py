@@ -19,7 +19,7 @@ LAYERS = (
         "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_database", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_stated", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
-    ("_openai", "_results", "_lane", "_lease", "_batch_lines"),
+    ("_account", "_openai", "_results", "_lane", "_lease", "_batch_lines"),
     ("_batch_api", "_fast"),
     ("_live", "_hedge", "_attempts", "_neighbours", "_claims", "_call", "_score"),
     ("_harvest",),
@@ -37,6 +37,7 @@ LAYERS = (
 )  # fmt: skip
 
 PARTS = {
+    "_openai": {"_account"},
     "_plan": {"_prompts"},
     "_prompts": {"_templates"},
     "_replies": {"_broken", "_status", "_headers"},

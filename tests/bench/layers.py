@@ -21,6 +21,7 @@ import cpu
 import measure
 
 from llmframe import _fast, _journals, _loop, _openai
+from llmframe._account import Account
 from llmframe._claims import ClaimedFeed
 from llmframe._collector import looking_seldom
 from llmframe._intake import Intake
@@ -64,7 +65,7 @@ class Steps:
 
     def _on_loop(self, work) -> None:
         async def done() -> None:
-            account = _openai.account(None, "any", self._url)
+            account = Account.of(None, "any", self._url)
             client, owned = _openai.connect(account, timeout=600.0, shared_loop=False)
             slow = _openai.Transport(client, owned=owned, timeout=600.0, headers={})
             transport = _fast.FastTransport(slow, timeout=600.0)
