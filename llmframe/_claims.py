@@ -56,6 +56,9 @@ class ClaimedFeed:
     ----------
     window
         How many requests may be in flight now; no more are claimed ahead, but for what goes in an instant.
+    looked_up
+        Whether the run has looked for the requests in the journal, and answers to them that it enters itself
+        will all be to requests that it was fed.
     largest
         How large a block may be whatever the window.
     """
@@ -70,6 +73,7 @@ class ClaimedFeed:
         *,
         window: Callable[[], int],
         retry_failed: bool,
+        looked_up: bool = False,
         largest: int = LARGEST_CLAIM,
     ) -> None:
         self._plan = plan
@@ -88,8 +92,8 @@ class ClaimedFeed:
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
         """When the last blocks were claimed, and how many requests they had."""
-        self._looked_up = True
-        """Whether none of the requests can have been asked since the run looked for them in the journal."""
+        self._looked_up = looked_up
+        """Whether none of the requests can have been asked by this run since it looked for them."""
         self._held: list[int] = []
         self._parts: set[str] = set()
         self._looks = 0
@@ -180,11 +184,17 @@ class ClaimedFeed:
         most = self._most
         self._low = most // 4
         room = 0 if self._ended else max(0, most - len(self._ready))
-        block = list(islice(self._requests, room))
+        block = list(islice(self._unsettled(), room))
         if block:
             self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
+
+    def _unsettled(self) -> Iterator[Request]:
+        """Give the requests that are to come, but for those that have been answered by another way."""
+        if self._looked_up:
+            return self._requests
+        return (request for request in self._requests if not self._observer.settled(request.number))
 
     @property
     def _most(self) -> int:

@@ -87,7 +87,8 @@ class Intake:
 
     def settle(self, index: int, kept: Kept) -> None:
         """Take what another run answered meanwhile."""
-        self._score.recall(index, kept)
+        if not self._score.settled(index):
+            self._score.recall(index, kept)
 
     def settled(self, index: int) -> bool:
         """Tell whether nothing more is to come for a request."""

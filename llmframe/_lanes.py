@@ -81,7 +81,9 @@ class Work:
         """Give the identities of these requests, one after the other."""
         return (self.plan.keys[index] for index in wanted)
 
-    def feed(self, wanted: Sequence[int], window: Callable[[], int], largest: int) -> ClaimedFeed:
+    def feed(
+        self, wanted: Sequence[int], window: Callable[[], int], largest: int, *, looked_up: bool
+    ) -> ClaimedFeed:
         left = array("i", (index for index in wanted if not self.score.settled(index)))
         return ClaimedFeed(
             self.plan,
@@ -91,6 +93,7 @@ class Work:
             self.intake,
             window=window,
             retry_failed=self.call.retry_failed,
+            looked_up=looked_up,
             largest=largest,
         )
 
@@ -102,7 +105,7 @@ async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed, Ne
     lane = Live(work.sender, pace, work.watch, work.intake.hear, hedge=work.call.hedge)
     pool = blake2b(work.call.account.pool + work.call.model.encode(), digest_size=16).digest()
     neighbours = Neighbours(work.journal, work.session, pool, pace, work.intake.journal_failed)
-    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM), neighbours
+    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM, looked_up=True), neighbours
 
 
 async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None]) -> tuple[Batch, ClaimedFeed]:
@@ -122,4 +125,4 @@ async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None])
         announce=announce,
         most_rounds=work.call.max_retries,
     )
-    return lane, work.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM)
+    return lane, work.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM, looked_up=False)

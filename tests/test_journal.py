@@ -21,10 +21,15 @@ from hypothesis import strategies as st
 
 import llmframe
 from llmframe import _claims, _database, _file_journal, _journals, _owners
+from llmframe._batch_lines import Result
+from llmframe._claims import ClaimedFeed
 from llmframe._file_journal import FileJournal
+from llmframe._intake import Intake
 from llmframe._journal import LEASE_SECONDS
 from llmframe._parts import Label
+from llmframe._prices import Prices
 from llmframe._records import Answer, BatchState, Usage
+from llmframe._score import Score
 from llmframe._sqlite import filesystem
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
@@ -826,6 +831,32 @@ def test_what_another_run_answers_meanwhile_is_seen(pair, elsewhere):
         claimed = one.claim(mine, KEYS[:2], retry_failed=False, looked_up=True)
         assert ([kept.key for kept in claimed.answered], claimed.granted) == (KEYS[1:2], KEYS[:1])
         one.record(mine, [], KEYS[:1])
+
+
+def test_what_a_run_takes_in_of_earlier_batches_is_not_fed(pair):
+    """A batch run may harvest a part that it did not submit before it comes to the rows that the part has answered."""
+    journal, _ = pair
+    frame = asked(6)
+    plan = frame.llm.complete("q", mode="offline", journal=False, wait=False)._plan
+    score = Score(plan, Prices({}), MODEL)
+    session = begin(journal)
+    journal.parts.intend("part", session.owner, Label(session.recipe, "server", MODEL, "q"), [])
+    part = journal.parts.get("part")
+
+    async def fed():
+        intake = Intake(plan, score, journal, session, print, waits_for_batches=True)
+        feed = ClaimedFeed(
+            plan, range(6), journal, session, intake, window=lambda: 2, retry_failed=False, largest=2
+        )
+        numbers = [(await feed.next(patient=False)).number]
+        intake.take(Result(plan.keys[4], answer(0)[0]._replace(key=plan.keys[4]), None), part)
+        await intake.recorder.flush()
+        while request := await feed.next(patient=False):
+            numbers.append(request.number)
+        return numbers
+
+    assert asyncio.run(fed()) == [0, 1, 2, 3, 5]
+    assert (score.answered, score.from_journal) == (1, 0)
 
 
 def test_a_journal_that_was_closed_for_a_moment_is_looked_into_again(pair):

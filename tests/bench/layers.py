@@ -114,6 +114,7 @@ class Steps:
                 intake,
                 window=lambda: pace.window,
                 retry_failed=False,
+                looked_up=True,
             )
             await self._lane(transport, pace, intake.hear if scored else lambda _: None).run(feed)
             await intake.recorder.close()
