@@ -4,7 +4,7 @@ What: `df.llm.complete` taken apart: the client alone sends all rows from 100 wo
 limits and retries does; then with requests that are rendered from the plan and claimed; then answers are scored;
 then it is the whole call (plan, results, progress bar); then with the journal. Against what: the step before.
 Beside it, bare aiohttp + orjson on the same rows. CPU time of this process only, all its threads; the server has
-its own process and core, and no latency. Steps alternate, nine rounds; shown are medians and their differences.
+its own process and core, and no latency. Steps alternate, fifteen rounds; shown are medians and their differences.
 
     python tests/bench/layers.py
 
@@ -32,7 +32,7 @@ from llmframe._prices import Prices
 from llmframe._retry import Watch
 from llmframe._score import Score
 
-ROWS, ROUNDS, IN_FLIGHT = 8_000, 9, 100
+ROWS, ROUNDS, IN_FLIGHT = 8_000, 15, 100
 
 
 class _Ready:
