@@ -42,14 +42,7 @@ _SILENT_SECONDS = 3.0
 
 
 class FileJournal:
-    """A journal in a SQLite file.
-
-    Raises
-    ------
-    JournalError
-        When the file is corrupt, is no journal, or was written by a newer version; it is left as
-        it was.
-    """
+    """A journal in a SQLite file; what is wrong with that, `Database` says."""
 
     def __init__(self, path: Path) -> None:
         self._keep(Database(path))
