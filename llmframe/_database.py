@@ -79,7 +79,8 @@ class Database:
     def foreign_state(self) -> tuple[int, int]:
         """Name what others have made of the file: the name is another when another connection has committed.
 
-        As `PRAGMA data_version` says of one and the same connection.
+        `PRAGMA data_version` says that of one and the same connection (SQLite's documentation of it), so the
+        name also counts how often the file was opened anew.
         """
         connection = self.connection
         return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]

@@ -127,7 +127,7 @@ class FileJournal:
 
     @contextmanager
     def _flying(self) -> Iterator[sqlite3.Connection]:
-        """Give a transaction that enters or drops claims."""
+        """Give a transaction that enters or drops claims: what it did not bring about is not remembered."""
         try:
             with self._database.transaction() as connection:
                 yield connection
@@ -262,7 +262,8 @@ class TemporaryJournal(FileJournal):
 def _rows(answers: Sequence[Priced], recipe: int, now: float) -> list[tuple[Any, ...]]:
     """Give what is kept of answers.
 
-    sqlite3 looks for adapters of bytes and None, but not of bytearrays: that takes longer than a copy does.
+    sqlite3 looks for adapters of bytes and `None`, but not of bytearrays and texts (CPython's `need_adapt` in
+    `Modules/_sqlite/statement.c`): that takes longer than a copy does.
     """
     return [
         (
