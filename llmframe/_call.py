@@ -20,12 +20,12 @@ DEFAULT_MODEL = "gpt-6-luna"
 
 _FROM_OPTIONS = (
     "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
-    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "hedge",
+    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop",
 )  # fmt: skip
 _ARGUMENTS = frozenset(
     {
         "model", "system", "mode", "errors", "max_concurrency", "dedupe", "fresh", "retry_failed", "version",
-        "progress", "journal", "client", "api_key", "base_url", "timeout", "max_retries", "hedge", "extra_body", "extra_headers",
+        "progress", "journal", "client", "api_key", "base_url", "timeout", "max_retries", "extra_body", "extra_headers",
     }
 )  # fmt: skip
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
@@ -53,7 +53,6 @@ class Call:
     progress: bool
     prices: Mapping[str, Mapping[str, float]]
     nested: bool
-    hedge: float | None
     version: str | None = None
     dedupe: bool = True
     fresh: bool = False
@@ -104,7 +103,6 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
         progress=chosen["progress"],
         prices=chosen["prices"],
         nested=chosen["loop"] == "nested",
-        hedge=chosen["hedge"],
         version=given.get("version"),
         **{name: given[name] for name in _FLAGS if name in given},
     )

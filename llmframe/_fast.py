@@ -29,7 +29,6 @@ import aiohttp
 from yarl import URL
 
 from llmframe._broken import connection_fault
-from llmframe._deadlines import Deadlines
 from llmframe._headers import RateHeaders, retry_after
 from llmframe._json import load
 from llmframe._openai import CONNECT_SECONDS, forget_certificates
@@ -61,7 +60,7 @@ class Line:
         self.blueprint = blueprint
         self.refused = False
         """Whether its key was refused, and nobody has another."""
-        self._deadlines = Deadlines(timeout)
+        self._timeout = timeout
         self._heard_at = -inf
         self._url = URL(blueprint.url, encoded=True)
         self._through = {} if blueprint.proxy is None else _through(blueprint, blueprint.proxy)
@@ -77,7 +76,7 @@ class Line:
     async def send(self, body: bytes) -> tuple[int, Reply | Refused]:
         """Send one request once; return the status, 0 without one, and what came of it."""
         try:
-            with self._deadlines.begin():
+            async with asyncio.timeout(self._timeout):
                 response = await self._session.post(
                     self._url, data=_payload(body), allow_redirects=False, **self._through
                 )
@@ -107,7 +106,6 @@ class Line:
         return Refused(fault, RateHeaders.parse(headers))
 
     async def close(self) -> None:
-        self._deadlines.close()
         await self._session.close()
 
 

@@ -53,8 +53,6 @@ class Traffic:
     limited: int = 0
     uncertain: int = 0
     """Attempts whose outcome is unknown, and which may have been billed."""
-    hedged: int = 0
-    """Second copies of requests whose answer was long in coming."""
 
 
 class Lane(Protocol):

@@ -102,7 +102,7 @@ async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed, Ne
     """Make the live lane ready, and those known that share its limits; rows in open batches end the run."""
     await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
     pace = Pace(work.call.max_concurrency)
-    lane = Live(work.sender, pace, work.watch, work.intake.hear, hedge=work.call.hedge)
+    lane = Live(work.sender, pace, work.watch, work.intake.hear)
     pool = blake2b(work.call.account.pool + work.call.model.encode(), digest_size=16).digest()
     neighbours = Neighbours(work.journal, work.session, pool, pace, work.intake.journal_failed)
     return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM, looked_up=True), neighbours

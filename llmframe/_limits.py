@@ -155,8 +155,6 @@ class Pace:
     ----------
     in_flight
         How many requests are in flight now.
-    limited_count
-        How many answers were 429.
     waited_seconds
         How long the line was held back by limits.
 
@@ -174,7 +172,6 @@ class Pace:
     """
 
     def __init__(self, max_concurrency: int | None = None) -> None:
-        self.limited_count = 0
         self.waited_seconds = 0.0
         self.in_flight = 0
         self._window = Window(max_concurrency)
@@ -240,11 +237,6 @@ class Pace:
             wait = max(wait, _FULL_WINDOW_DELAY)
         return min(wait, _LONGEST_DELAY) if wait > 1e-6 else 0.0
 
-    def open(self, now: float, tokens: int) -> bool:
-        """Tell whether a request could leave now that does not stand in line."""
-        held = self._limited and self._limit_wait(now, tokens) > 1e-6
-        return not held and not self._spacing and self.in_flight < self._window.size
-
     def sent(self, now: float, tokens: int) -> Ticket:
         """Take a request's share as it leaves; `tokens` is the estimate of what it costs."""
         if not self._sent:
@@ -288,7 +280,6 @@ class Pace:
     ) -> None:
         """Learn from a 429; `retry_after` is the seconds that the server asks to wait, if it does."""
         self._landed()
-        self.limited_count += 1
         self._refused_at = now
         if headers is not None:
             self._heard(now, ticket, headers)

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 from llmframe._answers import read
 from llmframe._attempts import Attempts, estimate
-from llmframe._hedge import Hedge
 from llmframe._lane import Traffic
 from llmframe._records import Failure, Outcome
 from llmframe._replies import Reply
 from llmframe._retry import Again, Stop, Tries, Watch
-from llmframe._stragglers import Stragglers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +47,6 @@ class Live:
     ----------
     emit
         Called with each outcome, on the loop, in the order in which they come.
-    hedge
-        The share of requests that may be sent a second time while their answer is long in coming.
     """
 
     def __init__(
@@ -59,17 +55,11 @@ class Live:
         pace: Pace,
         watch: Watch,
         emit: Callable[[Outcome], object],
-        *,
-        hedge: float | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
         self._pace = pace
-        self._attempts: Attempts | Hedge = Attempts(sender, pace, self.traffic)
-        if hedge:
-            self._attempts = Hedge(
-                self._attempts, Stragglers(hedge), pace, self.traffic, lambda: self.stopped is None
-            )
+        self._attempts = Attempts(sender, pace, self.traffic)
         self._watch = watch
         self._emit = emit
         self._feed: Feed | None = None
@@ -253,7 +243,7 @@ class Live:
         while self._arrivals:
             request, reply, attempts, seconds = self._arrivals.popleft()
             answer = read(request.key, reply.raw, reply.data)
-            self._emit(Outcome(request, answer, None, attempts, seconds, reply.copies))
+            self._emit(Outcome(request, answer, None, attempts, seconds))
             reason = self._watch.answered(answer)
             if reason is not None:
                 self.stop(reason)

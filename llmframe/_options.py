@@ -34,10 +34,6 @@ def _seconds(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-def _share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
 def _address(value: object) -> bool:
     if not isinstance(value, str) or not value.strip().lower().startswith(("http://", "https://")):
         return False
@@ -85,7 +81,6 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
         "max_retries": _Option(_whole(0), "a whole number of at least 0", default=6),
         "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
-        "hedge": _Option(_share, "a share of the requests, from 0 to 1, such as 0.02"),
         "progress": _Option(_one_of(True, False), "True or False", default=True),
         "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
         "reattach": _Option(_one_of(True, False), "True or False", default=True),
@@ -137,9 +132,6 @@ class Options:
         Further attempts for one row after a passing fault; rate limits do not count. Default 6.
     timeout : float
         Seconds for one request. Default 300.
-    hedge : float
-        The share of requests, from 0 to 1, that may be sent a second time when their answer takes
-        longer than the 99th percentile; the first answer wins, and both may be billed. Default none.
     progress : bool
         Whether a bar and the closing line are shown.
     prices : dict

@@ -187,12 +187,6 @@ class Parts:
             ).fetchall()
         return [key for (key,) in rows]
 
-    def attended(self, nonce: str) -> bool:
-        """Tell whether a run that is at work right now submits or harvests this part."""
-        with self._reading() as connection:
-            row = connection.execute("SELECT agent FROM part WHERE nonce = ?", (nonce,)).fetchone()
-            return row is not None and self._at_work(connection, row[0])
-
     def _at_work(self, connection: sqlite3.Connection, agent: int) -> bool:
         row = connection.execute("SELECT machine, pid, lease FROM owner WHERE id = ?", (agent,)).fetchone()
         return row is not None and self._presence.there(agent, *row)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 Key: TypeAlias = bytes
 """A request's identity: 16 bytes of BLAKE2b over what decides its answer."""
 
-Message: TypeAlias = "Mapping[str, Any]"
 Lane: TypeAlias = Literal["live", "batch"]
 
 
@@ -142,8 +141,6 @@ class Outcome(NamedTuple):
     attempts: int = 1
     seconds: float = 0.0
     """From the last attempt's departure to its answer."""
-    copies: int = 0
-    """Further copies of that attempt, which may be billed too."""
 
 
 @dataclass(frozen=True, slots=True)

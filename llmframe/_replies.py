@@ -22,8 +22,6 @@ class Reply(NamedTuple):
     raw: bytes
     data: dict[str, Any]
     headers: RateHeaders | None
-    copies: int = 0
-    """How many further copies of the request were sent, which may be billed too."""
 
 
 class Refused(NamedTuple):

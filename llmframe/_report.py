@@ -51,8 +51,6 @@ class Tally:
     """Distinct requests that left."""
     retries: int
     limited: int
-    hedged: int
-    hedge_cost: float | None
     answered: int
     failed: int
     truncated: int
@@ -79,8 +77,6 @@ class Tally:
             "sent": self.sent,
             "retries": self.retries,
             "limited": self.limited,
-            "hedged": self.hedged,
-            "hedge_cost": self.hedge_cost,
             "answered": self.answered,
             "failed": self.failed,
             "truncated": self.truncated,
@@ -122,9 +118,6 @@ def closing_line(tally: Tally) -> str:
         parts.append(f"{tally.failed:,} failed")
     if tally.unfinished:
         parts.append(f"{tally.unfinished:,} not done")
-    if tally.hedged:
-        extra = f" for up to {dollars(tally.hedge_cost)}" if tally.hedge_cost is not None else ""
-        parts.append(f"{tally.hedged:,} sent twice{extra}")
     if tally.uncertain:
         parts.append(f"{tally.uncertain:,} requests may have been billed without an answer")
     if tally.sent or tally.usage.total:
@@ -201,7 +194,6 @@ def html(tally: Tally) -> str:
     latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in tally.latency.items())
     numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in tally.skipped.items()) or "0"
     numbers["cost"] = "unknown" if tally.cost is None else dollars(tally.cost)
-    numbers["hedge_cost"] = "unknown" if tally.hedge_cost is None else dollars(tally.hedge_cost)
     numbers["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
     head = f"<b>llmframe {escape(tally.verb)}</b> · {escape(tally.model)} · {escape(tally.status)}"
     rows = "".join(

@@ -56,10 +56,6 @@ class Run:
     distinct, from_journal, sent, retries, limited, uncertain : int
         Different requests; those answered from the journal; those sent; further attempts; attempts
         answered 429; and attempts that may have been billed without an answer.
-    hedged : int
-        Requests that were sent a second time because their answer was long in coming (`hedge=`).
-    hedge_cost : float or None
-        US dollars that those copies cost at most, beside `cost`: each as much as the answer that won.
     tokens : Usage
         Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`.
     cost : float or None
@@ -193,14 +189,6 @@ class Run:
         return self._errand.traffic.limited
 
     @property
-    def hedged(self) -> int:
-        return self._errand.traffic.hedged
-
-    @property
-    def hedge_cost(self) -> float | None:
-        return self._score.hedge_cost
-
-    @property
     def uncertain(self) -> int:
         return self._errand.inherited + self._errand.traffic.uncertain
 
@@ -246,8 +234,6 @@ class Run:
             sent=self.sent,
             retries=self.retries,
             limited=self.limited,
-            hedged=self.hedged,
-            hedge_cost=self.hedge_cost,
             answered=self.answered,
             failed=self.failed,
             truncated=self.truncated,

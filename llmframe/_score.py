@@ -51,18 +51,13 @@ class Score:
         self._began = time.monotonic()
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys)).tolist()
         self._failures: dict[int, Failure] = {}
-        self._spent = self._hedges = 0.0
+        self._spent = 0.0
         self._priced = True
 
     @property
     def cost(self) -> float | None:
         """US dollars of the paid answers; `None` where a price is unknown."""
         return self._spent if self._priced else None
-
-    @property
-    def hedge_cost(self) -> float | None:
-        """US dollars that second copies cost at most: each as much as the answer that won."""
-        return self._hedges if self._priced else None
 
     @property
     def tokens(self) -> Usage:
@@ -100,7 +95,7 @@ class Score:
 
     def hear(self, outcome: Outcome) -> float | None:
         """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
-        request, answer, failure, attempts, seconds, copies = outcome
+        request, answer, failure, attempts, seconds = outcome
         index = request.number
         if answer is None:
             self.fail(index, failure or Failure("no_answer", "the lane brought no answer"))
@@ -111,7 +106,6 @@ class Score:
             self._priced = False
         else:
             self._spent += cost
-            self._hedges += copies * cost
         self.latencies.append(seconds)
         self.arrivals.append(time.monotonic() - self._began)
         self._take(index, answer.text, answer.problem, answer.detail, attempts)

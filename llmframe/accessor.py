@@ -127,8 +127,7 @@ class DataFrameLLM:
             `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh` (ask again; cut short, it
             goes on when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
             `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for one request),
-            `max_retries`, `hedge` (the share of requests that may be sent twice when an answer is long
-            in coming), `extra_body`, `extra_headers`, and the API's own parameters, such as
+            `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters, such as
             `temperature=0`.
 
         Returns

@@ -243,7 +243,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 _SETTINGS = (
-    "model", "system", "mode", "errors", "max_concurrency", "max_retries", "timeout", "hedge", "base_url", "journal",
+    "model", "system", "mode", "errors", "max_concurrency", "max_retries", "timeout", "base_url", "journal",
     "fresh", "retry_failed", "version",
 )  # fmt: skip
 
@@ -287,9 +287,6 @@ def _add_complete(commands: Any) -> None:
     )
     parser.add_argument("--max-retries", type=int, metavar="N")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="for one request")
-    parser.add_argument(
-        "--hedge", type=float, metavar="SHARE", help="share of requests that may be sent twice when slow"
-    )
     parser.add_argument("--base-url", metavar="URL")
     parser.add_argument("--journal", metavar="PATH", help="where paid answers are kept")
     parser.add_argument(

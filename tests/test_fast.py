@@ -19,7 +19,6 @@ import pytest
 import llmframe
 from llmframe import _fast, _openai, _replies
 from llmframe._account import Account
-from llmframe._deadlines import Deadlines
 from llmframe._records import Request, Trouble
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
@@ -389,52 +388,6 @@ def test_silence_is_cut_by_the_timeout(wire, reply):
     fast, slow = (result.fault for result in both(plain(wire), timeout=1.0))
     assert (fast.trouble, fast.code, fast.uncertain) == (slow.trouble, slow.code, slow.uncertain)
     assert fast.code == "timeout"
-
-
-def test_each_request_has_its_own_time_though_one_timer_serves_all():
-    """Each request has its own time though one timer serves all."""
-
-    async def cut_after(deadlines, begins, seconds):
-        await asyncio.sleep(begins)
-        began = time.monotonic()
-        try:
-            with deadlines.begin():
-                await asyncio.sleep(seconds)
-        except TimeoutError:
-            return time.monotonic() - began
-        return None
-
-    async def requests():
-        deadlines = Deadlines(0.3)
-        return await asyncio.gather(
-            *(cut_after(deadlines, *times) for times in [(0, 60), (0.1, 0), (0.2, 60)])
-        )
-
-    first, in_time, last = asyncio.run(requests())
-    assert in_time is None
-    assert min(first, last) > 0.29
-    assert max(first, last) < 30
-
-
-@pytest.mark.parametrize("seconds", [0.01, 60])
-def test_whoever_is_cancelled_is_not_told_of_a_timeout(seconds):
-    """A cancellation from outside goes on as one, also when the time is over in the same turn."""
-
-    async def work(deadlines):
-        with deadlines.begin():
-            await asyncio.sleep(60)
-
-    async def cancelled():
-        task = asyncio.create_task(work(Deadlines(seconds)))
-        await asyncio.sleep(0)
-        time.sleep(0.02)  # noqa: ASYNC251 (the shorter time is over when the loop turns again)
-        asyncio.get_running_loop().call_soon(task.cancel)
-        await asyncio.wait({task})
-        return task.cancelled(), task.cancelling()
-
-    was_cancelled, left = asyncio.run(cancelled())
-    assert was_cancelled
-    assert left == 1  # and the time's own request to cancel is taken back
 
 
 def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):

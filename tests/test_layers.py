@@ -16,12 +16,12 @@ ROOT = Path(llmframe.__file__).parent
 LAYERS = (
     ("_records", "_options", "_errors", "_json", "_loop", "_collector"),
     (
-        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_database", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_deadlines", "_replies", "_limits", "_headers", "_rates", "_stated", "_learnt", "_strays", "_sharing", "_stragglers", "_retry", "_prices",
+        "_plan", "_prompts", "_templates", "_answers", "_schema", "_journal", "_file_journal", "_upkeep", "_journals", "_sqlite", "_database", "_owners", "_flights", "_parts", "_status", "_spool", "_queue", "_broken", "_replies", "_limits", "_headers", "_rates", "_stated", "_learnt", "_strays", "_sharing", "_retry", "_prices",
         "_progress", "_report", "_csv", "_read_csv", "_files",
     ),
     ("_account", "_openai", "_results", "_lane", "_lease", "_batch_lines"),
     ("_batch_api", "_fast"),
-    ("_live", "_hedge", "_attempts", "_neighbours", "_claims", "_call", "_score"),
+    ("_live", "_attempts", "_neighbours", "_claims", "_call", "_score"),
     ("_harvest",),
     ("_outbox", "_reattach"),
     ("_batch", "_intake"),
@@ -60,8 +60,7 @@ PARTS = {
     "_parts": {"_owners", "_flights"},
     "_report": {"_progress"},
     "_csv": {"_files"},
-    "_live": {"_hedge", "_attempts"},
-    "_hedge": {"_attempts"},
+    "_live": {"_attempts"},
     "_read_csv": {"_files"},
 }
 """Modules of one layer that are parts of another there: a plan is made of prompts, limits of rates."""

@@ -18,7 +18,7 @@ from llmframe._call import DEFAULT_MODEL, is_openai, resolve
 from llmframe.testing import LocalServer, made_up_answer
 
 OPTIONS = [
-    "api_key", "base_url", "client", "errors", "hedge", "journal", "keep_batch_files", "loop", "max_concurrency",
+    "api_key", "base_url", "client", "errors", "journal", "keep_batch_files", "loop", "max_concurrency",
     "max_retries", "mode", "model", "prices", "progress", "reattach", "server", "timeout",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ def test_options_are_tab_completable():
 def test_every_option_can_be_read_set_and_set_back():
     """Every option can be read, set and set back."""
     values = {
-        "api_key": "k", "base_url": "http://localhost:1/v1", "client": None, "errors": "coerce", "hedge": 0.02, "journal": False,
+        "api_key": "k", "base_url": "http://localhost:1/v1", "client": None, "errors": "coerce", "journal": False,
         "keep_batch_files": True, "reattach": False, "loop": "nested", "max_concurrency": 3, "max_retries": 0, "mode": "offline", "model": "m",
         "prices": {"m": {"input": 1, "output": 2}}, "progress": True, "server": "s", "timeout": 0.5,
     }  # fmt: skip
@@ -60,7 +60,6 @@ BAD = {
     "errors": ["ignore", True],
     "max_concurrency": [0, -1, 1.5, True, "5"],
     "max_retries": [-1, 1.5, True],
-    "hedge": [-0.1, 1.5, float("nan"), "1%", True],
     "timeout": [0, -1, float("inf"), float("nan"), "5", True],
     "progress": [1, "yes"],
     "prices": [5, {"m": 1}, {"m": {"input": 1}}, {"m": {"input": -1, "output": 1}}, {"m": {"input": 1, "output": 1, "x": 1}}],
@@ -105,6 +104,7 @@ def test_a_bad_value_names_its_setting_wherever_it_is_given(name, value):
         ({"stream": False}, TypeError, "^stream: "),
         ({"stream_options": {}}, TypeError, "^stream: "),
         ({"messages": []}, TypeError, "unexpected keyword 'messages'"),
+        ({"hedge": 0.1}, TypeError, "unexpected keyword 'hedge'"),
     ],
 )
 def test_a_bad_argument_is_an_error_that_names_it(arguments, error, said):

@@ -1,8 +1,8 @@
-"""Throughput against concurrency and against latency, beside a bare client, and what `hedge=` does to a long tail.
+"""Throughput against concurrency and against latency, beside a bare client.
 
 What: rows per second of `df.llm.complete`, journal and bar on, (1) with 1, 10, 100, 300 and 1,000 requests in flight
-at 50 ms latency, (2) with 1,000 in flight at 0 ms and at log-normal latencies with a median of 2 s and a long tail,
-(3) the last with `hedge=`. Against what: bare aiohttp + orjson with as many workers on the same rows. Wall time;
+at 50 ms latency, (2) with 1,000 in flight at 0 ms and at log-normal latencies with a median of 2 s and a long tail.
+Against what: bare aiohttp + orjson with as many workers on the same rows. Wall time;
 the server has its own process and core. Sides alternate, two rounds. Also: seconds until the first answer was
 there, from the call on, over the server's latency.
 
@@ -20,13 +20,10 @@ from statistics import median
 import cpu
 import measure
 
-import llmframe
-
 ROUNDS, LATENCY = 2, 0.05
 CONCURRENCY = {1: 60, 10: 600, 100: 4_000, 300: 8_000, 1_000: 12_000}
 """Requests in flight, and rows enough to keep them there."""
 TAIL = {"lognormal": [2.0, 0.6]}
-HEDGE = 0.02
 LATENCIES = (("0 ms", 0.0, 10_000), ("2 s, long tail", TAIL, 6_000))
 
 
@@ -38,18 +35,10 @@ def _line(what: str, latency, in_flight: int, rows: int, folder: str) -> list[me
             "ours": lambda: cpu.complete(frame, url, folder, max_concurrency=in_flight),
             "bare": lambda: asyncio.run(cpu.bare(texts, url, in_flight)),
         }
-        copies = []
-        if latency == TAIL:
-
-            def hedged() -> None:
-                cpu.complete(frame, url, folder, max_concurrency=in_flight, hedge=HEDGE)
-                copies.append(llmframe.last_run().hedged)
-
-            sides["hedged"] = hedged
         found = measure.alternate(
             {name: measure.rows_per_second(work, rows) for name, work in sides.items()}, ROUNDS
         )
-    lines = [
+    return [
         measure.Line(
             f"rows/s / bare, {what}",
             f"{measure.spread(measure.ratios(found['ours'], found['bare']))}, "
@@ -59,14 +48,6 @@ def _line(what: str, latency, in_flight: int, rows: int, folder: str) -> list[me
             else {},
         )
     ]
-    if copies:
-        shown = measure.spread(measure.ratios(found["hedged"], found["ours"]))
-        lines.append(
-            measure.Line(
-                f"  with hedge={HEDGE} / without (up to {max(copies)} of {rows:,} sent twice)", shown
-            )
-        )
-    return lines
 
 
 def _first_answer(folder: str) -> measure.Line:
