@@ -12,10 +12,10 @@ from llmframe._options import option_context, options
 from llmframe.accessor import acomplete, complete
 
 if TYPE_CHECKING:
-    from llmframe._batches import batches, cancel, collect
-    from llmframe._read_csv import read_csv
-    from llmframe._run import Run
-    from llmframe._runs import last_run
+    from llmframe._files.csv_reader import read_csv
+    from llmframe._run.run import Run
+    from llmframe._run.start import last_run
+    from llmframe._verbs.batches import batches, cancel, collect
 
 __version__ = "0.1.0"
 
@@ -38,12 +38,12 @@ __all__ = [
 ]
 
 _LATER = {
-    "Run": "_run",
-    "batches": "_batches",
-    "cancel": "_batches",
-    "collect": "_batches",
-    "last_run": "_runs",
-    "read_csv": "_read_csv",
+    "Run": "_run.run",
+    "batches": "_verbs.batches",
+    "cancel": "_verbs.batches",
+    "collect": "_verbs.batches",
+    "last_run": "_run.start",
+    "read_csv": "_files.csv_reader",
 }
 """Names whose modules are imported when they are first used, to keep `import llmframe` light."""
 

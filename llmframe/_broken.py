@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from llmframe._records import Fault, Trouble
+from llmframe._values import Fault, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmframe._run import Run
+    from llmframe._run.run import Run
 
 
 class LLMFrameError(Exception):

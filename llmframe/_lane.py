@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from llmframe._records import Request
-    from llmframe._retry import Stop
+    from llmframe._pacing.retry import Stop
+    from llmframe._values import Request
 
 
 class Feed(Protocol):

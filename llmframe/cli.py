@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 import llmframe
-from llmframe import _journals
-from llmframe._csv import to_csv
-from llmframe._file_journal import FileJournal
+from llmframe._files.csv_reader import read_csv
+from llmframe._files.csv_writer import to_csv
+from llmframe._journal import registry
+from llmframe._journal.sqlite.journal import FileJournal
 from llmframe._options import options
-from llmframe._read_csv import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,7 +186,7 @@ def _prune_journal(parsed: argparse.Namespace) -> int:
 
 def _open_journal(given: str | None) -> FileJournal:
     chosen = given or options.journal
-    path = Path(chosen) if isinstance(chosen, str) else _journals.default_path()
+    path = Path(chosen) if isinstance(chosen, str) else registry.default_path()
     path = path.expanduser().absolute()
     if not path.exists():
         raise ValueError(f"there is no journal at {path} yet")

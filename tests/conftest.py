@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import llmframe
-from llmframe import _batch, _queue
+from llmframe._batch import enqueued_limit
+from llmframe._batch import lane as batch_lane
 from llmframe.testing import LocalServer
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def llm(server: LocalServer) -> LocalServer:
 @pytest.fixture
 def swift(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after batches every few milliseconds, and not every few seconds."""
-    monkeypatch.setattr(_batch, "FIRST_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(_batch, "LONGEST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(_queue, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(batch_lane, "FIRST_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(batch_lane, "LONGEST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(enqueued_limit, "FIRST_WAIT_SECONDS", 0.02)
 
 
 @pytest.fixture(params=["live", "batch"])

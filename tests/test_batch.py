@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _batch, _batch_lines, _harvest, _outbox, _queue
+from llmframe._batch import collection, enqueued_limit, lane, lines, submission
 from llmframe.testing import Batches, Fault, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -30,10 +30,11 @@ HANGS = Batches(seconds=DAY)
 CALLER = """
 import json, sys
 import pandas as pd, llmframe
-from llmframe import _batch, _outbox
+from llmframe._batch import lane
+from llmframe._batch import submission
 settings = json.loads(sys.argv[1])
-_batch.FIRST_POLL_SECONDS, _batch.LONGEST_POLL_SECONDS = 0.01, 0.05
-_outbox.LARGEST_PART_REQUESTS = settings.pop("part", 50_000)
+lane.FIRST_POLL_SECONDS, lane.LONGEST_POLL_SECONDS = 0.01, 0.05
+submission.LARGEST_PART_REQUESTS = settings.pop("part", 50_000)
 frame = pd.DataFrame({"q": settings.pop("rows")})
 try:
     frame.llm.complete("q", into="a", mode="batch", **settings)
@@ -78,7 +79,7 @@ def paid_again(server):
 
 
 def parts_of(size, monkeypatch):
-    monkeypatch.setattr(_outbox, "LARGEST_PART_REQUESTS", size)
+    monkeypatch.setattr(submission, "LARGEST_PART_REQUESTS", size)
 
 
 def api(server):
@@ -162,7 +163,7 @@ def test_every_line_is_what_the_api_takes(llm, monkeypatch):
 
 def test_a_part_has_no_more_bytes_than_the_api_takes(llm, monkeypatch):
     """Bytes are counted, not guessed; a request that is larger than a part fails alone."""
-    monkeypatch.setattr(_outbox, "LARGEST_PART_BYTES", 2_000)
+    monkeypatch.setattr(submission, "LARGEST_PART_BYTES", 2_000)
     llm.batches = Batches(max_bytes=2_000)
     frame = pd.DataFrame({"q": [*texts(40), "é" * 2_000]})
     with pytest.raises(llmframe.CompletionError, match="request_too_large"):
@@ -274,10 +275,10 @@ def test_a_result_that_is_nested_too_deeply_is_no_answer():
     """It is the row's fault where the line can be read, and the file's where it cannot."""
     line = '{"custom_id": "%s", "response": {"status_code": 200, "body": {"choices": %s}}}'
     deep = (line % ("0" * 32, "[" * 300 + "]" * 300)).encode()
-    assert _batch_lines.read_result(deep).fault.code == "unparsable_answer"
+    assert lines.read_result(deep).fault.code == "unparsable_answer"
     deeper = (line % ("0" * 32, "[" * 100_000 + "]" * 100_000)).encode()
     with pytest.raises(ValueError, match="too deeply"):
-        _batch_lines.read_result(deeper)
+        lines.read_result(deeper)
 
 
 def test_an_unknown_model_stops_the_run(llm):
@@ -335,19 +336,19 @@ def test_a_row_is_not_submitted_for_ever(llm):
     frame = asked(3)
     with pytest.raises(llmframe.CompletionError, match="mode='live'"):
         complete(frame)
-    assert llm.ledger.batches_created == 1 + _batch.MOST_ROUNDS
-    assert llmframe.last_run().failures["attempts"].tolist() == [1 + _batch.MOST_ROUNDS]
+    assert llm.ledger.batches_created == 1 + lane.MOST_ROUNDS
+    assert llmframe.last_run().failures["attempts"].tolist() == [1 + lane.MOST_ROUNDS]
 
 
 def test_lines_that_validation_names_are_failures_and_the_rest_is_submitted_again(llm, monkeypatch):
     """A batch that failed has done nothing; its good lines go out once more."""
-    line_of = _outbox.request_line
+    line_of = submission.request_line
 
     def spoilt(request, endpoint):
         line = line_of(request, endpoint)
         return line.replace(b'"POST"', b'"PUT"') if b"number 2." in line or b"number 7." in line else line
 
-    monkeypatch.setattr(_outbox, "request_line", spoilt)
+    monkeypatch.setattr(submission, "request_line", spoilt)
     frame = asked(10)
     with pytest.raises(llmframe.CompletionError):
         complete(frame)
@@ -424,8 +425,8 @@ def test_one_row_that_can_never_fit_fails_alone(llm):
 def test_a_large_row_does_not_make_the_parts_of_the_others_small(llm, monkeypatch):
     """The account does not say its limit: the part is halved until the large row is alone, and no further ones are."""
     parts_of(16, monkeypatch)
-    monkeypatch.setattr(_queue, "_STATED", re.compile("nothing"))
-    monkeypatch.setattr(_queue, "LONELY_REFUSALS", 4)
+    monkeypatch.setattr(enqueued_limit, "_STATED", re.compile("nothing"))
+    monkeypatch.setattr(enqueued_limit, "LONELY_REFUSALS", 4)
     llm.batches = Batches(enqueued_tokens=750)
     frame = pd.DataFrame({"q": [*texts(18), "many words " * 1_000, *texts(18, 76)]})
     with pytest.raises(llmframe.CompletionError, match="1 × token_limit_exceeded"):  # noqa: RUF001
@@ -568,7 +569,7 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
     """Its run entered it and let go of it while another run was still reading an older list of the account's."""
     server, frame = submitted
     journal = llmframe.options.journal
-    listed, stale = _harvest.Harvester._listed, []
+    listed, stale = collection.Harvester._listed, []
     with contextlib.closing(
         sqlite3.connect(journal, isolation_level=None, check_same_thread=False)
     ) as connection:
@@ -582,7 +583,7 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
                 return []
             return await listed(harvester)
 
-        monkeypatch.setattr(_harvest.Harvester, "_listed", late)
+        monkeypatch.setattr(collection.Harvester, "_listed", late)
         run = frame.llm.complete("q", into="a", mode="batch", wait=False)
         until_submitted(run)
         server.advance(DAY)
@@ -595,7 +596,7 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
 CLAIMER = """
 import json, os, sys
 from pathlib import Path
-from llmframe._file_journal import FileJournal
+from llmframe._journal.sqlite.journal import FileJournal
 journal = FileJournal(Path(sys.argv[1]))
 session = journal.begin(b"recipe", {}, fresh=b"")
 journal.claim(session, [bytes.fromhex(key) for key in json.loads(sys.argv[2])], retry_failed=False)
@@ -840,14 +841,14 @@ def test_progress_says_how_far_the_batches_are(llm, capsys):
 
 def test_the_lonely_patience_is_bounded():
     """A part that is refused again and again while nothing else is enqueued is taken apart in the end."""
-    queue = _queue.Queue()
-    refusal = _queue.Refusal("token_limit_exceeded", "…", requests=False, limit=None, never=False)
-    size = _queue.Size(100, 1_000)
+    queue = enqueued_limit.Queue()
+    refusal = enqueued_limit.Refusal("token_limit_exceeded", "…", requests=False, limit=None, never=False)
+    size = enqueued_limit.Size(100, 1_000)
     decisions = [
         queue.refused(refusal, size, refusals=number, lonely=number, lagging=True)
-        for number in range(1, _queue.LONELY_REFUSALS + 1)
+        for number in range(1, enqueued_limit.LONELY_REFUSALS + 1)
     ]
-    assert all(isinstance(decision, _queue.Submit) for decision in decisions[:-1])
-    assert decisions[-1] == _queue.Halve()
-    assert queue.fits(_queue.Size(100, 500))
-    assert not queue.fits(_queue.Size(100, 501))
+    assert all(isinstance(decision, enqueued_limit.Submit) for decision in decisions[:-1])
+    assert decisions[-1] == enqueued_limit.Halve()
+    assert queue.fits(enqueued_limit.Size(100, 500))
+    assert not queue.fits(enqueued_limit.Size(100, 501))

@@ -22,13 +22,15 @@ CONCURRENCY = 50
 CALLER = """
 import json, sys
 import pandas as pd, llmframe
-from llmframe import _file_journal, _lease, _owners
+from llmframe._journal.sqlite import journal
+from llmframe._journal import lease
+from llmframe._journal import liveness
 settings = json.loads(sys.argv[1])
 frame = pd.DataFrame({"q": settings.pop("rows")})
 out = settings.pop("out")
-if (lease := settings.pop("lease")) is not None:
-    _lease.LEASE_SECONDS = _file_journal.LEASE_SECONDS = lease
-    _lease._RENEW_SECONDS, _owners._TIME_TO_RENEW = lease / 3, lease / 2
+if (seconds := settings.pop("lease")) is not None:
+    lease.LEASE_SECONDS = journal.LEASE_SECONDS = seconds
+    lease._RENEW_SECONDS, liveness._TIME_TO_RENEW = seconds / 3, seconds / 2
 print("ready", flush=True)
 sys.stdin.readline()
 frame.llm.complete("q", into="a", **settings)
@@ -277,8 +279,8 @@ def test_forked_children_and_their_parent_share_the_journal(slow, tmp_path):
 OPENING_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from llmframe._file_journal import FileJournal
-from llmframe._records import Answer, Usage
+from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._values import Answer, Usage
 chance = random.Random(1)
 
 def use(path):

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmframe._csv import to_csv
-from llmframe._read_csv import read_csv
+from llmframe._files.csv_reader import read_csv
+from llmframe._files.csv_writer import to_csv
 
 # fmt: off
 HOSTILE = [
@@ -95,7 +95,7 @@ def test_a_text_index_comes_back_exactly(labels, name):
 @pytest.mark.parametrize("block", [1, 2, 3, 7])
 def test_the_end_of_a_block_may_fall_anywhere(monkeypatch, block):
     """Reading in small blocks gives what reading at once gives, wherever quotes and line ends are cut."""
-    monkeypatch.setattr("llmframe._read_csv._CHARACTERS_AT_ONCE", block)
+    monkeypatch.setattr("llmframe._files.csv_reader._CHARACTERS_AT_ONCE", block)
     assert_comes_back(text_frame([HOSTILE, HOSTILE[::-1]]))
 
 
@@ -112,7 +112,7 @@ def test_chunks_of_rows_join_up(monkeypatch):
     frame = text_frame([[str(row) if row % 3 else None for row in range(25)]])
     whole = to_csv(frame)
     for rows in (1, 5, 24, 25, 26):
-        monkeypatch.setattr("llmframe._csv._ROWS_AT_ONCE", rows)
+        monkeypatch.setattr("llmframe._files.csv_writer._ROWS_AT_ONCE", rows)
         assert to_csv(frame) == whole
 
 
@@ -432,8 +432,8 @@ def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch, reviews, error)
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("llmframe._csv._encodable", lambda text, *_: text)
-    monkeypatch.setattr("llmframe._csv._fields", fail)
+    monkeypatch.setattr("llmframe._files.csv_writer._encodable", lambda text, *_: text)
+    monkeypatch.setattr("llmframe._files.csv_writer._fields", fail)
     with pytest.raises(error):
         to_csv(reviews, path)
     assert path.read_text() == "precious"
@@ -546,7 +546,7 @@ def test_any_foreign_text_has_the_cells_that_pandas_finds(body, end, block):
     lines = "h,i,j\n" + body
     text = lines.replace("\n", end)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmframe._read_csv._CHARACTERS_AT_ONCE", block)
+        patch.setattr("llmframe._files.csv_reader._CHARACTERS_AT_ONCE", block)
         try:
             theirs = pd.read_csv(io.StringIO(lines), keep_default_na=False, dtype="str")
             assert isinstance(theirs.index, pd.RangeIndex)

@@ -83,7 +83,7 @@ def test_a_verbs_docstring_says_what_it_takes_gives_and_raises(name):
 
 def test_the_main_verb_names_every_setting():
     """The main verb names every setting."""
-    from llmframe._call import _ARGUMENTS
+    from llmframe._verbs.arguments import _ARGUMENTS
 
     doc = _doc(DataFrameLLM.complete)
     assert [name for name in _ARGUMENTS if f"`{name}`" not in doc] == []

@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,9 +16,9 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _fast, _openai, _replies
-from llmframe._account import Account
-from llmframe._records import Request, Trouble
+from llmframe._api import http_client, responses, sdk_client
+from llmframe._api.account import Account
+from llmframe._values import Request, Trouble
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
 GOOD = b'{"choices":[{"message":{"content":"Yes."},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}'
@@ -156,10 +155,10 @@ def send(account: Account, way: str, *, before=(None,), timeout: float = 20.0, h
 
 def sent(account: Account, way: str, before, timeout: float = 20.0, headers=None):
     async def all_sent():
-        client, owned = _openai.connect(account, timeout=timeout, shared_loop=False)
-        transport = _openai.Transport(client, owned=owned, timeout=timeout, headers=headers or {})
+        client, owned = sdk_client.connect(account, timeout=timeout, shared_loop=False)
+        transport = sdk_client.Transport(client, owned=owned, timeout=timeout, headers=headers or {})
         if way == "fast":
-            transport = _fast.FastTransport(transport, timeout=timeout)
+            transport = http_client.FastTransport(transport, timeout=timeout)
         results = []
         try:
             for prepare in before:
@@ -346,7 +345,7 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
         sent(plain(wire), way, [replying(status) for status in statuses]) for way in ("fast", "slow")
     )
     assert fast == slow
-    assert all(isinstance(result, _replies.Refused) for result in fast)
+    assert all(isinstance(result, responses.Refused) for result in fast)
 
 
 @pytest.mark.parametrize(
@@ -393,11 +392,11 @@ def test_silence_is_cut_by_the_timeout(wire, reply):
 def test_of_answers_that_come_together_one_is_listened_to(wire, monkeypatch):
     """Limits are read again as soon as the last reading is 5 ms old, and wherever nothing is left of one."""
     wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-requests: 60")
-    monkeypatch.setattr(_fast, "_SAME_SECONDS", 3600)
+    monkeypatch.setattr(http_client, "_SAME_SECONDS", 3600)
     many = sent(plain(wire), "fast", [None] * 3)
-    monkeypatch.setattr(_fast, "_SAME_SECONDS", 0)
+    monkeypatch.setattr(http_client, "_SAME_SECONDS", 0)
     each = sent(plain(wire), "fast", [None] * 3)
-    monkeypatch.setattr(_fast, "_SAME_SECONDS", 3600)
+    monkeypatch.setattr(http_client, "_SAME_SECONDS", 3600)
     wire.reply = http(GOOD, "200 OK", "x-ratelimit-limit-tokens: 9", "x-ratelimit-remaining-tokens: 0")
     last = sent(plain(wire), "fast", [None] * 3)
     assert [reply.headers and reply.headers.remaining_tokens for reply in last] == [0, 0, 0]
@@ -578,6 +577,6 @@ def test_a_cancelled_request_is_hung_up(wire):
 
 def test_the_sdk_sends_where_its_http_library_does_not_say_how_it_connects(wire, monkeypatch):
     """Without its certificates and its proxy nothing is guessed."""
-    monkeypatch.setattr(_openai.Transport, "_route", lambda *_: None)
+    monkeypatch.setattr(sdk_client.Transport, "_route", lambda *_: None)
     assert send(plain(wire), "fast").raw == GOOD
     assert len(wire.seen) == 1

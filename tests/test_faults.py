@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _fast
+from llmframe._api import http_client
 from llmframe.testing import Fault, Limits, LocalServer, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -292,7 +292,7 @@ def test_a_server_that_is_not_there_is_said_soon(llm, errors):
 
 def test_a_server_that_takes_no_connection_is_said_soon_too(llm, monkeypatch):
     """An address that swallows packets is unreachable, not slow: nothing there was billed."""
-    monkeypatch.setattr(_fast, "CONNECT_SECONDS", 0.4)
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.4)
     with socket.socket() as hole, contextlib.ExitStack() as fillers:
         hole.bind(("127.0.0.1", 0))
         hole.listen(0)

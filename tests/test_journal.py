@@ -20,17 +20,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe import _claims, _database, _file_journal, _journals, _owners
-from llmframe._batch_lines import Result
-from llmframe._claims import ClaimedFeed
-from llmframe._file_journal import FileJournal
-from llmframe._intake import Intake
-from llmframe._journal import LEASE_SECONDS
-from llmframe._parts import Label
-from llmframe._prices import Prices
-from llmframe._records import Answer, BatchState, Usage
-from llmframe._score import Score
-from llmframe._sqlite import filesystem
+from llmframe._batch.lines import Result
+from llmframe._journal import liveness, registry
+from llmframe._journal.protocol import LEASE_SECONDS
+from llmframe._journal.sqlite import database
+from llmframe._journal.sqlite import journal as sqlite_journal
+from llmframe._journal.sqlite.batch_store import Label
+from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._journal.sqlite.schema import filesystem
+from llmframe._run import feed
+from llmframe._run.feed import ClaimedFeed
+from llmframe._run.outcome_sink import Intake
+from llmframe._run.prices import Prices
+from llmframe._run.results import Score
+from llmframe._values import Answer, BatchState, Usage
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -152,9 +155,9 @@ def test_the_journal_is_where_it_is_said_to_be(llm, tmp_path, monkeypatch):
     monkeypatch.delenv("LLMFRAME_JOURNAL")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     frame.llm.complete("q", into="d")
-    assert _journals.default_path().is_file()
+    assert registry.default_path().is_file()
     if sys.platform == "linux":
-        assert _journals.default_path() == tmp_path / "data" / "llmframe" / "journal.sqlite"
+        assert registry.default_path() == tmp_path / "data" / "llmframe" / "journal.sqlite"
 
 
 def _as_other_program(path):
@@ -172,7 +175,7 @@ def _as_other_program_with_wal(path):
 def _as_newer(path):
     fill(path)
     with sql(path) as newer:
-        newer.execute(f"PRAGMA user_version={_database.FORMAT + 1}")
+        newer.execute(f"PRAGMA user_version={database.FORMAT + 1}")
 
 
 def _as_garbage(path):
@@ -460,7 +463,7 @@ def test_the_filesystem_of_a_path_is_read_from_the_mounts(path, kind):
 @pytest.mark.parametrize(("network", "mode"), [(False, "wal"), (True, "delete")])
 def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch, network, mode):
     """WAL is not used where its shared memory is unsafe; everything else works the same."""
-    monkeypatch.setattr(_database, "on_network", lambda _: network)
+    monkeypatch.setattr(database, "on_network", lambda _: network)
     frame = asked(30)
     frame.llm.complete("q", into="a")
     frame.llm.complete("q", into="b")
@@ -475,8 +478,8 @@ def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch
 OPENING = """
 import sys
 from pathlib import Path
-from llmframe._file_journal import FileJournal
-from llmframe._records import Answer, Usage
+from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._values import Answer, Usage
 print("ready", flush=True)
 for number, line in enumerate(sys.stdin):
     journal = FileJournal(Path(line.strip()))
@@ -585,7 +588,7 @@ class Clock:
 def clock(monkeypatch):
     """Replace the journal's wall clock."""
     clock = Clock()
-    monkeypatch.setattr(_file_journal.time, "time", clock)
+    monkeypatch.setattr(sqlite_journal.time, "time", clock)
     return clock
 
 
@@ -605,7 +608,7 @@ def claims_of(monkeypatch):
 @pytest.mark.parametrize(("in_flight", "most_claims"), [(1, 60), (40, 600 // 25)])
 def test_no_more_is_claimed_than_may_be_in_flight_and_hardly_less(llm, monkeypatch, in_flight, most_claims):
     """A kill leaves few requests uncertain that were never sent, and claims are not made one by one."""
-    monkeypatch.setattr(_claims, "_AHEAD_SECONDS", 0.0)
+    monkeypatch.setattr(feed, "_AHEAD_SECONDS", 0.0)
     sizes = claims_of(monkeypatch)
     frame = asked(60 if in_flight == 1 else 600)
     frame.llm.complete("q", max_concurrency=in_flight)
@@ -616,11 +619,11 @@ def test_no_more_is_claimed_than_may_be_in_flight_and_hardly_less(llm, monkeypat
 
 def test_what_goes_in_an_instant_may_be_claimed_ahead(llm, monkeypatch):
     """Where answers come fast, claims are larger than what is in flight, up to the largest block."""
-    monkeypatch.setattr(_claims, "_AHEAD_SECONDS", 3600.0)
+    monkeypatch.setattr(feed, "_AHEAD_SECONDS", 3600.0)
     sizes = claims_of(monkeypatch)
     asked(1200).llm.complete("q", max_concurrency=20)
     assert sum(sizes) == 1200
-    assert max(sizes[:8]) <= 20 < max(sizes) <= _claims.LARGEST_CLAIM
+    assert max(sizes[:8]) <= 20 < max(sizes) <= feed.LARGEST_CLAIM
     assert len(sizes) <= 8 + 1200 // 150
 
 
@@ -661,7 +664,7 @@ def test_an_owner_on_another_machine_keeps_its_claims_until_its_lease_is_over(pa
     """Not before the lease ends, also when renewed; then at once, and counted as uncertain."""
     one, other = pair
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(_file_journal, "machine", lambda: "another machine")
+        elsewhere.setattr(sqlite_journal, "machine", lambda: "another machine")
         far = begin(one)
     one.claim(far, KEYS, retry_failed=False)
     here = begin(other)
@@ -697,7 +700,7 @@ def test_a_clock_that_jumps_costs_nobody_the_claims(pair, clock, monkeypatch):
     assert other.claim(theirs, KEYS, retry_failed=False).held == KEYS
     clock.now += LEASE_SECONDS + 1
     assert other.claim(theirs, KEYS, retry_failed=False).held == KEYS
-    monkeypatch.setattr(_owners.time, "monotonic", lambda: began + 3_600)
+    monkeypatch.setattr(liveness.time, "monotonic", lambda: began + 3_600)
     claimed = other.claim(theirs, KEYS, retry_failed=False)
     assert (claimed.granted, claimed.uncertain) == (KEYS, 3)
 
@@ -709,7 +712,7 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
         """
         import os, sys, time
         from pathlib import Path
-        from llmframe._file_journal import FileJournal
+        from llmframe._journal.sqlite.journal import FileJournal
         journal = FileJournal(Path(sys.argv[1]))
         session = journal.begin(b"recipe", {}, fresh=b"")
         time.time = lambda: float(sys.argv[2])
@@ -737,7 +740,7 @@ def test_a_run_that_ends_leaves_no_claims(pair):
 def test_each_request_has_one_owner_at_most_whatever_happens(pair, clock, monkeypatch, seed):
     """Claims, answers, giving up, ends and lost leases at random: claims agree with a plain table of who has what."""
     chance = random.Random(seed)
-    monkeypatch.setattr(_file_journal, "machine", lambda: "a machine whose processes nobody here can see")
+    monkeypatch.setattr(sqlite_journal, "machine", lambda: "a machine whose processes nobody here can see")
     runs = {run: (journal, begin(journal)) for run, journal in enumerate([*pair, *pair])}
     keys = [key(number) for number in range(12)]
     owners, answered, gone = {}, set(), set()
@@ -962,13 +965,13 @@ def test_a_fresh_run_counts_only_answers_since_its_own_beginning(pair, clock):
 def test_one_process_shares_one_connection_to_a_file(tmp_path):
     """Also by another name: a second handle's closing would drop the first one's locks."""
     path, link = tmp_path / "journal.sqlite", tmp_path / "link"
-    first = _journals.acquire(path)
+    first = registry.acquire(path)
     link.symlink_to(path)
-    second = _journals.acquire(link)
+    second = registry.acquire(link)
     assert first is second
-    _journals.release(second)
+    registry.release(second)
     assert first.upkeep.summary()["answers"] == 0
-    _journals.release(first)
+    registry.release(first)
 
 
 # --- through the verbs ----------------------------------------------------------------------------
@@ -1121,7 +1124,7 @@ def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer():
 
     async def run():
         journal = Odd()
-        recorder = _claims.Recorder(journal, None, told.append)
+        recorder = feed.Recorder(journal, None, told.append)
         recorder.answered(*answer(1))
         with pytest.raises(TypeError, match="odd"):
             await recorder.flush()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmframe._limits import Pace, RateHeaders, retry_after
+from llmframe._pacing.pace import Pace, RateHeaders, retry_after
 
 
 @dataclass

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from llmframe._limits import Pace
-from llmframe._live import Live
-from llmframe._records import Fault, Request, Trouble
-from llmframe._replies import Refused, Reply
-from llmframe._retry import Stop, Watch
+from llmframe._api.responses import Refused, Reply
+from llmframe._live.lane import Live
+from llmframe._pacing.pace import Pace
+from llmframe._pacing.retry import Stop, Watch
+from llmframe._values import Fault, Request, Trouble
 
 DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
 

@@ -21,7 +21,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import llmframe
-from llmframe import CompletionError, StoppedError, _collector, _jobs, _loop, _openai, _runs
+from llmframe import CompletionError, StoppedError
+from llmframe._api import sdk_client
+from llmframe._loop import gc_threshold, tasks
+from llmframe._run import start
+from llmframe._verbs import complete
 from llmframe.testing import Fault, LocalServer
 
 if TYPE_CHECKING:
@@ -418,13 +422,13 @@ def test_ctrl_c_while_the_column_is_written_waits_until_it_is_whole(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write-back is not interruptible, and the interrupt is not forgotten."""
-    write = _jobs.put
+    write = complete.put
 
     def interrupted_write(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         write(*arguments)
 
-    monkeypatch.setattr(_jobs, "put", interrupted_write)
+    monkeypatch.setattr(complete, "put", interrupted_write)
     frame = _frame()
     with pytest.raises(KeyboardInterrupt):
         frame.llm.complete("review", into="answer")
@@ -437,13 +441,13 @@ async def test_ctrl_c_while_an_awaited_column_is_written_waits_likewise(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the loop has no handler of its own for SIGINT, the write-back is held together too."""
-    write = _jobs.put
+    write = complete.put
 
     def interrupted_write(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         write(*arguments)
 
-    monkeypatch.setattr(_jobs, "put", interrupted_write)
+    monkeypatch.setattr(complete, "put", interrupted_write)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     frame = _frame()
     try:
@@ -459,14 +463,14 @@ def test_ctrl_c_between_the_start_and_the_wait_is_not_lost(
 ) -> None:
     """An interrupt that comes just as the run starts ends the run."""
     llm.faults = [Fault("hang")]
-    start = _runs.start
+    plain_start = start.start
 
     def interrupted_start(*arguments: Any, **settings: Any) -> Any:
-        run = start(*arguments, **settings)
+        run = plain_start(*arguments, **settings)
         signal.raise_signal(signal.SIGINT)
         return run
 
-    monkeypatch.setattr(_runs, "start", interrupted_start)
+    monkeypatch.setattr(start, "start", interrupted_start)
     with pytest.raises(KeyboardInterrupt):
         _frame().llm.complete("review", into="answer")
     assert llmframe.last_run().status == "interrupted"
@@ -484,12 +488,12 @@ def test_a_second_ctrl_c_does_not_wait_for_work_that_will_not_unwind() -> None:
             except asyncio.CancelledError:
                 continue
 
-    work = _loop.submit(stubborn)
+    work = tasks.submit(stubborn)
     began = time.monotonic()
     _press(0.2, 0.6)
-    with pytest.raises(KeyboardInterrupt), _loop.uninterrupted() as interrupts:
+    with pytest.raises(KeyboardInterrupt), tasks.uninterrupted() as interrupts:
         work.wait(None, interrupts)
-    assert time.monotonic() - began < _loop.UNWIND_SECONDS
+    assert time.monotonic() - began < tasks.UNWIND_SECONDS
     released.set()
     assert work.future.result(PATIENCE) is None
 
@@ -498,13 +502,13 @@ def test_a_run_that_does_not_unwind_still_writes_and_says_so(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the transport will not close, two presses give the column and the line all the same."""
-    close, released = _openai.Transport.close, threading.Event()
+    close, released = sdk_client.Transport.close, threading.Event()
 
-    async def late_close(transport: _openai.Transport) -> None:
+    async def late_close(transport: sdk_client.Transport) -> None:
         await asyncio.to_thread(released.wait, PATIENCE)
         await close(transport)
 
-    monkeypatch.setattr(_openai.Transport, "close", late_close)
+    monkeypatch.setattr(sdk_client.Transport, "close", late_close)
     llm.faults = [Fault("hang", after=10)]
     frame = _frame(40)
 
@@ -659,7 +663,7 @@ def test_what_is_asked_is_what_was_there_at_the_call(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that are rendered long after the call still have the cells of the call."""
-    monkeypatch.setattr("llmframe._plan.CHUNK_ROWS", 20)
+    monkeypatch.setattr("llmframe._columns.plan.CHUNK_ROWS", 20)
     rows = 200
     frame = _frame(rows)
     run = frame.llm.complete("review", into="answer", wait=False, max_concurrency=4)
@@ -770,7 +774,7 @@ def test_our_own_loop_is_of_the_fastest_kind_that_is_there(monkeypatch, there):
         monkeypatch.setitem(sys.modules, "uvloop", None)
     elif sys.platform == "win32":
         pytest.skip("there is no uvloop on Windows")
-    loop = _loop._new_loop()
+    loop = tasks._new_loop()
     try:
         assert type(loop).__module__.startswith("uvloop") == there
         assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
@@ -794,7 +798,7 @@ def test_the_garbage_collector_is_left_as_it_was(
         run = _frame(5).llm.complete("review", into="answer", wait=False)
         assert llm.ledger.wait_for(lambda ledger: ledger.in_flight > 0, PATIENCE)
         assert gc.get_threshold() == during
-        with _collector.looking_seldom():
+        with gc_threshold.looking_seldom():
             pass
         assert gc.get_threshold() == during
         run.cancel()

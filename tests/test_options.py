@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._call import DEFAULT_MODEL, is_openai, resolve
+from llmframe._verbs.arguments import DEFAULT_MODEL, is_openai, resolve
 from llmframe.testing import LocalServer, made_up_answer
 
 OPTIONS = [

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._jobs import FrameJob, ListJob, SeriesJob
-from llmframe._plan import normalise
+from llmframe._columns.plan import normalise
+from llmframe._verbs.complete import FrameJob, ListJob, SeriesJob
 
 SCHEMA = {
     "type": "json_schema",

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe import _run, _runs
-from llmframe._prices import Prices
-from llmframe._records import Usage
+from llmframe._run import run, start
+from llmframe._run.prices import Prices
+from llmframe._values import Usage
 
 MILLION = 1_000_000
 LUNA = {"input": 0.10, "cached": 0.01, "output": 0.50}  # US dollars per million tokens
@@ -82,7 +82,7 @@ def test_an_unknown_price_is_said_once(capsys):
     """The run goes on without a sum, and the next one does not repeat it."""
     from llmframe.testing import LocalServer
 
-    _run._unpriced.clear()
+    run._unpriced.clear()
     with LocalServer(models=["my-model"]) as server:
         settings = {"base_url": server.base_url, "api_key": "any", "model": "my-model", "progress": True}
         llmframe.complete(["Hello"], **settings)
@@ -100,7 +100,7 @@ def test_a_machine_that_forgets_is_said_once_with_the_line_that_moves_the_journa
 ):
     """Not where the journal was put somewhere by hand."""
     monkeypatch.setenv(variable, "x")
-    monkeypatch.setattr(_runs, "_warned_of_forgetting", [])
+    monkeypatch.setattr(start, "_warned_of_forgetting", [])
     llmframe.complete(["Hello"], progress=True, journal=tmp_path / "mine.sqlite")
     assert "forgets" not in capsys.readouterr().err
     monkeypatch.delenv("LLMFRAME_JOURNAL")

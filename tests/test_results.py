@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._results import Target, fingerprint, mask
+from llmframe._columns.write_back import Target, fingerprint, mask
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
 MODEL = "gpt-6-luna"

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe import _answers, _broken, _replies, _retry, _status
-from llmframe._records import Answer, Fault, Trouble, Usage
-from llmframe._retry import Again, GiveUp, Stop, Tries, Watch, backoff
+from llmframe import _broken
+from llmframe._api import faults, responses
+from llmframe._columns import text_answers
+from llmframe._pacing import retry
+from llmframe._pacing.retry import Again, GiveUp, Stop, Tries, Watch, backoff
+from llmframe._values import Answer, Fault, Trouble, Usage
 
 PASSING = Fault(Trouble.PASSING, "server_error", "The server had an error.")
 LOST = Fault(Trouble.PASSING, "connection_lost", "The connection broke.", uncertain=True)
@@ -42,7 +45,7 @@ def attempts(watch, fault, now=0.0):
 @given(tries=st.integers(1, 10_000), seed=st.integers())
 def test_backoff_grows_with_jitter_and_stays_within_bounds(tries, seed):
     """Between half and all of a delay that doubles from half a second to half a minute."""
-    longest = min(_retry.LONGEST_DELAY_SECONDS, _retry.FIRST_DELAY_SECONDS * 2 ** min(tries - 1, 99))
+    longest = min(retry.LONGEST_DELAY_SECONDS, retry.FIRST_DELAY_SECONDS * 2 ** min(tries - 1, 99))
     assert longest / 2 <= backoff(tries, random.Random(seed)) <= longest
 
 
@@ -93,8 +96,8 @@ def test_what_no_row_can_survive_stops_the_run(before):
 def test_first_rows_that_are_all_refused_alike_stop_the_run():
     """The fifth equal refusal before any answer is enough, and the remedy names the parameter."""
     watching = watch()
-    decisions = [watching.faulted(MALFORMED, Tries(1), 0.0) for _ in range(_retry.SAME_REFUSALS)]
-    assert decisions[:-1] == [GiveUp()] * (_retry.SAME_REFUSALS - 1)
+    decisions = [watching.faulted(MALFORMED, Tries(1), 0.0) for _ in range(retry.SAME_REFUSALS)]
+    assert decisions[:-1] == [GiveUp()] * (retry.SAME_REFUSALS - 1)
     assert "temperature=" in decisions[-1].remedy
 
 
@@ -103,10 +106,10 @@ def test_first_rows_that_are_all_refused_stop_the_run_whatever_the_words():
     watching = watch()
     faults = [
         Fault(Trouble.PARAMETER, "http_400", f"Bad request {number}.")
-        for number in range(_retry.FIRST_REFUSALS)
+        for number in range(retry.FIRST_REFUSALS)
     ]
     decisions = [watching.faulted(fault, Tries(1), 0.0) for fault in faults]
-    assert [isinstance(decision, Stop) for decision in decisions] == [False] * (_retry.FIRST_REFUSALS - 1) + [
+    assert [isinstance(decision, Stop) for decision in decisions] == [False] * (retry.FIRST_REFUSALS - 1) + [
         True
     ]
 
@@ -141,16 +144,16 @@ def test_rows_lost_in_succession_stop_the_run():
     """When row after row is lost, the fault is not passing; an answer between starts the count anew."""
     watching = watch(0)
     for _ in range(3):
-        assert all(attempts(watching, LOST) == (GiveUp(), 1) for _ in range(_retry.LOST_ROWS - 1))
+        assert all(attempts(watching, LOST) == (GiveUp(), 1) for _ in range(retry.LOST_ROWS - 1))
         watching.answered(GOOD)
-    ends = [attempts(watching, LOST)[0] for _ in range(_retry.LOST_ROWS)]
+    ends = [attempts(watching, LOST)[0] for _ in range(retry.LOST_ROWS)]
     assert isinstance(ends[-1], Stop)
 
 
 def test_a_server_that_was_never_reached_is_given_up_soon():
     """Three attempts of one row are enough to say so."""
     stop, tried = attempts(watch(50), UNREACHABLE)
-    assert (stop.code, tried) == ("unreachable", _retry.FIRST_CONTACT_ATTEMPTS)
+    assert (stop.code, tried) == ("unreachable", retry.FIRST_CONTACT_ATTEMPTS)
     assert "base_url" in stop.remedy
 
 
@@ -217,14 +220,14 @@ CASES = [
 @pytest.mark.parametrize(("status", "body", "trouble", "code"), CASES)
 def test_each_error_of_the_guide_has_its_meaning(status, body, trouble, code):
     """Status, code and words together decide what a fault means."""
-    fault = _status.classify(status, body, None)
+    fault = faults.classify(status, body, None)
     assert (fault.trouble, fault.code) == (trouble, code)
     assert fault.message
 
 
 def test_a_proxys_web_page_is_named_and_not_quoted():
     """The message of an HTML error is one line without tags."""
-    fault = _status.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
+    fault = faults.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
     assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
 
 
@@ -247,7 +250,7 @@ json_values = st.recursive(
 @given(status=st.integers(300, 599), body=json_values)
 def test_no_error_body_is_too_odd_to_be_understood(status, body):
     """Whatever JSON comes with whatever status: it becomes a fault with a code and words."""
-    fault = _status.classify(status, body, None)
+    fault = faults.classify(status, body, None)
     assert fault.code
     assert fault.message
 
@@ -260,9 +263,9 @@ def test_no_error_body_is_too_odd_to_be_understood(status, body):
 )
 def test_no_answers_body_is_too_odd_to_be_read(body):
     """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
-    result = _replies.checked(b"", body, None)
-    if isinstance(result, _replies.Reply):
-        answer = _answers.read(b"", b"", result.data)
+    result = responses.checked(b"", body, None)
+    if isinstance(result, responses.Reply):
+        answer = text_answers.read(b"", b"", result.data)
         assert (answer.text is None) <= (answer.problem is not None)
 
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._prompts import Asking, render
-from llmframe._templates import Field, Template, parse
+from llmframe._columns.prompts import Asking, render
+from llmframe._columns.templates import Field, Template, parse
 from llmframe.testing import made_up_answer
 
 

@@ -18,8 +18,8 @@ import orjson
 import psutil
 
 import llmframe  # noqa: F401 (registers df.llm)
-from llmframe._file_journal import FileJournal
-from llmframe._records import Answer, Usage
+from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._values import Answer, Usage
 from llmframe.testing import LocalServer
 from llmframe.testing._answers import Completion, answer_body
 

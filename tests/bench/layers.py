@@ -20,17 +20,19 @@ from statistics import median
 import cpu
 import measure
 
-from llmframe import _fast, _journals, _loop, _openai
-from llmframe._account import Account
-from llmframe._claims import ClaimedFeed
-from llmframe._collector import looking_seldom
-from llmframe._intake import Intake
-from llmframe._journal import NoJournal
-from llmframe._limits import Pace
-from llmframe._live import Live
-from llmframe._prices import Prices
-from llmframe._retry import Watch
-from llmframe._score import Score
+from llmframe._api import http_client, sdk_client
+from llmframe._api.account import Account
+from llmframe._journal import registry
+from llmframe._journal.protocol import NoJournal
+from llmframe._live.lane import Live
+from llmframe._loop import tasks
+from llmframe._loop.gc_threshold import looking_seldom
+from llmframe._pacing.pace import Pace
+from llmframe._pacing.retry import Watch
+from llmframe._run.feed import ClaimedFeed
+from llmframe._run.outcome_sink import Intake
+from llmframe._run.prices import Prices
+from llmframe._run.results import Score
 
 ROWS, ROUNDS, IN_FLIGHT = 8_000, 15, 100
 
@@ -66,16 +68,16 @@ class Steps:
     def _on_loop(self, work) -> None:
         async def done() -> None:
             account = Account.of(None, "any", self._url)
-            client, owned = _openai.connect(account, timeout=600.0, shared_loop=False)
-            slow = _openai.Transport(client, owned=owned, timeout=600.0, headers={})
-            transport = _fast.FastTransport(slow, timeout=600.0)
+            client, owned = sdk_client.connect(account, timeout=600.0, shared_loop=False)
+            slow = sdk_client.Transport(client, owned=owned, timeout=600.0, headers={})
+            transport = http_client.FastTransport(slow, timeout=600.0)
             try:
                 with looking_seldom():
                     await work(transport)
             finally:
                 await transport.close()
 
-        _loop.submit(done).wait()
+        tasks.submit(done).wait()
 
     def client(self) -> None:
         async def work(transport) -> None:
@@ -102,7 +104,7 @@ class Steps:
     def fed(self, *, scored: bool = False) -> None:
         async def work(transport) -> None:
             journal = NoJournal()
-            session = await _journals.on_thread(journal.begin, b"", {})
+            session = await registry.on_thread(journal.begin, b"", {})
             score = Score(self._plan, Prices({}), measure.MODEL)
             intake = Intake(self._plan, score, journal, session, print, waits_for_batches=False)
             pace = Pace(IN_FLIGHT)

@@ -1,0 +1,73 @@
+"""Where requests go and as whom."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from llmframe._columns.plan import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where requests go and as whom.
+
+    Parameters
+    ----------
+    base_url
+        The server's address; with a client, that client's.
+    api_key
+        A key, or an async (or plain) function that returns one.
+    client
+        The user's own client, instead of the two.
+    """
+
+    base_url: str
+    api_key: str | Callable[[], Any] | None = None
+    client: Any = None
+
+    @classmethod
+    def of(cls, client: Any, api_key: str | Callable[[], Any] | None, base_url: str | None) -> Account:
+        """Describe an account; a client's own settings win over key and address."""
+        if client is None:
+            return cls(
+                (base_url or OPENAI_URL).strip(), api_key.strip() if isinstance(api_key, str) else api_key
+            )
+        if not all(hasattr(client, name) for name in ("chat", "base_url", "with_options", "default_query")):
+            raise TypeError(
+                f"client must be an AsyncOpenAI, AsyncAzureOpenAI or one of their sync twins; got {type(client).__name__}"
+            )
+        return cls(str(client.base_url), None, client)
+
+    def __repr__(self) -> str:
+        return f"Account({normalise(self.base_url)!r})"
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the client is the user's own async one, whose connections belong to a loop."""
+        return self.client is not None and inspect.iscoroutinefunction(self.client.close)
+
+    @property
+    def api_version(self) -> str | None:
+        """Azure's API version, which decides what is answered."""
+        version = self.client.default_query.get("api-version") if self.client is not None else None
+        return None if version is None else str(version)
+
+    @property
+    def pool(self) -> bytes:
+        """Name whose limits they are: a hash of address and key, from which no key can be had."""
+        key = self.api_key if self.client is None else self.client.api_key
+        whose = [str(getattr(self.client, name, None) or "") for name in ("organization", "project")]
+        named = [normalise(self.base_url), key if isinstance(key, str) else "", *whose]
+        return blake2b("\n".join(named).encode(), digest_size=16).digest()
+
+    @property
+    def has_key(self) -> bool:
+        return self.client is not None or bool(self.api_key)

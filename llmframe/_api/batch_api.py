@@ -1,0 +1,302 @@
+"""Files and batches over the wire: each call is repeated until it is answered, or cannot be.
+
+https://platform.openai.com/docs/api-reference/batch and /files; what is not in there was measured: a file
+just uploaded can be unknown for a moment, downloads can break, and an answer can be lost although
+the batch was created. So before a batch is created again it is looked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from llmframe._api import sdk_client
+from llmframe._batch.enqueued_limit import refusal
+from llmframe._batch.lines import LARGEST_PART_BYTES
+from llmframe._pacing.retry import Again, Halt, Stop, Tries, Watch, remedy
+from llmframe._values import BatchError, BatchState, Fault, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from llmframe._spool import Spool
+
+T = TypeVar("T")
+
+RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
+"""What our batches carry as `metadata`: the recipe's id, the part's nonce, and what a person calls it."""
+
+_PATIENT_RETRIES = 30
+"""Waiting for batches outlasts a network that is away for ten minutes."""
+_LATE_SIGHTS = 5
+"""So often something is looked for that is not there: what was made a moment ago may be unknown for some seconds."""
+_SLOWEST_BYTES_PER_SECOND = 50_000
+_PAGE = 100
+_LONGEST_METADATA = 512
+
+
+class Gone(Exception):  # noqa: N818 (an answer of the API, not a failure)
+    """The file or batch is not there."""
+
+
+class _Unanswered(Exception):  # noqa: N818 (a value on its way to whoever decides)
+    def __init__(self, fault: Fault, status: int | None = None) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+        self.status = status
+
+
+class BatchApi:
+    """Files and batches of one account, through one client, in the loop that made it.
+
+    What cannot succeed raises `Halt`; what is not there raises `Gone`.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for one request; large files get more.
+    """
+
+    def __init__(
+        self, client: sdk_client.Client, *, timeout: float, headers: Mapping[str, str], max_retries: int
+    ) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._headers = dict(headers)
+        self._watch = Watch(max_retries, random.Random())  # noqa: S311 (for jitter)
+        self._patient = Watch(max(max_retries, _PATIENT_RETRIES), random.Random())  # noqa: S311
+
+    async def upload(self, name: str, spool: Spool) -> str:
+        """Store an input file and return its id."""
+
+        async def send() -> str:
+            async with self._translated(self._timeout + spool.size / _SLOWEST_BYTES_PER_SECOND):
+                stored = await self._client.files.create(
+                    file=(name, spool.reading(), "application/jsonl"),
+                    purpose="batch",
+                    extra_headers=self._headers,
+                )
+            return _id(stored)
+
+        try:
+            return await self._tried(send, self._watch, before_again=lambda: self.find_upload(name))
+        except Gone as gone:
+            raise Halt(no_batch_api(gone)) from None
+
+    async def find_upload(self, name: str) -> str | None:
+        """Look for an input file by its name; `None` where it is not, or the server does not say."""
+        try:
+            async with self._translated(self._timeout):
+                pages = self._client.files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers)
+                async for stored in pages:
+                    if stored.filename == name:
+                        return stored.id
+        except _Unanswered:
+            pass
+        return None
+
+    async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
+        """Create a batch; one that is refused at once for a limit comes back as `failed`, without an id."""
+
+        async def send() -> BatchState:
+            try:
+                async with self._translated(self._timeout):
+                    batch = await self._client.batches.create(
+                        input_file_id=file,
+                        endpoint=endpoint,  # type: ignore[arg-type]
+                        completion_window="24h",
+                        metadata={name: value[:_LONGEST_METADATA] for name, value in metadata.items()},
+                        extra_headers=self._headers,
+                    )
+            except _Unanswered as unanswered:
+                return _refused(unanswered)
+            return _state(batch)
+
+        return await self._tried(send, self._watch, before_again=lambda: self._find(metadata[PART]))
+
+    async def _find(self, nonce: str) -> BatchState | None:
+        return next((state for state in await self.listed() if state.metadata.get(PART) == nonce), None)
+
+    async def retrieve(self, name: str) -> BatchState:
+        """Ask how far a batch is."""
+
+        async def send() -> BatchState:
+            async with self._translated(self._timeout):
+                return _state(await self._client.batches.retrieve(name, extra_headers=self._headers))
+
+        return await self._tried(send, self._patient, sights=_LATE_SIGHTS)
+
+    async def cancel(self, name: str) -> BatchState:
+        """Tell a batch to end; what it has finished by then is kept, and billed."""
+
+        async def send() -> BatchState:
+            try:
+                async with self._translated(self._timeout):
+                    return _state(await self._client.batches.cancel(name, extra_headers=self._headers))
+            except _Unanswered as unanswered:
+                if unanswered.status != 409:  # it has ended already
+                    raise
+            return await self.retrieve(name)
+
+        return await self._tried(send, self._watch)
+
+    async def listed(self) -> list[BatchState]:
+        """List the account's batches, of all pages, the newest first."""
+
+        async def first() -> Any:
+            async with self._translated(self._timeout):
+                return await self._client.batches.list(limit=_PAGE, extra_headers=self._headers)
+
+        async def following() -> Any:
+            async with self._translated(self._timeout):
+                return await page.get_next_page()
+
+        page = await self._tried(first, self._watch)
+        states = [_state(batch) for batch in page.data]
+        while page.has_next_page():
+            page = await self._tried(following, self._watch)
+            states += map(_state, page.data)
+        return states
+
+    @asynccontextmanager
+    async def content(self, file: str, size: int = LARGEST_PART_BYTES) -> AsyncIterator[IO[bytes]]:
+        """Download a file to the disk, for the length of a block."""
+        with tempfile.TemporaryFile() as into:
+
+            async def send() -> None:
+                into.seek(0)
+                into.truncate()
+                async with (
+                    self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND),
+                    self._client.files.with_streaming_response.content(
+                        file, extra_headers=self._headers
+                    ) as response,
+                ):
+                    async for chunk in response.iter_bytes():
+                        into.write(chunk)
+
+            await self._tried(send, self._patient, sights=_LATE_SIGHTS)
+            into.seek(0)
+            yield into
+
+    async def delete(self, file: str) -> None:
+        """Delete an input file; one that is gone already is no trouble, and neither is one that stays."""
+
+        async def send() -> None:
+            async with self._translated(self._timeout):
+                await self._client.files.delete(file, extra_headers=self._headers)
+
+        with suppress(Gone, Halt):
+            await self._tried(send, self._watch)
+
+    @asynccontextmanager
+    async def _translated(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except sdk_client.errors() as error:
+            fault = sdk_client.translated(error, self._client, self._headers).fault
+            raise _Unanswered(fault, getattr(error, "status_code", None)) from None
+
+    async def _tried(
+        self,
+        send: Callable[[], Awaitable[T]],
+        watch: Watch,
+        before_again: Callable[[], Awaitable[T | None]] | None = None,
+        sights: int = 1,
+    ) -> T:
+        """Repeat a call while its faults are passing; look first whether it has been carried out after all.
+
+        What is not there is looked for `sights` times.
+        """
+        tries = Tries()
+        while True:
+            try:
+                result = await send()
+            except _Unanswered as unanswered:
+                fault = unanswered.fault
+                if unanswered.status == 404:
+                    sights -= 1
+                    if not sights:
+                        raise Gone(fault.message) from None
+                    fault = replace(fault, trouble=Trouble.PASSING)
+                tries = tries.after(fault)
+                await asyncio.sleep(_pause(fault, watch, tries))
+                found = None if before_again is None else await before_again()
+                if found is not None:
+                    return found
+            else:
+                watch.heard()
+                return result
+
+
+def _pause(fault: Fault, watch: Watch, tries: Tries) -> float:
+    decision = watch.faulted(fault, tries, time.monotonic())
+    if isinstance(decision, Again):
+        return decision.seconds
+    stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault))
+    raise Halt(stop)
+
+
+def _refused(unanswered: _Unanswered) -> BatchState:
+    """Tell a limit from other reasons not to create a batch."""
+    fault = unanswered.fault
+    error = BatchError(fault.code, fault.message)
+    if fault.code != "rate_limit_exceeded" and refusal([error]) is not None:
+        return BatchState("", "failed", errors=(error,))
+    if unanswered.status == 404 or (
+        fault.trouble is Trouble.PARAMETER and "find file" in fault.message.lower()
+    ):
+        raise _Unanswered(replace(fault, trouble=Trouble.PASSING))
+    raise unanswered
+
+
+def no_batch_api(gone: Gone) -> Stop:
+    """Say that a server has no Batch API."""
+    return Stop("no_batch_api", f"this server has no batches: {gone}", "use mode='live'")
+
+
+def _id(stored: Any) -> str:
+    name = getattr(stored, "id", None)
+    if not isinstance(name, str) or not name:
+        raise _Unanswered(
+            Fault(Trouble.PASSING, "unparsable_answer", "the answer names no id", uncertain=True)
+        )
+    return name
+
+
+def _state(batch: Any) -> BatchState:
+    counts = getattr(batch, "request_counts", None)
+    errors = getattr(getattr(batch, "errors", None), "data", None) or []
+    began = getattr(batch, "in_progress_at", None)
+    ends = (getattr(batch, f"{state}_at", None) for state in ("completed", "expired", "cancelled"))
+    total, completed, failed = (getattr(counts, name, None) or 0 for name in ("total", "completed", "failed"))
+    return BatchState(
+        _id(batch),
+        str(getattr(batch, "status", "")),
+        input_file=getattr(batch, "input_file_id", None),
+        output_file=getattr(batch, "output_file_id", None),
+        error_file=getattr(batch, "error_file_id", None),
+        model=getattr(batch, "model", None),
+        created=float(getattr(batch, "created_at", None) or 0.0),
+        ended=next((float(end) for end in ends if end), None) if began else None,
+        total=total,
+        completed=completed,
+        failed=failed,
+        errors=tuple(map(_error, errors)),
+        metadata=getattr(batch, "metadata", None) or {},
+    )
+
+
+def _error(error: Any) -> BatchError:
+    line = getattr(error, "line", None)
+    return BatchError(
+        str(getattr(error, "code", None) or "batch_failed"),
+        str(getattr(error, "message", None) or "the batch failed"),
+        line if isinstance(line, int) else None,
+    )

@@ -1,0 +1,204 @@
+"""Reading CSV files: our own exactly, and others much as pandas does."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
+
+import pandas as pd
+
+from llmframe._files.text_files import FORMULA, FilePath, check_separator, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | None"
+
+_CHARACTERS_AT_ONCE = 1 << 18
+
+# pandas 3.1 reads every float exactly and warns of the word that 3.0 needs for it.
+_EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("3.0.") else {}
+_AS_TEXT: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "na_values": [""]}
+
+
+def read_csv(
+    path: FilePath | TextIO,
+    *,
+    sep: str = ",",
+    encoding: str = "utf-8-sig",
+    index_col: IndexColumns = None,
+    escape_formulas: bool = True,
+    infer: bool = True,
+) -> pd.DataFrame:
+    r"""
+    Read what `to_csv` wrote, exactly, and other CSV files much as pandas does.
+
+    A cell in quotes is text, whatever it looks like (``"007"``, ``"NA"``, ``""``), and a column with such a
+    cell is a text column. Columns without are inferred as `pandas.read_csv` infers them: numbers, truth
+    values, or text in which ``NA``, ``nan``, ``None`` and the like are missing.
+
+    Parameters
+    ----------
+    path : str, path-like or text file
+        What to read. ``.gz``, ``.bz2`` and ``.xz`` are decompressed. A text file must have been opened with
+        ``newline=""``, or carriage returns within cells are lost.
+    sep : {",", ";", "\t", "|"}, default ","
+        What separates cells.
+    encoding : str, default "utf-8-sig"
+        UTF-8, with or without a BOM. Not used for a text file, which has its own.
+    index_col : int, str, list of these or None, default None
+        The columns, by position or name, that become the index. None numbers the rows.
+    escape_formulas : bool, default True
+        Take the apostrophe off again that `to_csv` puts before formulas. False reads it as it stands.
+    infer : bool, default True
+        Look for numbers and the like in columns without quotes. False reads every cell as the text that it
+        is, so that ``007``, ``1.50`` and ``NA`` stay what they are; nothing between separators is missing.
+
+    Returns
+    -------
+    DataFrame
+        Text columns have the dtype that pandas gives to text, with nan where a cell is missing.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used, the file is not in `encoding`, or its rows do not fit its header.
+
+    See Also
+    --------
+    to_csv : Write it.
+
+    Examples
+    --------
+    >>> import io
+    >>> read_csv(io.StringIO('code,"text"\n7,"007"\n8,\n'))
+       code text
+    0     7  007
+    1     8  NaN
+    """
+    check_separator(sep, "read_csv")
+    try:
+        with reader(path, encoding) as file:
+            marked = _QuotesMarked(file, sep)
+            parsed = pd.read_csv(
+                cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
+            )
+    except UnicodeDecodeError as error:
+        message = f'read_csv: the file is not in encoding="{encoding}" ({error}); for files of old Windows programs try encoding="cp1252"'
+        raise ValueError(message) from error
+    # pandas makes an index of cells before the first name; numbers from 0 are one that says nothing.
+    if not parsed.index.equals(pd.RangeIndex(len(parsed))):
+        message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
+        raise ValueError(message)
+    plain = functools.partial(_plain_text, escaped=marked.escaped, formulas=escape_formulas)
+    return _indexed(_unmarked(parsed, plain), index_col, [str(name) for name in parsed.columns])
+
+
+class _QuotesMarked:
+    r"""
+    CSV text in which every quoted field holds one more quotation mark, as its first character.
+
+    pandas does not tell ``""`` from nothing nor ``"007"`` from ``007``. With the mark it does: a field that
+    begins with a quotation mark when it is parsed was quoted, because an unquoted one cannot begin with it.
+    Nor does pandas read on in a cell after NUL, which is therefore written otherwise meanwhile.
+    """
+
+    def __init__(self, source: TextIO, sep: str) -> None:
+        self.escaped = False
+        self._source = source
+        self._held = ""
+        self._ended = False
+        self._started = False
+        ends = re.escape(sep) + "\r\n"
+        quoted = r'"[^"]*+(?:""[^"]*+)*+"'
+        self._whole_lines = re.compile(rf'(?:(?:{quoted}|(?!"))[^{ends}]*+[{ends}])*(?<![^\n])')
+        self._quoted_field = re.compile(rf"(?:\A|(?<=[{ends}]))({quoted}?+)")
+
+    def __iter__(self) -> Iterator[str]:
+        """Give nothing: pandas takes for a file what can be iterated, and then only calls `read`."""
+        return iter(())
+
+    def read(self, _size: int) -> str:
+        """Return about as much as pandas asks for, up to the end of a line."""
+        cut = 0
+        while not cut and not self._ended:
+            self._held += self._block()
+            cut = len(self._held) if self._ended else self._end_of_whole_lines()
+        text, self._held = self._held[:cut], self._held[cut:]
+        pieces = self._quoted_field.split(text)
+        if "\r" in text:
+            # Between quoted fields: pandas 3.0 may never come to an end of lines that end in a lone one.
+            pieces[::2] = [piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces[::2]]
+        pieces[1::2] = ['""' + quoted for quoted in pieces[1::2]]
+        return "".join(pieces)
+
+    def _block(self) -> str:
+        # As much again as is held: a huge cell is then looked at a few times, not once for each block.
+        block = self._source.read(max(_CHARACTERS_AT_ONCE, len(self._held)))
+        self._ended = not block
+        if not self._started:
+            block = block.removeprefix("\ufeff")
+            self._started = True
+        if "\0" in block or "\ufffe" in block:
+            self.escaped = True
+            block = block.replace("\ufffe", "\ufffe1").replace("\0", "\ufffe0")
+        return block
+
+    def _end_of_whole_lines(self) -> int:
+        found = self._whole_lines.match(self._held)
+        return found.end() if found else 0
+
+
+def _plain_text(text: str, *, escaped: bool, formulas: bool) -> str:
+    text = text.removeprefix('"')
+    if escaped:
+        text = text.replace("\ufffe0", "\0").replace("\ufffe1", "\ufffe")
+    return text[1:] if formulas and text.startswith("'") and FORMULA.match(text) else text
+
+
+def _unmarked(parsed: pd.DataFrame, plain: Callable[[str], str]) -> pd.DataFrame:
+    columns = {
+        position: _unmarked_column(parsed.iloc[:, position], str(name), plain)
+        for position, name in enumerate(parsed.columns)
+    }
+    frame = pd.DataFrame(columns)
+    frame.columns = pd.Index([plain(str(name)) for name in parsed.columns])
+    return frame
+
+
+def _unmarked_column(cells: pd.Series[Any], name: str, plain: Callable[[str], str]) -> pd.Series[Any]:
+    if name.startswith('"') and cells.isna().all():
+        return cells.astype("str")
+    if not (isinstance(cells.dtype, pd.StringDtype) or cells.dtype == object):
+        return cells
+    texts = [plain(cell) if isinstance(cell, str) else cell for cell in cells.astype(object)]
+    return pd.Series(texts, index=cells.index, dtype=cells.dtype)
+
+
+def _indexed(frame: pd.DataFrame, index_col: IndexColumns, headers: list[str]) -> pd.DataFrame:
+    if index_col is None or index_col is False:
+        return frame
+    wanted = [index_col] if isinstance(index_col, (int, str)) else index_col
+    positions = [_index_position(column, list(frame.columns)) for column in wanted]
+    names = [_index_name(frame.columns[position], headers[position]) for position in positions]
+    levels = [frame.iloc[:, position] for position in positions]
+    rest = frame.iloc[:, [position for position in range(frame.shape[1]) if position not in positions]]
+    if len(levels) == 1:
+        rest.index = pd.Index(levels[0]).rename(names[0])
+    else:
+        rest.index = pd.MultiIndex.from_arrays(levels, names=names)
+    return rest
+
+
+def _index_position(column: int | str, names: list[str]) -> int:
+    if column in names:
+        return names.index(column)
+    if isinstance(column, int) and -len(names) <= column < len(names):
+        return column % len(names)
+    raise ValueError(f"read_csv: index_col has {column!r}, but the file's columns are {names!r}")
+
+
+def _index_name(name: str, header: str) -> str | None:
+    """Give no name where the file has none, for which pandas makes one up."""
+    return None if not name or header.startswith("Unnamed: ") else name

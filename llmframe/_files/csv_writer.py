@@ -1,0 +1,291 @@
+"""CSV files that a spreadsheet opens right, and that `llmframe.read_csv` reads back exactly."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from llmframe._files.text_files import FORMULA, FilePath, check_separator, writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+_ROWS_AT_ONCE = 10_000
+
+# "Unnamed: 0" is what pandas calls a column without a name.
+_BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
+
+_NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
+_PLAIN = (bool, int, float, decimal.Decimal, np.bool_, np.number, dt.date, dt.time)
+
+
+def to_csv(
+    frame: pd.DataFrame,
+    path: FilePath | TextIO | None = None,
+    *,
+    index: bool = True,
+    columns: Sequence[Hashable] | None = None,
+    sep: str = ",",
+    encoding: str = "utf-8-sig",
+    escape_formulas: bool = True,
+) -> str | None:
+    r"""
+    Write a DataFrame as CSV that a spreadsheet opens right and `read_csv` reads back exactly.
+
+    Text is always in quotes and nothing else is where it can be helped, so that ``"007"`` stays text and
+    ``""`` stays different from a missing cell, which is nothing at all (``NA`` in a file of one column,
+    where nothing at all would be a blank line). Lines end in ``\n`` on every system: spreadsheets take
+    it, and Unix tools see no stray ``\r``. Line breaks within cells are kept as they are.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What to write; it is not changed. Column names must be distinct and of one level.
+    path : str, path-like or text file, optional
+        Where to write. ``.gz``, ``.bz2`` and ``.xz`` are compressed. The file appears whole or not at all:
+        an error or interrupt leaves an existing one as it was. A text file must have been opened with
+        ``newline=""``; it gets no BOM beyond its own encoding's. None returns the text, without a BOM.
+    index : bool, default True
+        Whether to write the index, one column for each level, before the columns.
+    columns : list of labels, optional
+        The columns to write, in this order. None writes all.
+    sep : {",", ";", "\t", "|"}, default ","
+        What separates cells. Excel in countries with a decimal comma wants ``";"``.
+    encoding : str, default "utf-8-sig"
+        UTF-8 with a BOM, without which Excel takes the text for another encoding.
+    escape_formulas : bool, default True
+        Put an apostrophe before text (names and index labels too) that a spreadsheet would run as a
+        formula: such as begins with ``=``, ``+``, ``-`` or ``@``, plain or full-width, also after white
+        space or apostrophes, or with a tab or carriage return. `read_csv` takes it off again. Numbers are
+        left alone.
+
+    Returns
+    -------
+    str or None
+        The text if `path` is None.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used, column names are duplicate, or a cell cannot be encoded (half of a
+        surrogate pair) or written as JSON; the message names the column and the row.
+
+    See Also
+    --------
+    read_csv : Read it back.
+
+    Notes
+    -----
+    Lists, dicts, tuples, sets and arrays are written as compact JSON, in which nan is null; they come back
+    as that text. Categorical columns are written as their values. Datetimes are written in one ISO format a
+    column and come back as text, and so does any other object, as ``str`` shows it. Column names that are
+    not text come back as text.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"stars": [5, 1], "review": ["007, licensed", "-1 would not buy"]})
+    >>> print(to_csv(frame, index=False), end="")
+    stars,"review"
+    5,"007, licensed"
+    1,"'-1 would not buy"
+    """
+    check_separator(sep, "to_csv")
+    table = _table(frame, index=index, labels=columns)
+    chunks = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    if path is None:
+        return "".join(chunks)
+    with writer(path, encoding) as file:
+        file.writelines(chunks)
+    return None
+
+
+@dataclass(frozen=True)
+class _Style:
+    sep: str
+    encoding: str
+    escape_formulas: bool
+    missing: str
+
+
+def _quoted(text: str, *, escape_formulas: bool) -> str:
+    if escape_formulas and FORMULA.match(text):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _field(cell: object, *, escape_formulas: bool) -> str:
+    if isinstance(cell, str):
+        return _quoted(cell, escape_formulas=escape_formulas)
+    if isinstance(cell, _PLAIN):
+        return str(cell)
+    text = _json(cell) if isinstance(cell, _NESTED) else str(cell)
+    return _quoted(text, escape_formulas=escape_formulas)
+
+
+def _json(value: object) -> str:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(value, default=_json_default, option=options).decode()
+
+
+def _json_default(value: Any) -> object:
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if isinstance(value, (np.ndarray, np.generic)):  # of a type or layout that orjson does not take
+        return value.tolist()
+    return None if value is pd.NA or value is pd.NaT else str(value)
+
+
+def _moment(moment: pd.Timestamp, *, timespec: Literal["seconds", "microseconds", "nanoseconds"]) -> str:
+    return moment.isoformat(sep=" ", timespec=timespec)
+
+
+def _day(moment: pd.Timestamp) -> str:
+    return moment.date().isoformat()
+
+
+def _moments_format(moments: pd.Series[Any]) -> Callable[[Any], str]:
+    """Give the shortest format that is exact for all of a column: cells of several could not be parsed as one."""
+    parts = moments.dropna().dt
+    if parts.nanosecond.any():
+        return functools.partial(_moment, timespec="nanoseconds")
+    if parts.microsecond.any():
+        return functools.partial(_moment, timespec="microseconds")
+    if parts.tz is not None or parts.hour.any() or parts.minute.any() or parts.second.any():
+        return functools.partial(_moment, timespec="seconds")
+    return _day
+
+
+# A frame's columns as chunks of lines
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str | None
+    cells: pd.Series[Any]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a reader that sees only missing cells should make it text."""
+        dtype = self.cells.dtype
+        values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
+        types = pd.api.types
+        return not (types.is_numeric_dtype(values) or types.is_datetime64_any_dtype(values))
+
+
+def _table(frame: pd.DataFrame, *, index: bool, labels: Sequence[Hashable] | None) -> list[_Column]:
+    if frame.columns.nlevels > 1:
+        raise ValueError(
+            'to_csv: a CSV file has one line of names, and the columns have several levels; join them first: frame.columns = frame.columns.map(" ".join)'
+        )
+    table = _index_columns(frame.index) if index else []
+    for position in _positions(frame.columns, labels):
+        table.append(_Column(str(frame.columns[position]), frame.iloc[:, position]))
+    _check_names([column.name for column in table if column.name is not None])
+    if not table:
+        raise ValueError("to_csv: there is no column to write; with index=True the index is written")
+    return table
+
+
+def _index_columns(index: pd.Index[Any]) -> list[_Column]:
+    return [
+        _Column(None if name is None else str(name), index.get_level_values(level).to_series())
+        for level, name in enumerate(index.names)
+    ]
+
+
+def _positions(names: pd.Index[Any], labels: Sequence[Hashable] | None) -> Sequence[int]:
+    if labels is None:
+        return range(len(names))
+    if isinstance(labels, str):
+        raise TypeError(f"to_csv: columns takes a list; write columns=[{labels!r}]")
+    unknown = [label for label in labels if label not in names]
+    if unknown:
+        raise ValueError(f"to_csv: columns has {unknown!r}, but the frame's columns are {list(names)!r}")
+    return [position for label in labels for position in np.flatnonzero(names == label).tolist()]
+
+
+def _check_names(names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"to_csv: {twice!r} would name several columns of the file, of which a reader makes others; rename them (index levels too), or leave the index out with index=False"
+        )
+
+
+def _chunks(table: list[_Column], style: _Style) -> Iterator[str]:
+    header = style.sep.join(_header(column, style) for column in table)
+    # Names of nothing but one unnamed index would be a blank line, which readers skip.
+    yield _encodable((header or '""') + "\n", "a column name", style)
+    formats = [_format(column.cells, style) for column in table]
+    for start in range(0, len(table[0].cells), _ROWS_AT_ONCE):
+        fields = [_fields(column, start, form, style) for column, form in zip(table, formats, strict=True)]
+        text = "\n".join(map(style.sep.join, zip(*fields, strict=True))) + "\n"
+        if not _can_encode(text, style.encoding):
+            _check_fields(table, fields, start, style)
+        yield text
+
+
+def _header(column: _Column, style: _Style) -> str:
+    if column.name is None:
+        return ""
+    if not column.is_text and _BARE_NAME.fullmatch(column.name):
+        return column.name
+    return _quoted(column.name, escape_formulas=style.escape_formulas)
+
+
+def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return _moments_format(cells)
+    return functools.partial(_field, escape_formulas=style.escape_formulas)
+
+
+def _fields(column: _Column, start: int, form: Callable[[Any], str], style: _Style) -> list[str]:
+    cells = column.cells.iloc[start : start + _ROWS_AT_ONCE]
+    if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":
+        texts = cells.to_numpy().astype(str).tolist()
+        return [style.missing if gone else text for text, gone in zip(texts, cells.isna(), strict=True)]
+    fields: list[str] = []
+    try:
+        for cell, gone in zip(cells.astype(object), cells.isna(), strict=True):
+            fields.append(style.missing if gone else form(cell))  # their number tells a failure's row
+    except orjson.JSONEncodeError as error:
+        place = _place(column, start + len(fields))
+        message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"
+        raise ValueError(message) from error
+    return fields
+
+
+def _place(column: _Column, row: int) -> str:
+    name = "the index" if column.name is None else f"column {column.name!r}"
+    return f"{name}, row {row} (iloc[{row}])"
+
+
+def _can_encode(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _encodable(text: str, place: str, style: _Style) -> str:
+    if _can_encode(text, style.encoding):
+        return text
+    raise ValueError(
+        f'to_csv: {place} has text that encoding="{style.encoding}" cannot write: {text[:80]!a}; with UTF-8 that is half of a surrogate pair, which text.encode("utf-8", "replace").decode() replaces'
+    )
+
+
+def _check_fields(table: list[_Column], fields: list[list[str]], start: int, style: _Style) -> None:
+    for column, column_fields in zip(table, fields, strict=True):
+        for row, field in enumerate(column_fields, start):
+            _encodable(field, _place(column, row), style)

@@ -1,0 +1,212 @@
+"""A journal's SQLite file: opened when it is needed, written in transactions.
+
+SQLite in WAL mode with `synchronous=NORMAL` survives `kill -9`; versions before 3.51.3 can
+corrupt the file when several connections reset the WAL at once, so checkpoints are taken by one
+process at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmframe._errors import JournalError
+from llmframe._journal.sqlite.schema import (
+    FORMAT,
+    connect,
+    create_private,
+    create_tables,
+    damaged,
+    explain,
+    newer,
+    not_writable,
+    on_network,
+    primary,
+    refuse_others,
+    set_journal_mode,
+    size,
+    temporary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHECKPOINT_BYTES = 16 * 2**20
+_CHECKPOINT_SECONDS = 60.0
+"""After so long another process may take the checkpoint that one has begun."""
+_CHECKED_BYTES = 64 * 2**20
+"""Up to this size a journal's structure is checked when a process first opens it (0.1 s at most)."""
+_SMALLEST_CACHE, _LARGEST_CACHE = 2 * 1024, 32 * 1024
+"""KiB. A 16th of the file holds its index of keys; more than that only costs the memory's first use."""
+
+_checked: set[Path] = set()
+"""Files whose structure this process has checked."""
+
+
+class Database:
+    """A file and the connection to it.
+
+    Attributes
+    ----------
+    obstacle : str or None
+        Why nothing can be written.
+
+    Raises
+    ------
+    JournalError
+        When the file is corrupt, is no journal, or was written by a newer version; it is left as
+        it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.obstacle: str | None = None
+        self._bytes_since_checkpoint = 0
+        self._opened = 0
+        create_private(path)
+        refuse_others(path)
+        self._handle: sqlite3.Connection | None = self._open()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._handle is None:
+            self._handle = self._open()
+            self._opened += 1
+        return self._handle
+
+    def foreign_state(self) -> tuple[int, int]:
+        """Name what others have made of the file: the name is another when another connection has committed.
+
+        `PRAGMA data_version` says that of one and the same connection (SQLite's documentation of it), so the
+        name also counts how often the file was opened anew.
+        """
+        connection = self.connection
+        return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def _open(self) -> sqlite3.Connection:
+        with self._errors("opened"):
+            try:
+                return self._connect("mode=rw")
+            except sqlite3.OperationalError as error:
+                # Where SQLite cannot make its -wal and -shm files, a journal at rest can still be read.
+                if not not_writable(error) or size(f"{self.path}-wal") or not size(self.path):
+                    raise
+                self.obstacle = explain(self.path, "written", error)
+            return self._connect("mode=ro&immutable=1")
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        connection = connect(self.path, how)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._fit_cache(connection)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise JournalError(newer(self.path, version))
+        self._check(connection)
+        if self.obstacle is None:
+            self.obstacle = self._find_obstacle(connection)
+        if self.obstacle is not None and not version:
+            raise JournalError(
+                f"{self.path} is empty and cannot be written; pass another path as journal=, or journal=False"
+            )
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if self.path in _checked or not 0 < size(self.path) <= _CHECKED_BYTES:
+            return
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise JournalError(damaged(self.path, found))
+        _checked.add(self.path)
+
+    def _find_obstacle(self, connection: sqlite3.Connection) -> str | None:
+        """Make the journal ready to be written, or say why it cannot be."""
+        try:
+            create_tables(connection)
+        except sqlite3.OperationalError as error:
+            if primary(error) != sqlite3.SQLITE_READONLY:
+                raise
+            return explain(self.path, "written", error)
+        network = on_network(self.path)
+        set_journal_mode(connection, "DELETE" if network else "WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if network else 'NORMAL'}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return None
+
+    def _fit_cache(self, connection: sqlite3.Connection) -> None:
+        kibibytes = size(self.path) // 1024
+        cache = min(max(kibibytes // 16, _SMALLEST_CACHE), _LARGEST_CACHE)
+        connection.execute(f"PRAGMA cache_size=-{cache}")
+
+    @contextmanager
+    def outside(self, what: str) -> Iterator[sqlite3.Connection]:
+        """Give the connection outside of a transaction, to be "read" or "written"."""
+        with self._errors(what):
+            yield self.connection
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(explain(self.path, what, error)) from error
+        except (OverflowError, UnicodeError) as error:  # what SQLite cannot hold
+            raise JournalError(f"the journal {self.path} cannot be {what}: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection within a transaction that nobody else writes beside."""
+        with self._errors("written"):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def wrote(self, size: int, now: float) -> None:
+        """Take note that so many bytes were written, of which much makes a checkpoint due."""
+        self._bytes_since_checkpoint += size
+        if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
+            self._checkpoint(now)
+
+    def _checkpoint(self, now: float) -> None:
+        self._bytes_since_checkpoint = 0
+        with self.transaction() as connection:
+            mine = connection.execute(
+                "UPDATE checkpointer SET until = ? WHERE until < ?", (now + _CHECKPOINT_SECONDS, now)
+            ).rowcount
+        if mine:
+            with self.outside("written") as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._fit_cache(connection)
+            with self.transaction() as connection:
+                connection.execute("UPDATE checkpointer SET until = 0")
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is next used."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+
+class TemporaryDatabase(Database):
+    """A database that is gone when it is closed."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.obstacle = None
+        self._opened = 0
+        self._handle = temporary()
+
+    def wrote(self, size: int, now: float) -> None:
+        """Have nothing that lasts."""

@@ -1,0 +1,102 @@
+"""What answers cost, by genai-prices' dated table or the user's own prices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmframe._values import Lane, Usage
+
+Price: TypeAlias = "Callable[[Usage], float]"
+
+_PROBE_TOKENS = 1_000
+_LINEAR_TOKENS = 32_000
+"""Prices by the million start to depend on a request's length well above this."""
+
+
+class Prices:
+    """The price table that a run uses; each model's price is looked up once.
+
+    Parameters
+    ----------
+    own
+        `options.prices`: US dollars per million tokens, by model.
+    """
+
+    def __init__(self, own: Mapping[str, Mapping[str, float]]) -> None:
+        self._own = own
+        self._known: dict[tuple[str | None, str, Lane, str | None], Price | None] = {}
+
+    def cost(
+        self, answered: str | None, asked: str, usage: Usage, lane: Lane, tier: str | None
+    ) -> float | None:
+        """Return US dollars, or `None` where neither the answering nor the asked model has a price."""
+        names = (answered, asked, lane, tier)
+        try:
+            price = self._known[names]
+        except KeyError:
+            price = self._known[names] = self._find(*names)
+        return None if price is None else price(usage)
+
+    def _find(self, answered: str | None, asked: str, lane: Lane, tier: str | None) -> Price | None:
+        own = self._own.get(asked) or self._own.get(answered or "")
+        if own is not None:
+            return _linear(own["input"], own.get("cached_input", own["input"]), own["output"])
+        context = _context(lane, tier)
+        return next(
+            (price for model in (answered, asked) if model and (price := _table_price(model, context))), None
+        )
+
+
+def _context(lane: Lane, tier: str | None) -> dict[str, str]:
+    # The wrong key silently gives the full price (genai-prices 0.2.3); known sums are tested.
+    if lane == "batch":
+        return {"processing": "batch"}
+    return {"service_tier": tier} if tier not in {None, "default", "auto"} and tier is not None else {}
+
+
+def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | None = None) -> Price:
+    """Give a price by these rates, in US dollars per million tokens; another one beyond `_LINEAR_TOKENS`."""
+
+    def price(usage: Usage) -> float:
+        asked, answered, known, _ = usage
+        if beyond is not None and asked > _LINEAR_TOKENS:
+            return beyond(usage)
+        return ((asked - known) * prompt + known * cached + answered * completion) / 1e6
+
+    return price
+
+
+def _table_price(model: str, context: dict[str, str]) -> Price | None:
+    from genai_prices import Usage as Tokens  # noqa: PLC0415 (it takes a quarter of a second to import)
+    from genai_prices import calc_price  # noqa: PLC0415
+
+    def price(prompt: int, cached: int, completion: int) -> float:
+        tokens = Tokens(input_tokens=prompt, cache_read_tokens=cached, output_tokens=completion)
+        return float(calc_price(tokens, model, price_context=_given(context)).total_price)
+
+    try:
+        rates = _rates(price, _PROBE_TOKENS)
+    except LookupError:
+        return None
+
+    def exact(usage: Usage) -> float:
+        return price(usage.prompt, usage.cached, usage.completion)
+
+    return _linear(*rates, beyond=exact) if rates == _rates(price, _LINEAR_TOKENS) else exact
+
+
+def _given(context: dict[str, str]) -> Any:
+    return context or None
+
+
+def _rates(price: Callable[[int, int, int], float], tokens: int) -> tuple[float, float, float]:
+    """Probe US dollars per million tokens: prompt, cached prompt, completion."""
+    million = 1e6 / tokens
+    return (
+        round(price(tokens, 0, 0) * million, 9),
+        round(price(tokens, tokens, 0) * million, 9),
+        round((price(tokens, 0, tokens) - price(tokens, 0, 0)) * million, 9),
+    )

@@ -1,0 +1,235 @@
+"""What is said about a run: its closing line, its error, its table and its plot."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from html import escape
+from inspect import currentframe
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmframe._errors import CompletionWarning
+from llmframe._run.progress_bar import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llmframe._values import Usage
+
+_ADVICE = {
+    "refusal": "rephrase the prompt for these rows",
+    "content_filter": "rephrase the prompt for these rows",
+    "length": "raise max_completion_tokens or lower reasoning_effort, and pass retry_failed=True",
+    "empty": "rephrase the prompt, and pass retry_failed=True to ask again",
+    "no_choices": "pass retry_failed=True to ask again",
+    "tool_calls": "leave tools= out, or set tool_choice='none'",
+    "context_length_exceeded": "shorten these rows, for example with {review:.8000} in the template",
+    "request_too_large": "shorten these rows, for example with {review:.8000} in the template",
+    "invalid_prompt": "mend these cells",
+    "not_in_journal": "run it with mode='live' to ask for these rows",
+}
+_PAID = frozenset({"refusal", "content_filter", "length", "empty", "no_choices", "tool_calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A run in numbers; rows unless it says otherwise."""
+
+    verb: str
+    model: str
+    status: str
+    rows: int
+    skipped: Mapping[str, int]
+    distinct: int
+    """Different requests among the rows."""
+    from_journal: int
+    """Distinct requests whose answer was there already."""
+    sent: int
+    """Distinct requests that left."""
+    retries: int
+    limited: int
+    answered: int
+    failed: int
+    truncated: int
+    uncertain: int
+    """Requests that may have been billed without an answer."""
+    usage: Usage
+    cost: float | None
+    seconds: float
+    waited_seconds: float
+    latency: Mapping[str, float]
+    """Seconds at the 50th, 90th and 99th percentile of the answers of this run."""
+
+    @property
+    def unfinished(self) -> int:
+        return self.rows - sum(self.skipped.values()) - self.answered - self.failed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the numbers as JSON can hold them."""
+        return {
+            "rows": self.rows,
+            "skipped": dict(self.skipped),
+            "distinct": self.distinct,
+            "from_journal": self.from_journal,
+            "sent": self.sent,
+            "retries": self.retries,
+            "limited": self.limited,
+            "answered": self.answered,
+            "failed": self.failed,
+            "truncated": self.truncated,
+            "uncertain": self.uncertain,
+            "unfinished": self.unfinished,
+            "prompt_tokens": self.usage.prompt,
+            "completion_tokens": self.usage.completion,
+            "cached_tokens": self.usage.cached,
+            "reasoning_tokens": self.usage.reasoning,
+            "cost": self.cost,
+            "seconds": round(self.seconds, 3),
+            "waited_seconds": round(self.waited_seconds, 3),
+        }
+
+
+def closing_line(tally: Tally) -> str:
+    """Say in one line how a run ended.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> from llmframe.testing import LocalServer
+    >>> with LocalServer() as server:
+    ...     answers = llmframe.complete(
+    ...         ["Hello", None], base_url=server.base_url, api_key="any", model="gpt-6-luna", progress=False
+    ...     )
+    >>> repr(llmframe.last_run())  # doctest: +ELLIPSIS
+    '<Run done: llmframe: 1 of 2 rows answered (not sent: prompt missing or blank in 1), ... s>'
+    """
+    parts = [f"llmframe: {tally.answered:,} of {tally.rows:,} {_rows(tally.rows)} answered"]
+    if tally.skipped:
+        counts = ", ".join(
+            f"{column} missing or blank in {count:,}" for column, count in tally.skipped.items()
+        )
+        parts[0] += f" (not sent: {counts})"
+    if tally.from_journal:
+        parts.append(f"{tally.from_journal:,} from the journal")
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    if tally.unfinished:
+        parts.append(f"{tally.unfinished:,} not done")
+    if tally.uncertain:
+        parts.append(f"{tally.uncertain:,} requests may have been billed without an answer")
+    if tally.sent or tally.usage.total:
+        parts.append(
+            dollars(tally.cost) if tally.cost is not None else f"the price of {tally.model} is unknown"
+        )
+    parts.append(f"{tally.seconds:.1f} s")
+    return ", ".join(parts)
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
+
+
+def failure_message(
+    codes: Mapping[str, int], examples: Sequence[tuple[int, Any, str, str]], rows: int, *, batch: bool = False
+) -> str:
+    """Say how many rows failed and why, show the first few, and end with the remedy.
+
+    Parameters
+    ----------
+    codes
+        Failed rows by code.
+    examples
+        Position, label, code and message of the first few.
+    rows
+        How many rows the run had.
+    batch
+        Whether it went through the Batch API, and the other lane is another way.
+    """
+    failed = sum(codes.values())
+    counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
+    lines = [f"{failed:,} of {rows:,} {_rows(rows)} failed ({counts}); the others are written"]
+    lines += [
+        f"  row {position} (label {label!r}): {code}: {_short(message)}"
+        for position, label, code, message in examples
+    ]
+    most = Counter(codes).most_common(1)[0][0]
+    remedy = _ADVICE.get(most, "run the same call again: what is answered is not asked again")
+    if most in _PAID:
+        remedy += "; these answers were paid, and a plain re-run reports them without asking again"
+    if batch:
+        remedy += "; mode='live' asks for these rows at once, at the full price"
+    lines.append(
+        f"See run.failures (run = llmframe.last_run()); errors='coerce' leaves them missing. To mend: {remedy}."
+    )
+    return "\n".join(lines)
+
+
+def truncation_message(count: int) -> str:
+    """Say that answers were cut off."""
+    cut = "1 answer was cut off at the token limit and kept as it is"
+    if count > 1:
+        cut = f"{count:,} answers were cut off at the token limit and kept as they are"
+    return f"{cut}; for whole ones ask again with a larger max_completion_tokens"
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called llmframe, however deep in llmframe this is."""
+    level, frame = 1, currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "llmframe":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, CompletionWarning, stacklevel=level)
+
+
+def _short(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= 160 else f"{line[:159]}…"
+
+
+def html(tally: Tally) -> str:
+    """Show a run as a small table."""
+    numbers = tally.as_dict()
+    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in tally.latency.items())
+    numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in tally.skipped.items()) or "0"
+    numbers["cost"] = "unknown" if tally.cost is None else dollars(tally.cost)
+    numbers["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
+    head = f"<b>llmframe {escape(tally.verb)}</b> · {escape(tally.model)} · {escape(tally.status)}"
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in numbers.items()
+    )
+    return f"<div>{head}<table>{rows}</table></div>"
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the 50th, 90th and 99th percentile, in seconds."""
+    if not len(seconds):
+        return {}
+    values = np.percentile(np.asarray(seconds), [50, 90, 99])
+    return {name: float(value) for name, value in zip(("p50", "p90", "p99"), values, strict=True)}
+
+
+def plot(tally: Tally, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
+    """Draw answers per second over the run, and how long they took.
+
+    Parameters
+    ----------
+    arrivals, latencies
+        For each answer of the run: seconds since its start, and seconds that it took.
+    """
+    import matplotlib.pyplot as plt  # noqa: PLC0415 (an extra: llmframe[plot])
+
+    figure, (over_time, spread) = plt.subplots(1, 2, figsize=(10, 3.2))
+    bins = max(10, min(120, int(max(arrivals, default=1.0)) + 1))
+    counts, edges = np.histogram(np.asarray(arrivals), bins=bins)
+    over_time.step(edges[:-1], counts / np.diff(edges), where="post")
+    over_time.set(
+        title=f"{tally.answered:,} rows, {tally.model}", xlabel="seconds", ylabel="answers per second"
+    )
+    spread.hist(np.asarray(latencies), bins=50)
+    spread.set(title="latency", xlabel="seconds", ylabel="answers")
+    figure.tight_layout()
+    plt.close(figure)
+    return figure

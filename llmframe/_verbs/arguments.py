@@ -1,0 +1,256 @@
+"""A call's arguments, resolved: arguments win over options, options over the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llmframe._api import sdk_client
+from llmframe._api.account import Account
+from llmframe._columns.plan import Recipe, normalise
+from llmframe._columns.prompts import canonical
+from llmframe._options import check, from_environment, options
+
+DEFAULT_MODEL = "gpt-6-luna"
+
+_FROM_OPTIONS = (
+    "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
+    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop",
+)  # fmt: skip
+_ARGUMENTS = frozenset(
+    {
+        "model", "system", "mode", "errors", "max_concurrency", "dedupe", "fresh", "retry_failed", "version",
+        "progress", "journal", "client", "api_key", "base_url", "timeout", "max_retries", "extra_body", "extra_headers",
+    }
+)  # fmt: skip
+_DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
+_PLACE_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
+_FLAGS = ("dedupe", "fresh", "retry_failed")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Everything that a call says besides its data."""
+
+    verb: str
+    account: Account
+    model: str
+    server: str
+    system: str | None
+    params: Mapping[str, Any]
+    headers: Mapping[str, str] = field(repr=False)
+    journal: bool | Path
+    mode: str
+    errors: str
+    max_concurrency: int | None
+    max_retries: int
+    timeout: float
+    progress: bool
+    prices: Mapping[str, Mapping[str, float]]
+    nested: bool
+    version: str | None = None
+    dedupe: bool = True
+    fresh: bool = False
+    retry_failed: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decides the answers and is the same in every row."""
+        return Recipe(
+            self.verb,
+            self.server,
+            sdk_client.COMPLETIONS,
+            self.model,
+            self.params,
+            self.headers,
+            self.version,
+        )
+
+
+def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
+    """Check a call's keywords and fill in the defaults.
+
+    Raises
+    ------
+    TypeError
+        For a word that is neither ours nor the API's.
+    ValueError
+        For a value that cannot be, and where no model is known for the server.
+    """
+    _check_words(arguments)
+    given = {name: value for name, value in arguments.items() if name in _ARGUMENTS and value is not None}
+    for name, value in given.items():
+        if name in _FROM_OPTIONS:
+            check(name, value)
+    _check_own(given)
+    chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
+    account = _account(given, chosen)
+    if chosen["mode"] == "batch" and account.api_version is not None:
+        raise ValueError("mode: 'batch' is OpenAI's Batch API, and Azure has another; use mode='live' there")
+    return Call(
+        verb=verb,
+        account=account,
+        model=chosen["model"] or _default_model(account, chosen),
+        server=_server(account, chosen["server"]),
+        system=given.get("system"),
+        params=_params(arguments, given.get("extra_body") or {}),
+        headers=_headers(given.get("extra_headers") or {}),
+        journal=_journal(chosen["journal"]),
+        mode=chosen["mode"],
+        errors=chosen["errors"],
+        max_concurrency=chosen["max_concurrency"],
+        max_retries=chosen["max_retries"],
+        timeout=float(chosen["timeout"]),
+        progress=chosen["progress"],
+        prices=chosen["prices"],
+        nested=chosen["loop"] == "nested",
+        version=given.get("version"),
+        **{name: given[name] for name in _FLAGS if name in given},
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose batches, and in which journal they are known."""
+
+    account: Account
+    server: str
+    journal: bool | Path
+    timeout: float
+    max_retries: int
+    prices: Mapping[str, Mapping[str, float]]
+    offline: bool
+
+
+def place(arguments: Mapping[str, Any]) -> Place:
+    """Check the keywords of what concerns batches and no column, and fill in the defaults."""
+    for name, value in arguments.items():
+        if name not in _PLACE_ARGUMENTS:
+            raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_PLACE_ARGUMENTS))}")
+        check(name, value)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
+    account = _account(given, chosen)
+    journal = _journal(chosen["journal"])
+    if journal is False:
+        raise ValueError("journal: batches are known by a journal; leave journal=False out")
+    return Place(
+        account,
+        _server(account, chosen["server"]),
+        journal,
+        float(chosen["timeout"]),
+        chosen["max_retries"],
+        chosen["prices"],
+        chosen["mode"] == "offline",
+    )
+
+
+def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
+    if "client" in given and {"api_key", "base_url"} & given.keys():
+        raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
+    client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
+    return Account.of(client, chosen["api_key"], chosen["base_url"])
+
+
+def _check_words(arguments: Mapping[str, Any]) -> None:
+    if "stream" in arguments or "stream_options" in arguments:
+        raise TypeError("stream: a column needs whole answers; leave stream= out")
+    known = _ARGUMENTS | sdk_client.parameters()
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"unexpected keyword {name!r}; {_hint(name, known)}")
+
+
+def _hint(name: str, known: frozenset[str]) -> str:
+    if name in _DATA_ARGUMENTS:
+        return "this verb does not take it; df.llm.complete does"
+    close = get_close_matches(name, known | _DATA_ARGUMENTS, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "what the API takes and the SDK does not know yet goes into extra_body="
+
+
+def _check_own(given: Mapping[str, Any]) -> None:
+    for name in _FLAGS:
+        if name in given and not isinstance(given[name], bool):
+            raise TypeError(f"{name} must be True or False; got {given[name]!r}")
+    if not isinstance(given.get("version", ""), str):
+        raise TypeError(f"version must be text, such as 'v2'; got {given['version']!r}")
+    for name in ("extra_body", "extra_headers"):
+        if not isinstance(given.get(name, {}), Mapping):
+            raise TypeError(f"{name} must be a dict; got {type(given[name]).__name__}")
+    for name in sorted({"messages", "model", "stream", "n"} & given.get("extra_body", {}).keys()):
+        raise ValueError(f"extra_body: {name!r} is what llmframe fills in; leave it out")
+
+
+def _params(arguments: Mapping[str, Any], extra_body: Mapping[str, Any]) -> dict[str, Any]:
+    params = {
+        name: value for name, value in arguments.items() if name not in _ARGUMENTS and value is not None
+    }
+    if params.get("n", 1) != 1:
+        raise ValueError(
+            "n: one answer goes into a cell; to draw several, repeat the rows and pass dedupe=False"
+        )
+    params.pop("n", None)
+    return {name: _plain(name, value) for name, value in {**params, **extra_body}.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    try:
+        plain = canonical(value, sort=False)
+        orjson.dumps(plain)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}; pass plain JSON values") from error
+    return plain
+
+
+def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"extra_headers must map text to text; got {name!r}: a {type(value).__name__}")
+    return dict(headers)
+
+
+def _journal(value: bool | str | Path) -> bool | Path:
+    place = from_environment("journal") if value is True else value
+    return value is True if place is None or isinstance(place, bool) else Path(place)
+
+
+def _server(account: Account, name: str | None = None) -> str:
+    """Name the server in identities; Azure's deployment and API version are part of the name."""
+    address = normalise(account.base_url)
+    if name is not None:
+        deployment = address.partition("/openai/deployments/")[2] if account.api_version else ""
+        address = f"{name}/openai/deployments/{deployment}" if deployment else name
+    return address if account.api_version is None else f"{address}?api-version={account.api_version}"
+
+
+def is_openai(base_url: str) -> bool:
+    """Tell whether an address is OpenAI's own (data residency included)."""
+    host = normalise(base_url).partition("://")[2].partition("/")[0]
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _default_model(account: Account, chosen: Mapping[str, Any]) -> str:
+    if is_openai(account.base_url):
+        return DEFAULT_MODEL
+    raise ValueError(
+        f"model: there is no default model for {_server(account).partition('?')[0]}; pass model= ({_offer(account, chosen)})"
+    )
+
+
+def _offer(account: Account, chosen: Mapping[str, Any]) -> str:
+    """Say which models the server has, where it may be asked."""
+    if chosen["mode"] == "offline" or not account.has_key:
+        return "with an API key, and not offline, this would list the server's models"
+    listed = sdk_client.list_models(account)
+    return (
+        f"the server has {', '.join(map(repr, listed[:20]))}"
+        if listed
+        else "the server does not list its models"
+    )
