@@ -12,10 +12,9 @@ from llmframe._options import option_context, options
 from llmframe.accessor import acomplete, complete
 
 if TYPE_CHECKING:
-    from llmframe._files.csv_reader import read_csv
-    from llmframe._run.run import Run
-    from llmframe._run.start import last_run
-    from llmframe._verbs.batches import batches, cancel, collect
+    from llmframe._files import read_csv
+    from llmframe._run import Run, last_run
+    from llmframe._verbs import batches, cancel, collect
 
 __version__ = "0.1.0"
 
@@ -38,14 +37,14 @@ __all__ = [
 ]
 
 _LATER = {
-    "Run": "_run.run",
-    "batches": "_verbs.batches",
-    "cancel": "_verbs.batches",
-    "collect": "_verbs.batches",
-    "last_run": "_run.start",
-    "read_csv": "_files.csv_reader",
+    "Run": "_run",
+    "batches": "_verbs",
+    "cancel": "_verbs",
+    "collect": "_verbs",
+    "last_run": "_run",
+    "read_csv": "_files",
 }
-"""Names whose modules are imported when they are first used, to keep `import llmframe` light."""
+"""Names whose rooms are imported when they are first used, to keep `import llmframe` light."""
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmframe._run.run import Run
+    from llmframe._values import RunView
 
 
 class LLMFrameError(Exception):
@@ -32,7 +32,7 @@ class CompletionError(LLMFrameError):
         What the call would have returned, with missing values at the rows that failed.
     """
 
-    def __init__(self, message: str, *, run: Run | None = None, result: Any = None) -> None:
+    def __init__(self, message: str, *, run: RunView | None = None, result: Any = None) -> None:
         super().__init__(message)
         self.run = run
         self.result = result
@@ -47,7 +47,7 @@ class StoppedError(CompletionError):
         Why, in one word: the API's own error code where there is one.
     """
 
-    def __init__(self, message: str, *, code: str, run: Run | None = None, result: Any = None) -> None:
+    def __init__(self, message: str, *, code: str, run: RunView | None = None, result: Any = None) -> None:
         super().__init__(message, run=run, result=result)
         self.code = code
 

@@ -1,32 +1,91 @@
-"""Reading JSON as servers write it, so that what is read can be kept anywhere."""
+"""JSON: reading it as servers write it, so that what is read can be kept anywhere, and one spelling of values."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 
 _INTEGER_DIGITS = 18
-"""Longer integers are read as floats, as orjson does from 2**64 on."""
+"""Longer integers are read as floats, as orjson reads them from 2**64 on."""
+
+
+class UnreadableJSONError(ValueError):
+    """Bytes that are no JSON, or JSON that is nested too deeply."""
 
 
 def load(raw: bytes) -> Any:
-    """Read JSON, also with the halves of surrogate pairs that some servers send; they become U+FFFD."""
+    """Read JSON, also with the halves of surrogate pairs that some servers send; they become U+FFFD.
+
+    Raises
+    ------
+    UnreadableJSONError
+        When it cannot be read.
+    """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(whole(json.dumps(json.loads(raw, parse_int=_number), ensure_ascii=False)))
+        return json.loads(without_half_pairs(json.dumps(_lenient(raw), ensure_ascii=False)))
     except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None
+        raise UnreadableJSONError("JSON that is nested too deeply") from None
 
 
-def whole(text: str) -> str:
+def _lenient(raw: bytes) -> Any:
+    try:
+        return json.loads(raw, parse_int=_number)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnreadableJSONError(str(error)) from None
+
+
+def without_half_pairs(text: str) -> str:
     """Put U+FFFD for halves of surrogate pairs, which neither a file nor a database takes."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits)
+
+
+class NotJSONError(ValueError):
+    """A value that JSON cannot hold."""
+
+
+def canonical(value: Any, *, sort: bool = True) -> Any:
+    """Make a JSON value canonical: plain types, whole floats as integers, keys sorted.
+
+    Raises
+    ------
+    NotJSONError
+        For what JSON cannot hold: nan, infinities, other objects, keys that are not text, endless nesting.
+    """
+    try:
+        return _canonical(value, sort=sort)
+    except RecursionError:
+        raise NotJSONError("JSON cannot hold values that are nested so deeply") from None
+
+
+def _canonical(value: Any, *, sort: bool) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mM":
+        return _canonical(value.tolist(), sort=sort)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotJSONError(f"JSON cannot hold {value}")
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise NotJSONError("JSON objects have text as keys")
+        items = sorted(value.items()) if sort else value.items()
+        return {key: _canonical(item, sort=sort) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, sort=sort) for item in value]
+    raise NotJSONError(f"JSON cannot hold a {type(value).__name__}")

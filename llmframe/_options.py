@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from llmframe._values import Tuning
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -68,6 +70,9 @@ class _Option:
     environment: str | None = None
 
 
+_TUNING = "_tuning"
+"""Not listed among the options: what only tests choose."""
+
 _OPTIONS: Mapping[str, _Option] = MappingProxyType(
     {
         "model": _Option(_text, "a model's name, such as 'gpt-6-luna'", environment="LLMFRAME_MODEL"),
@@ -86,12 +91,13 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "reattach": _Option(_one_of(True, False), "True or False", default=True),
         "keep_batch_files": _Option(_one_of(True, False), "True or False", default=False),
         "loop": _Option(_one_of("private", "nested"), "'private' or 'nested'", default="private"),
+        _TUNING: _Option(lambda value: isinstance(value, Tuning), "a Tuning", default=Tuning()),
     }
 )  # fmt: skip
 
 
 def check(name: str, value: object) -> None:
-    """Raise if `value` cannot be the setting `name`; `None` always can, and means the default."""
+    """Raise if `value` cannot be the setting `name`; `None` always can be, and means the default."""
     option = _OPTIONS[name]
     if value is None or option.accepts(value):
         return
@@ -159,7 +165,7 @@ class Options:
 
     def __getattr__(self, name: str) -> Any:
         if name not in _OPTIONS:
-            raise AttributeError(_unknown(name, _OPTIONS))
+            raise AttributeError(_unknown(name))
         for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
             if value is not None:
                 return value
@@ -167,27 +173,27 @@ class Options:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _OPTIONS:
-            raise AttributeError(_unknown(name, _OPTIONS))
+            raise AttributeError(_unknown(name))
         check(name, value)
         self._values[name] = value
 
     def __dir__(self) -> Iterable[str]:
-        return sorted(_OPTIONS)
+        return sorted(_OPTIONS.keys() - {_TUNING})
 
     def __repr__(self) -> str:
-        lines = [f"  {name} = {_shown(name, getattr(self, name))}" for name in _OPTIONS]
+        lines = [f"  {name} = {_shown(name, getattr(self, name))}" for name in _OPTIONS if name != _TUNING]
         return "llmframe.options\n" + "\n".join(lines)
 
 
 def from_environment(name: str) -> str | None:
-    """Read what the environment says of an option; blank says nothing."""
+    """Read an option from the environment; a blank variable counts as none."""
     variable = _OPTIONS[name].environment
     return os.environ.get(variable, "").strip() or None if variable else None
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, dir(options), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(dir(options))}"
     return f"llmframe has no option {name!r}{hint}"
 
 
@@ -230,7 +236,7 @@ def option_context(**settings: Any) -> Iterator[None]:
     """
     for name, value in settings.items():
         if name not in _OPTIONS:
-            raise TypeError(_unknown(name, _OPTIONS))
+            raise TypeError(_unknown(name))
         check(name, value)
     token = _overrides.set({**_overrides.get(), **settings})
     try:

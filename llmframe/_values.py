@@ -1,6 +1,6 @@
-"""The values that flow through a run: requests, usage, replies, faults and outcomes.
+"""The values that flow through a run, and the protocols by which its rooms know each other.
 
-Those of which every row has its own are named tuples: as fixed as a frozen dataclass, and made in a
+Values of which every row has its own are named tuples: as fixed as a frozen dataclass, and made in a
 third of the time.
 """
 
@@ -8,28 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping, MutableSequence, Sequence
+    from collections.abc import Set as AbstractSet
+
+    import pandas as pd
 
 Key: TypeAlias = bytes
 """A request's identity: 16 bytes of BLAKE2b over what decides its answer."""
 
-Lane: TypeAlias = Literal["live", "batch"]
+LaneName: TypeAlias = Literal["live", "batch"]
 
 
 class Request(NamedTuple):
-    """One request on its way: its identity, its number among the run's distinct requests, its body."""
+    """One request to be sent: its identity, its number among the run's distinct requests, its body."""
 
     key: Key
     number: int
     body: bytes
     """The JSON body, ready to send."""
-
-
-_TOO_MANY_TOKENS = 10**10
-"""No answer costs so many: a server that says so talks nonsense."""
 
 
 class Usage(NamedTuple):
@@ -38,36 +37,18 @@ class Usage(NamedTuple):
     prompt: int = 0
     completion: int = 0
     cached: int = 0
-    """Prompt tokens that the provider had in its cache (part of `prompt`)."""
+    """Prompt tokens that the provider read from its cache (part of `prompt`)."""
     reasoning: int = 0
     """Completion tokens spent on reasoning (part of `completion`)."""
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> Usage:
-        """Read a response body's `usage`; what is absent or nonsense counts as none."""
-        usage = body.get("usage")
-        if not isinstance(usage, dict):
-            return cls()
-        get = usage.get
-        prompt, completion = get("prompt_tokens_details"), get("completion_tokens_details")
-        return cls(
-            token_count(get("prompt_tokens")),
-            token_count(get("completion_tokens")),
-            token_count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
-            token_count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
-        )
+    cache_write: int = 0
+    """Prompt tokens that the provider wrote into its cache (part of `prompt`)."""
 
     @property
     def total(self) -> int:
         return self.prompt + self.completion
 
 
-def token_count(value: object) -> int:
-    """Read a number of tokens; what is absent or nonsense counts as none."""
-    return value if isinstance(value, int) and 0 < value < _TOO_MANY_TOKENS else 0
-
-
-class Trouble(Enum):
+class FaultKind(Enum):
     """What a fault means for its row and for the run."""
 
     ROW = "row"
@@ -77,18 +58,18 @@ class Trouble(Enum):
     FATAL = "fatal"
     """No row can succeed."""
     LIMIT = "limit"
-    """Too fast; slow down and ask again."""
+    """The requests come too fast; they are sent again, more slowly."""
     PASSING = "passing"
-    """Ask again a little later."""
+    """The request is sent again a little later."""
     UNREACHABLE = "unreachable"
-    """No connection: the network or the server is down."""
+    """There is no connection: the network or the server is down."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RequestFault:
     """A request that brought no answer, translated from whatever the wire or the SDK said."""
 
-    trouble: Trouble
+    kind: FaultKind
     code: str
     message: str
     param: str | None = None
@@ -105,22 +86,23 @@ class Answer(NamedTuple):
     body: bytes
     """The response body, JSON."""
     usage: Usage
-    text: str | None
-    """The answer's text; `None` when the response is no answer."""
-    problem: str | None = None
-    """Why the response is no answer (`refusal`, `content_filter`, …), or `"truncated"` beside a text."""
-    detail: str = ""
-    """What to say about the problem."""
-    lane: Lane = "live"
+    lane: LaneName = "live"
     tier: str | None = None
     model: str | None = None
     """The model that answered, as the response names it."""
     asked: float | None = None
     """When it was asked, in seconds since the epoch, where that was long before it is kept."""
 
-    @property
-    def truncated(self) -> bool:
-        return self.text is not None and self.problem is not None
+
+class Verdict(NamedTuple):
+    """What a stored body means for a verb. It is made when the body is read, and never stored."""
+
+    value: Any
+    """The value of the row's cells; `None` where the body is no answer for this verb."""
+    problem: str | None = None
+    """Why it is no answer (`refusal`, `content_filter`, …), or `"truncated"` beside a value."""
+    detail: str = ""
+    """What to say about the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +115,24 @@ class Failure:
 
 
 class Outcome(NamedTuple):
-    """How a request ended: an answer (kept even where it is no answer in truth) or a failure."""
+    """How a request ended: with a paid answer and the verb's verdict on it, or with a failure."""
 
     request: Request
     answer: Answer | None
+    verdict: Verdict | None
     failure: Failure | None
     attempts: int = 1
     seconds: float = 0.0
     """From the last attempt's departure to its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run ends early: nothing more can succeed, so nothing more is sent."""
+
+    code: str
+    message: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +147,7 @@ class BatchError:
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch as the API tells of it."""
+    """A batch as the API reports it."""
 
     id: str
     status: str
@@ -178,3 +170,193 @@ class BatchState:
     def final(self) -> bool:
         """Whether nothing more will come of it."""
         return self.status in {"completed", "failed", "expired", "cancelled"}
+
+
+class UsageReport(NamedTuple):
+    """What one run tells the others that share its rate limits."""
+
+    load: float = 0.0
+    """The share of the stated limit that it used lately."""
+    hungry: bool = True
+    """Whether a limit held it back lately, or it has only begun."""
+    rate: float | None = None
+    """Requests per second that it has learnt to be allowed, where no limit is stated."""
+    parties: int = 1
+    """Among how many runs that rate is divided, itself included."""
+    used: float = 0.0
+    """Requests per second that it sent lately."""
+    measured: bool = False
+    """Whether `rate` is what the server accepted, and not a first guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Times and sizes that llmframe chooses for itself; tests choose others (`options._tuning`)."""
+
+    commit_seconds: float = 0.05
+    """Answers that arrive within so much time are committed together."""
+    claim_ahead_seconds: float = 0.03
+    """As many requests as are sent in so much time may be claimed ahead of the window."""
+    lease_seconds: float = 60.0
+    """How long a claim stands after its owner's last sign of life; renewed every third of it."""
+    exchange_seconds: float = 0.5
+    """How often runs that share limits report to each other."""
+    connect_seconds: float = 15.0
+    """How long a connection may take to be made, where the request's timeout is not shorter."""
+    same_limits_seconds: float = 0.005
+    """Answers that come within so much time state the same limits: one of them is read."""
+    first_poll_seconds: float = 1.0
+    """How soon a batch is looked at after it was submitted; the pause grows by half each time."""
+    longest_poll_seconds: float = 60.0
+    first_resubmit_seconds: float = 2.0
+    """How soon a refused part is submitted again; the pause doubles each time."""
+    lone_refusals: int = 8
+    """So many refusals of a part beside which nothing is enqueued mean that the part is too large."""
+    batch_requests: int = 50_000
+    batch_bytes: int = 200_000_000
+    """What one batch may have at most: https://platform.openai.com/docs/guides/batch."""
+
+
+class Endpoint(Protocol):
+    """An endpoint of the API: what its requests may say, how they are written, and how its bodies are read."""
+
+    @property
+    def path(self) -> str:
+        """The path in identities and in the lines of batches, such as `/v1/chat/completions`."""
+
+    @property
+    def route(self) -> str:
+        """The path behind a client's `base_url`, which ends in `/v1`."""
+
+    @property
+    def answer(self) -> str:
+        """The member that every body with an answer has."""
+
+    def parameters(self) -> frozenset[str]:
+        """Name the keywords that the installed SDK takes there, but for those that llmframe fills in."""
+
+    def template(self, model: str, params: Mapping[str, Any]) -> bytes:
+        """Write the start of every body: model, parameters, and the name of what the row gives."""
+
+    def body(self, template: bytes, content: bytes) -> bytes:
+        """Write a request's body from the template and the row's own content."""
+
+    def read_charge(self, data: Mapping[str, Any]) -> int | None:
+        """Read how many tokens a body counts against limits; `None` where it does not say."""
+
+    def read_answer(self, key: Key, raw: bytes, data: Mapping[str, Any], lane: LaneName) -> Answer:
+        """Read from a body what the journal keeps beside it: tokens, tier, model."""
+
+
+class AnswerKind(Protocol):
+    """What a verb makes of stored bodies: text today; typed columns, labels and vectors are further kinds."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        """Decide what a stored body means for this verb."""
+
+    def storage(self, requests: int) -> MutableSequence[Any]:
+        """Make what holds the values of so many distinct requests, all missing."""
+
+    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+        """Make the columns of these values, one value a row, in the order of `names`."""
+
+    def continues(self, existing: pd.Series) -> bool:
+        """Tell whether an existing column may keep this kind's dtype when some of its cells are written."""
+
+
+class Feed(Protocol):
+    """Where a lane gets its requests."""
+
+    def next_ready(self) -> Request | None:
+        """Return the next request if one is claimed already and no further claim is due."""
+
+    async def next(self, *, patient: bool = True) -> Request | None:
+        """Return the next request, claimed and ready to send; `None` when there are no more.
+
+        An impatient lane does not wait for requests that other runs have claimed, and gets `None` instead.
+        """
+
+    @property
+    def more(self) -> bool:
+        """Whether other runs have claimed requests that may still come."""
+
+    @property
+    def parts(self) -> AbstractSet[str]:
+        """The open parts of batches, by nonce, that hold some of those."""
+
+    def lapsed_since(self, moment: float) -> bool:
+        """Tell whether others may have taken over what was fed by then (seconds, `time.monotonic`)."""
+
+    def put_back(self, numbers: Iterable[int]) -> None:
+        """Take back requests, by number, that are to be claimed and fed once more."""
+
+    def end(self) -> None:
+        """Bring no more: whoever waits for the next request is told that there is none."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has happened on the wire so far."""
+
+    sent: int = 0
+    """Requests that left at least once."""
+    retries: int = 0
+    limited: int = 0
+    """Attempts that were answered 429."""
+    uncertain: int = 0
+    """Attempts whose outcome is unknown, and which may have been billed."""
+
+
+class Lane(Protocol):
+    """A way to get requests answered: it takes them from a feed and emits an outcome for each."""
+
+    traffic: Traffic
+    stopped: Stop | None
+
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def ahead(self) -> int:
+        """Requests that are answered as far as is known, though their answers are not here yet."""
+
+    @property
+    def waited_seconds(self) -> float: ...
+    @property
+    def batches(self) -> Sequence[str]:
+        """The batches that are under way, by id."""
+
+    def waiting(self) -> str:
+        """Say what the lane waits for, if for anything but answers."""
+
+    def stop(self, reason: Stop) -> None:
+        """Send nothing more."""
+
+    def cancel_batches(self) -> None:
+        """Let the batches that are under way be cancelled when the lane ends."""
+
+    async def run(self, feed: Feed) -> None:
+        """Work until the feed is exhausted or the run is stopped."""
+
+
+Emit: TypeAlias = "Callable[[Outcome], float | None]"
+"""Takes each outcome of a lane, on the loop; returns what the answer cost in US dollars, where known."""
+
+
+class RunView(Protocol):
+    """What an error knows of its run; it is a `Run`."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def cost(self) -> float | None: ...
+    @property
+    def values(self) -> list[Any]: ...
+    @property
+    def failures(self) -> pd.DataFrame: ...
+    def result(self, timeout: float | None = None) -> Any: ...

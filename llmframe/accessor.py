@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from llmframe._columns.prompts import Prompt
-    from llmframe._columns.write_back import Overwrite
+    from llmframe._columns import Overwrite, Prompt
 
 
 @pd.api.extensions.register_series_accessor("llm")
@@ -64,15 +63,15 @@ class SeriesLLM:
         >>> len(answers)
         2
         """
-        from llmframe._verbs import complete  # noqa: PLC0415
+        from llmframe import _verbs  # noqa: PLC0415
 
-        return complete.run_or_return(complete.SeriesJob(self._series, prompt, where, settings), wait=wait)
+        return _verbs.run_or_return(_verbs.SeriesCompletion(self._series, prompt, where, settings), wait=wait)
 
     async def acomplete(self, prompt: Prompt = None, *, where: Any = None, **settings: Any) -> pd.Series:
         """Do as `complete` does, for cells and programs that await."""
-        from llmframe._verbs import complete  # noqa: PLC0415
+        from llmframe import _verbs  # noqa: PLC0415
 
-        return await complete.awaited(complete.SeriesJob(self._series, prompt, where, settings))  # type: ignore[no-any-return]
+        return await _verbs.awaited(_verbs.SeriesCompletion(self._series, prompt, where, settings))  # type: ignore[no-any-return]
 
 
 @pd.api.extensions.register_dataframe_accessor("llm")
@@ -157,10 +156,12 @@ class DataFrameLLM:
         >>> df["french"].notna().tolist()
         [True, False]
         """
-        from llmframe._verbs import complete  # noqa: PLC0415
+        from llmframe import _verbs  # noqa: PLC0415
 
-        job = complete.FrameJob(self._frame, column, prompt, into, where, overwrite, error_into, settings)
-        return complete.run_or_return(job, wait=wait)
+        completion = _verbs.FrameCompletion(
+            self._frame, column, prompt, into, where, overwrite, error_into, settings
+        )
+        return _verbs.run_or_return(completion, wait=wait)
 
     async def acomplete(
         self,
@@ -174,10 +175,12 @@ class DataFrameLLM:
         **settings: Any,
     ) -> pd.DataFrame:
         """Do as `complete` does, for cells and programs that await."""
-        from llmframe._verbs import complete  # noqa: PLC0415
+        from llmframe import _verbs  # noqa: PLC0415
 
-        job = complete.FrameJob(self._frame, column, prompt, into, where, overwrite, error_into, settings)
-        return await complete.awaited(job)  # type: ignore[no-any-return]
+        completion = _verbs.FrameCompletion(
+            self._frame, column, prompt, into, where, overwrite, error_into, settings
+        )
+        return await _verbs.awaited(completion)  # type: ignore[no-any-return]
 
     def to_csv(self, path: str | os.PathLike[str] | TextIO | None = None, **settings: Any) -> str | None:
         r"""Write the frame as a CSV that spreadsheets open right and `llmframe.read_csv` reads back equal.
@@ -197,9 +200,9 @@ class DataFrameLLM:
         >>> pd.DataFrame({"reply": ["=1+1"]}).llm.to_csv(index=False).splitlines()[1]
         '"\'=1+1"'
         """
-        from llmframe._files import csv_writer  # noqa: PLC0415
+        from llmframe._files import to_csv  # noqa: PLC0415
 
-        return csv_writer.to_csv(self._frame, path, **settings)
+        return to_csv(self._frame, path, **settings)
 
 
 def complete(
@@ -238,15 +241,15 @@ def complete(
     >>> len(answers)
     2
     """
-    from llmframe._verbs import complete  # noqa: PLC0415
+    from llmframe import _verbs  # noqa: PLC0415
 
-    return complete.run_or_return(complete.ListJob(prompts, settings), wait=wait)
+    return _verbs.run_or_return(_verbs.ListCompletion(prompts, settings), wait=wait)
 
 
 async def acomplete(
     prompts: Iterable[str | Sequence[Mapping[str, Any]] | None], **settings: Any
 ) -> list[str | None]:
     """Do as `complete` does, for cells and programs that await."""
-    from llmframe._verbs import complete  # noqa: PLC0415
+    from llmframe import _verbs  # noqa: PLC0415
 
-    return await complete.awaited(complete.ListJob(prompts, settings))  # type: ignore[no-any-return]
+    return await _verbs.awaited(_verbs.ListCompletion(prompts, settings))  # type: ignore[no-any-return]

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 import llmframe
-from llmframe._files.csv_reader import read_csv
-from llmframe._files.csv_writer import to_csv
-from llmframe._journal import registry
-from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._columns import TEXT
+from llmframe._files import read_csv, to_csv
+from llmframe._journal import journal_path, open_journal
 from llmframe._options import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import pandas as pd
+
+    from llmframe._journal import Journal
+
+T = TypeVar("T")
 
 DONE, ROWS_FAILED, UNUSABLE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -132,13 +136,10 @@ def _unused(path: Path) -> Path:
 
 
 def _show_journal(parsed: argparse.Namespace) -> int:
-    journal = _open_journal(parsed.journal)
-    try:
-        summary = journal.upkeep.summary()
-    finally:
-        journal.close()
-    print(f"journal: {journal.path}")
-    print(f"size: {_size(journal.path):,} bytes")
+    path = _existing_journal(parsed.journal)
+    summary = _with_journal(path, lambda journal: journal.summary(TEXT.judge))
+    print(f"journal: {path}")
+    print(f"size: {_size(path):,} bytes")
     for name in ("oldest", "newest"):
         moment = summary.pop(name)
         print(f"{name} answer: {_date(moment) if moment else 'none'}")
@@ -161,52 +162,59 @@ def _date(moment: float) -> str:
 def _export_journal(parsed: argparse.Namespace) -> int:
     target = Path(parsed.target)
     _check_target(target, force=parsed.force)
-    journal = _open_journal(parsed.journal)
-    try:
-        with target.open("wb") as file:
-            lines = (
-                orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in journal.upkeep.export()
-            )
-            count = sum(1 for line in lines if file.write(line))
-    finally:
-        journal.close()
+    path = _existing_journal(parsed.journal)
+    with target.open("wb") as file:
+        count = _with_journal(path, lambda journal: _export(journal, file))
     print(f"{count:,} answers are in {target}")
     return DONE
 
 
+async def _export(journal: Journal, file: IO[bytes]) -> int:
+    count = 0
+    async for record in journal.export(TEXT.judge):
+        file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        count += 1
+    return count
+
+
 def _prune_journal(parsed: argparse.Namespace) -> int:
-    journal = _open_journal(parsed.journal)
-    try:
-        pruned = journal.upkeep.prune(time.time() - parsed.days * 86_400)
-    finally:
-        journal.close()
-    print(f"{pruned:,} answers older than {parsed.days:g} days are gone from {journal.path}")
+    path = _existing_journal(parsed.journal)
+    before = time.time() - parsed.days * 86_400
+    pruned = _with_journal(path, lambda journal: journal.prune(before))
+    print(f"{pruned:,} answers older than {parsed.days:g} days are gone from {path}")
     return DONE
 
 
-def _open_journal(given: str | None) -> FileJournal:
+def _with_journal(path: Path, ask: Callable[[Journal], Awaitable[T]]) -> T:
+    async def asked() -> T:
+        async with open_journal(path) as journal:
+            return await ask(journal)
+
+    return asyncio.run(asked())
+
+
+def _existing_journal(given: str | None) -> Path:
     chosen = given or options.journal
-    path = Path(chosen) if isinstance(chosen, str) else registry.default_path()
-    path = path.expanduser().absolute()
+    path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
     if not path.exists():
         raise ValueError(f"there is no journal at {path} yet")
-    return FileJournal(path)
+    return path
 
 
 def _batches(parsed: argparse.Namespace) -> int:
-    return _print_batches(llmframe.batches(**_place(parsed)))
+    return _print_batches(llmframe.batches(**_batch_settings(parsed)))
 
 
 def _collect(parsed: argparse.Namespace) -> int:
-    return _print_batches(llmframe.collect(**_place(parsed)))
+    return _print_batches(llmframe.collect(**_batch_settings(parsed)))
 
 
 def _cancel(parsed: argparse.Namespace) -> int:
-    print(f"{parsed.batch}: {llmframe.cancel(parsed.batch, **_place(parsed))}")
+    print(f"{parsed.batch}: {llmframe.cancel(parsed.batch, **_batch_settings(parsed))}")
     return DONE
 
 
-def _place(parsed: argparse.Namespace) -> dict[str, Any]:
+def _batch_settings(parsed: argparse.Namespace) -> dict[str, Any]:
     return {"journal": parsed.journal, "base_url": parsed.base_url}
 
 
@@ -323,15 +331,17 @@ def _param(text: str) -> tuple[str, Any]:
 
 def _add_batches(commands: Any) -> None:
     parser = commands.add_parser("batches", help="list the batches that the journal knows")
-    _add_place(parser, _batches)
+    _add_batch_settings(parser, _batches)
     parser = commands.add_parser("collect", help="take in the answers of all batches that have ended")
-    _add_place(parser, _collect)
+    _add_batch_settings(parser, _collect)
     parser = commands.add_parser("cancel", help="cancel a batch")
-    _add_place(parser, _cancel)
+    _add_batch_settings(parser, _cancel)
     parser.add_argument("batch", metavar="ID", help="the batch's id, as `llmframe batches` lists it")
 
 
-def _add_place(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+def _add_batch_settings(
+    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]
+) -> None:
     parser.set_defaults(command=command)
     parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
     parser.add_argument("--base-url", metavar="URL")

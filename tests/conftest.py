@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 import llmframe
-from llmframe._batch import enqueued_limit
-from llmframe._batch import lane as batch_lane
 from llmframe.testing import LocalServer
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _forget_options() -> None:
-    for name in dir(llmframe.options):
+    for name in [*dir(llmframe.options), "_tuning"]:
         setattr(llmframe.options, name, None)
 
 
@@ -52,11 +51,14 @@ def llm(server: LocalServer) -> LocalServer:
 
 
 @pytest.fixture
-def swift(monkeypatch: pytest.MonkeyPatch) -> None:
+def swift() -> None:
     """Look after batches every few milliseconds, and not every few seconds."""
-    monkeypatch.setattr(batch_lane, "FIRST_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(batch_lane, "LONGEST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(enqueued_limit, "FIRST_WAIT_SECONDS", 0.02)
+    tune(first_poll_seconds=0.01, longest_poll_seconds=0.05, first_resubmit_seconds=0.02)
+
+
+def tune(**values: float) -> None:
+    """Choose other times and sizes than llmframe's own, until the test ends."""
+    llmframe.options._tuning = replace(llmframe.options._tuning, **values)
 
 
 @pytest.fixture(params=["live", "batch"])

@@ -569,7 +569,7 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
     """Its run entered it and let go of it while another run was still reading an older list of the account's."""
     server, frame = submitted
     journal = llmframe.options.journal
-    listed, stale = collection.Harvester._listed, []
+    listed, stale = collection.Collector._listed, []
     with contextlib.closing(
         sqlite3.connect(journal, isolation_level=None, check_same_thread=False)
     ) as connection:
@@ -583,7 +583,7 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
                 return []
             return await listed(harvester)
 
-        monkeypatch.setattr(collection.Harvester, "_listed", late)
+        monkeypatch.setattr(collection.Collector, "_listed", late)
         run = frame.llm.complete("q", into="a", mode="batch", wait=False)
         until_submitted(run)
         server.advance(DAY)
@@ -596,8 +596,8 @@ def test_a_batch_that_came_after_the_listing_is_not_taken_for_none(submitted, tm
 CLAIMER = """
 import json, os, sys
 from pathlib import Path
-from llmframe._journal.sqlite.journal import FileJournal
-journal = FileJournal(Path(sys.argv[1]))
+from llmframe._journal.sqlite.journal import SqliteJournal
+journal = SqliteJournal(Path(sys.argv[1]))
 session = journal.begin(b"recipe", {}, fresh=b"")
 journal.claim(session, [bytes.fromhex(key) for key in json.loads(sys.argv[2])], retry_failed=False)
 os._exit(0)
@@ -841,14 +841,14 @@ def test_progress_says_how_far_the_batches_are(llm, capsys):
 
 def test_the_lonely_patience_is_bounded():
     """A part that is refused again and again while nothing else is enqueued is taken apart in the end."""
-    queue = enqueued_limit.Queue()
+    queue = enqueued_limit.EnqueuedLimit()
     refusal = enqueued_limit.Refusal("token_limit_exceeded", "…", requests=False, limit=None, never=False)
-    size = enqueued_limit.Size(100, 1_000)
+    size = enqueued_limit.PartSize(100, 1_000)
     decisions = [
         queue.refused(refusal, size, refusals=number, lonely=number, lagging=True)
         for number in range(1, enqueued_limit.LONELY_REFUSALS + 1)
     ]
-    assert all(isinstance(decision, enqueued_limit.Submit) for decision in decisions[:-1])
+    assert all(isinstance(decision, enqueued_limit.SubmitLater) for decision in decisions[:-1])
     assert decisions[-1] == enqueued_limit.Halve()
-    assert queue.fits(enqueued_limit.Size(100, 500))
-    assert not queue.fits(enqueued_limit.Size(100, 501))
+    assert queue.fits(enqueued_limit.PartSize(100, 500))
+    assert not queue.fits(enqueued_limit.PartSize(100, 501))

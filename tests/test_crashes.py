@@ -279,12 +279,12 @@ def test_forked_children_and_their_parent_share_the_journal(slow, tmp_path):
 OPENING_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._values import Answer, Usage
 chance = random.Random(1)
 
 def use(path):
-    journal = FileJournal(path)
+    journal = SqliteJournal(path)
     session = journal.begin(b"recipe", {}, fresh=b"")
     journal.claim(session, [b"k" * 16], retry_failed=False)
     journal.record(session, [(Answer(b"k" * 16, b"{}", Usage(), ""), None)], [])

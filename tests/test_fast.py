@@ -18,7 +18,7 @@ import pytest
 import llmframe
 from llmframe._api import http_client, responses, sdk_client
 from llmframe._api.account import Account
-from llmframe._values import Request, Trouble
+from llmframe._values import FaultKind, Request
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hello"}]}'
 GOOD = b'{"choices":[{"message":{"content":"Yes."},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}'
@@ -156,9 +156,9 @@ def send(account: Account, way: str, *, before=(None,), timeout: float = 20.0, h
 def sent(account: Account, way: str, before, timeout: float = 20.0, headers=None):
     async def all_sent():
         client, owned = sdk_client.connect(account, timeout=timeout, shared_loop=False)
-        transport = sdk_client.Transport(client, owned=owned, timeout=timeout, headers=headers or {})
+        transport = sdk_client.SdkTransport(client, owned=owned, timeout=timeout, headers=headers or {})
         if way == "fast":
-            transport = http_client.FastTransport(transport, timeout=timeout)
+            transport = http_client.HttpTransport(transport, timeout=timeout)
         results = []
         try:
             for prepare in before:
@@ -466,7 +466,7 @@ def test_redirects_that_never_end_end_the_run(wire):
     """No row can succeed, so it is not tried again for each."""
     wire.reply = http(b"", "307 Round", "location: /v1/chat/completions")
     for refused in both(plain(wire)):
-        assert refused.fault.trouble is Trouble.FATAL
+        assert refused.fault.trouble is FaultKind.FATAL
         assert "round and round" in refused.fault.message
 
 
@@ -480,7 +480,7 @@ def test_a_prompt_that_is_flagged_with_a_403_costs_its_row_only(wire):
     """Some gateways have their content filters speak so."""
     wire.reply = http(b'{"error": {"message": "flagged", "code": "content_policy_violation"}}', "403 No")
     for refused in both(plain(wire)):
-        assert refused.fault.trouble is Trouble.ROW
+        assert refused.fault.trouble is FaultKind.ROW
 
 
 def test_certificates_that_are_not_there_are_named(wire, monkeypatch, tmp_path):
@@ -493,7 +493,7 @@ def test_certificates_that_are_not_there_are_named(wire, monkeypatch, tmp_path):
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_a_function_that_gives_no_key_is_said_to(wire, nothing):
     for refused in both(Account.of(None, lambda: nothing, f"{wire.url}/v1")):
-        assert refused.fault.trouble is Trouble.FATAL
+        assert refused.fault.trouble is FaultKind.FATAL
         assert "api_key" in refused.fault.message
     assert not wire.seen
 
@@ -577,6 +577,6 @@ def test_a_cancelled_request_is_hung_up(wire):
 
 def test_the_sdk_sends_where_its_http_library_does_not_say_how_it_connects(wire, monkeypatch):
     """Without its certificates and its proxy nothing is guessed."""
-    monkeypatch.setattr(sdk_client.Transport, "_route", lambda *_: None)
+    monkeypatch.setattr(sdk_client.SdkTransport, "_route", lambda *_: None)
     assert send(plain(wire), "fast").raw == GOOD
     assert len(wire.seen) == 1

@@ -20,19 +20,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._batch.lines import Result
+from llmframe._batch.lines import BatchResult
 from llmframe._journal import liveness, registry
 from llmframe._journal.protocol import LEASE_SECONDS
 from llmframe._journal.sqlite import database
 from llmframe._journal.sqlite import journal as sqlite_journal
-from llmframe._journal.sqlite.batch_store import Label
-from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._journal.sqlite.batch_store import PartLabel
+from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._journal.sqlite.schema import filesystem
 from llmframe._run import feed
 from llmframe._run.feed import ClaimedFeed
-from llmframe._run.outcome_sink import Intake
+from llmframe._run.outcome_sink import OutcomeSink
 from llmframe._run.prices import Prices
-from llmframe._run.results import Score
+from llmframe._run.results import Results
 from llmframe._values import Answer, BatchState, Usage
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
@@ -55,7 +55,7 @@ def begin(journal, *, fresh=b"", digest=b"recipe"):
 
 def fill(path, count=50, text="Yes."):
     """Make a journal at rest that holds so many answers."""
-    with contextlib.closing(FileJournal(path)) as journal:
+    with contextlib.closing(SqliteJournal(path)) as journal:
         session = begin(journal)
         journal.record(session, [answer(number, text) for number in range(count)], [])
         journal.end(session, {}, finished=True)
@@ -246,7 +246,7 @@ def test_any_damage_is_a_journal_error_and_never_a_wrong_answer(tmp_path_factory
     path.write_bytes(raw)
     truth = {key(number): answer(number)[0].body for number in range(300)}
     try:
-        journal = FileJournal(path)
+        journal = SqliteJournal(path)
     except llmframe.JournalError:
         assert path.read_bytes() == raw
         return
@@ -272,7 +272,7 @@ def test_an_answer_that_was_altered_is_not_given_out(tmp_path):
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b"positive", b"negative", 1))
     with (
-        contextlib.closing(FileJournal(path)) as journal,
+        contextlib.closing(SqliteJournal(path)) as journal,
         pytest.raises(llmframe.JournalError, match="damaged"),
     ):
         journal.lookup(begin(journal), [key(number) for number in range(3)])
@@ -339,7 +339,7 @@ def test_a_read_only_disk_gives_its_answers_and_keeps_nothing_from_being_noticed
     path = disk / "journal.sqlite"
     asked(20).llm.complete("q", journal=path)
     llm.reset()
-    with contextlib.closing(FileJournal(path)) if hot else contextlib.nullcontext() as other:
+    with contextlib.closing(SqliteJournal(path)) if hot else contextlib.nullcontext() as other:
         if other is not None:
             begin(other)
         there, missing, _, none, why = in_mount_namespace(READ_ONLY, call, disk, llm.base_url)
@@ -478,11 +478,11 @@ def test_a_network_filesystem_gets_a_rollback_journal(llm, tmp_path, monkeypatch
 OPENING = """
 import sys
 from pathlib import Path
-from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._values import Answer, Usage
 print("ready", flush=True)
 for number, line in enumerate(sys.stdin):
-    journal = FileJournal(Path(line.strip()))
+    journal = SqliteJournal(Path(line.strip()))
     session = journal.begin(b"recipe", {}, fresh=b"")
     mine = int(sys.argv[1]).to_bytes(16, "big")
     journal.claim(session, [mine, b"k" * 16], retry_failed=False)
@@ -520,7 +520,7 @@ def test_many_processes_may_open_a_new_journal_at_the_same_moment(tmp_path):
             child.stdin.close()
             assert child.wait(30) == 0
     for number in range(rounds):
-        with contextlib.closing(FileJournal(tmp_path / f"{number}.sqlite")) as journal:
+        with contextlib.closing(SqliteJournal(tmp_path / f"{number}.sqlite")) as journal:
             assert journal.upkeep.summary()["answers"] == processes
             assert journal.upkeep.summary()["claims"] == 0
 
@@ -546,7 +546,7 @@ def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path
     """Inserts and look-ups at 200,000 answers take about the time that they take at none; the WAL stays small."""
     path = tmp_path / "large.sqlite"
     body = b'{"choices":[{"message":{"content":"' + b"x" * 200 + b'"}}]}'
-    with contextlib.closing(FileJournal(path)) as journal:
+    with contextlib.closing(SqliteJournal(path)) as journal:
         session = begin(journal)
         small = min(_seconds(journal, session, start, 5_000, body) for start in range(0, 15_000, 5_000))
         for first in range(15_000, 185_000, 5_000):
@@ -570,7 +570,7 @@ def test_a_large_journal_costs_no_more_for_each_answer_than_a_small_one(tmp_path
 def pair(tmp_path):
     """Give two connections to one journal, as two processes have them."""
     path = tmp_path / "pair.sqlite"
-    with contextlib.closing(FileJournal(path)) as one, contextlib.closing(FileJournal(path)) as other:
+    with contextlib.closing(SqliteJournal(path)) as one, contextlib.closing(SqliteJournal(path)) as other:
         yield one, other
 
 
@@ -600,8 +600,8 @@ def claims_of(monkeypatch):
         sizes.append(len(keys))
         return untouched(journal, session, keys, **settings)
 
-    untouched = FileJournal.claim
-    monkeypatch.setattr(FileJournal, "claim", claim)
+    untouched = SqliteJournal.claim
+    monkeypatch.setattr(SqliteJournal, "claim", claim)
     return sizes
 
 
@@ -712,8 +712,8 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(pair, clock):
         """
         import os, sys, time
         from pathlib import Path
-        from llmframe._journal.sqlite.journal import FileJournal
-        journal = FileJournal(Path(sys.argv[1]))
+        from llmframe._journal.sqlite.journal import SqliteJournal
+        journal = SqliteJournal(Path(sys.argv[1]))
         session = journal.begin(b"recipe", {}, fresh=b"")
         time.time = lambda: float(sys.argv[2])
         journal.renew(session)
@@ -795,7 +795,7 @@ def test_what_a_failed_commit_would_have_changed_is_not_taken_for_done(pair):
     with pytest.raises(llmframe.JournalError):
         one.record(mine, [], keys[:1])
     connection.set_authorizer(None)
-    one.parts.intend("part", mine.owner, Label(mine.recipe, "server", MODEL, "q"), keys[1:2])
+    one.parts.intend("part", mine.owner, PartLabel(mine.recipe, "server", MODEL, "q"), keys[1:2])
     one.record(mine, [], keys[:1])
     claimed = other.claim(theirs, keys, retry_failed=False)
     assert (claimed.granted, claimed.held) == (keys[:1], keys[1:])
@@ -841,18 +841,18 @@ def test_what_a_run_takes_in_of_earlier_batches_is_not_fed(pair):
     journal, _ = pair
     frame = asked(6)
     plan = frame.llm.complete("q", mode="offline", journal=False, wait=False)._plan
-    score = Score(plan, Prices({}), MODEL)
+    score = Results(plan, Prices({}), MODEL)
     session = begin(journal)
-    journal.parts.intend("part", session.owner, Label(session.recipe, "server", MODEL, "q"), [])
+    journal.parts.intend("part", session.owner, PartLabel(session.recipe, "server", MODEL, "q"), [])
     part = journal.parts.get("part")
 
     async def fed():
-        intake = Intake(plan, score, journal, session, print, waits_for_batches=True)
+        intake = OutcomeSink(plan, score, journal, session, print, waits_for_batches=True)
         feed = ClaimedFeed(
             plan, range(6), journal, session, intake, window=lambda: 2, retry_failed=False, largest=2
         )
         numbers = [(await feed.next(patient=False)).number]
-        intake.take(Result(plan.keys[4], answer(0)[0]._replace(key=plan.keys[4]), None), part)
+        intake.take(BatchResult(plan.keys[4], answer(0)[0]._replace(key=plan.keys[4]), None), part)
         await intake.recorder.flush()
         while request := await feed.next(patient=False):
             numbers.append(request.number)
@@ -897,7 +897,7 @@ def test_a_part_takes_over_what_its_run_has_claimed_and_adopts_what_nobody_has(p
     """An own part gets its run's claims and no others; one that is found gets what no run and no part has."""
     one, other = pair
     mine, theirs = begin(one), begin(other)
-    label = Label(mine.recipe, "server", MODEL, "q")
+    label = PartLabel(mine.recipe, "server", MODEL, "q")
     keys = [key(number) for number in range(4)]
     one.claim(mine, keys[:2], retry_failed=False)
     other.claim(theirs, keys[2:3], retry_failed=False)
@@ -914,15 +914,15 @@ def test_a_part_takes_over_what_its_run_has_claimed_and_adopts_what_nobody_has(p
 def test_a_journal_from_before_runs_packed_their_claims_is_taken_on(tmp_path):
     """Claims that runs left there are dropped, those of batches' parts stand."""
     path = tmp_path / "journal.sqlite"
-    with contextlib.closing(FileJournal(path)) as journal:
+    with contextlib.closing(SqliteJournal(path)) as journal:
         session = begin(journal)
-        label = Label(session.recipe, "server", MODEL, "q")
+        label = PartLabel(session.recipe, "server", MODEL, "q")
         journal.parts.adopt("found", label, BatchState("batch_1", "in_progress"), [key(1)])
     with sql(path) as older:
         older.execute("DROP TABLE flight")
         older.execute("INSERT INTO claim (key, owner) VALUES (?, ?)", (key(2), session.owner))
         older.commit()
-    with contextlib.closing(FileJournal(path)) as journal:
+    with contextlib.closing(SqliteJournal(path)) as journal:
         claimed = journal.claim(begin(journal), [key(1), key(2)], retry_failed=False)
     assert (claimed.granted, claimed.held, claimed.parts) == ([key(2)], [key(1)], ["found"])
 

@@ -5,11 +5,12 @@ import random
 
 import pytest
 
-from llmframe._api.responses import Refused, Reply
-from llmframe._live.lane import Live
-from llmframe._pacing.pace import Pace
-from llmframe._pacing.retry import Stop, Watch
-from llmframe._values import Fault, Request, Trouble
+from llmframe._api import CHAT_COMPLETIONS, Refused, Reply
+from llmframe._columns import TEXT
+from llmframe._live import LiveLane
+from llmframe._pacing import Pace, RetryPolicy
+from llmframe._pacing.admission import Admission
+from llmframe._values import FaultKind, Request, RequestFault, Stop
 
 DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
 
@@ -41,15 +42,15 @@ class Gate(Pace):
 
     closed = False
 
-    def delay(self, now, tokens):
-        return 0.001 if self.closed else super().delay(now, tokens)
+    def admit(self, now, tokens):
+        return Admission(0.001, (self,)) if self.closed else super().admit(now, tokens)
 
 
 class Feed:
     def __init__(self, count):
         self._requests = iter([Request(b"%016d" % index, index, b"{}") for index in range(count)])
 
-    def ready(self):
+    def next_ready(self):
         return None
 
     async def next(self, **_):
@@ -62,9 +63,14 @@ class Feed:
         self._requests = iter(())
 
 
+def lane_of(sender, pace, emit):
+    policy = RetryPolicy(6, random.Random(0))
+    return LiveLane(sender, pace, policy, endpoint=CHAT_COMPLETIONS, kind=TEXT, emit=emit)
+
+
 async def running(sender, pace, rows, emit=None):
     outcomes = []
-    lane = Live(sender, pace, Watch(6, random.Random(0)), emit or outcomes.append)
+    lane = lane_of(sender, pace, emit or outcomes.append)
     return asyncio.create_task(lane.run(Feed(rows))), outcomes
 
 
@@ -158,7 +164,7 @@ def test_nobody_leaves_the_line_once_the_run_is_stopped():
         async def send(self, request):
             if request.number > 20:
                 self.sent += 1
-                return Refused(Fault(Trouble.FATAL, "invalid_api_key", "no"))
+                return Refused(RequestFault(FaultKind.FATAL, "invalid_api_key", "no"))
             return await super().send(request)
 
     async def run():
@@ -177,10 +183,12 @@ def test_a_run_of_which_all_that_is_left_rests_says_so():
     class Refusing(Sender):
         async def send(self, request):
             await super().send(request)
-            return Refused(Fault(Trouble.LIMIT, "rate_limit_exceeded", "later", retry_after=86_400.0))
+            return Refused(
+                RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "later", retry_after=86_400.0)
+            )
 
     async def run():
-        live = Live(Refusing(at_once=True), Pace(4), Watch(6, random.Random()), lambda _: None)
+        live = lane_of(Refusing(at_once=True), Pace(4), lambda _: None)
         work = asyncio.create_task(live.run(Feed(1)))
         await until(lambda: live.waiting() == "waiting to try again")
         live.stop(Stop("cancelled", "enough", ""))
@@ -204,11 +212,11 @@ def test_a_request_that_others_may_have_asked_while_it_rested_is_given_back():
     class Refusing(Sender):
         async def send(self, request):
             await super().send(request)
-            return Refused(Fault(Trouble.LIMIT, "rate_limit_exceeded", "later", retry_after=1.2))
+            return Refused(RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "later", retry_after=1.2))
 
     async def run():
         sender, feed, pace, emitted = Refusing(at_once=True), Lapsed(1), Pace(4), []
-        await Live(sender, pace, Watch(6, random.Random()), emitted.append).run(feed)
+        await lane_of(sender, pace, emitted.append).run(feed)
         return sender.sent, feed.back, pace.in_flight, emitted
 
     assert asyncio.run(run()) == (1, (0,), 0, [])

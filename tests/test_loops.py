@@ -23,8 +23,8 @@ from aiohttp.test_utils import TestClient, TestServer
 import llmframe
 from llmframe import CompletionError, StoppedError
 from llmframe._api import sdk_client
-from llmframe._loop import gc_threshold, tasks
-from llmframe._run import start
+from llmframe._loop import gc_threshold, private_loop, submit, tasks, uninterrupted
+from llmframe._run import starting
 from llmframe._verbs import complete
 from llmframe.testing import Fault, LocalServer
 
@@ -91,8 +91,7 @@ def _kept(tmp_path: Path) -> tuple[int, int]:
     """Count the answers and the open claims in the journal."""
     with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
         counts = tuple(
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("answer", "flight")
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("answer", "claim")
         )
     connection.close()
     return counts[0], counts[1]
@@ -422,13 +421,13 @@ def test_ctrl_c_while_the_column_is_written_waits_until_it_is_whole(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write-back is not interruptible, and the interrupt is not forgotten."""
-    write = complete.put
+    write = complete.put_column
 
     def interrupted_write(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         write(*arguments)
 
-    monkeypatch.setattr(complete, "put", interrupted_write)
+    monkeypatch.setattr(complete, "put_column", interrupted_write)
     frame = _frame()
     with pytest.raises(KeyboardInterrupt):
         frame.llm.complete("review", into="answer")
@@ -441,13 +440,13 @@ async def test_ctrl_c_while_an_awaited_column_is_written_waits_likewise(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the loop has no handler of its own for SIGINT, the write-back is held together too."""
-    write = complete.put
+    write = complete.put_column
 
     def interrupted_write(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         write(*arguments)
 
-    monkeypatch.setattr(complete, "put", interrupted_write)
+    monkeypatch.setattr(complete, "put_column", interrupted_write)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     frame = _frame()
     try:
@@ -463,14 +462,14 @@ def test_ctrl_c_between_the_start_and_the_wait_is_not_lost(
 ) -> None:
     """An interrupt that comes just as the run starts ends the run."""
     llm.faults = [Fault("hang")]
-    plain_start = start.start
+    plain_start = starting.start
 
     def interrupted_start(*arguments: Any, **settings: Any) -> Any:
         run = plain_start(*arguments, **settings)
         signal.raise_signal(signal.SIGINT)
         return run
 
-    monkeypatch.setattr(start, "start", interrupted_start)
+    monkeypatch.setattr(starting, "start", interrupted_start)
     with pytest.raises(KeyboardInterrupt):
         _frame().llm.complete("review", into="answer")
     assert llmframe.last_run().status == "interrupted"
@@ -488,10 +487,10 @@ def test_a_second_ctrl_c_does_not_wait_for_work_that_will_not_unwind() -> None:
             except asyncio.CancelledError:
                 continue
 
-    work = tasks.submit(stubborn)
+    work = submit(stubborn)
     began = time.monotonic()
     _press(0.2, 0.6)
-    with pytest.raises(KeyboardInterrupt), tasks.uninterrupted() as interrupts:
+    with pytest.raises(KeyboardInterrupt), uninterrupted() as interrupts:
         work.wait(None, interrupts)
     assert time.monotonic() - began < tasks.UNWIND_SECONDS
     released.set()
@@ -502,13 +501,13 @@ def test_a_run_that_does_not_unwind_still_writes_and_says_so(
     llm: LocalServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the transport will not close, two presses give the column and the line all the same."""
-    close, released = sdk_client.Transport.close, threading.Event()
+    close, released = sdk_client.SdkTransport.close_connections, threading.Event()
 
-    async def late_close(transport: sdk_client.Transport) -> None:
+    async def late_close(transport: sdk_client.SdkTransport) -> None:
         await asyncio.to_thread(released.wait, PATIENCE)
         await close(transport)
 
-    monkeypatch.setattr(sdk_client.Transport, "close", late_close)
+    monkeypatch.setattr(sdk_client.SdkTransport, "close_connections", late_close)
     llm.faults = [Fault("hang", after=10)]
     frame = _frame(40)
 
@@ -774,7 +773,7 @@ def test_our_own_loop_is_of_the_fastest_kind_that_is_there(monkeypatch, there):
         monkeypatch.setitem(sys.modules, "uvloop", None)
     elif sys.platform == "win32":
         pytest.skip("there is no uvloop on Windows")
-    loop = tasks._new_loop()
+    loop = private_loop._new_loop()
     try:
         assert type(loop).__module__.startswith("uvloop") == there
         assert loop.run_until_complete(asyncio.sleep(0, 7)) == 7
@@ -798,7 +797,7 @@ def test_the_garbage_collector_is_left_as_it_was(
         run = _frame(5).llm.complete("review", into="answer", wait=False)
         assert llm.ledger.wait_for(lambda ledger: ledger.in_flight > 0, PATIENCE)
         assert gc.get_threshold() == during
-        with gc_threshold.looking_seldom():
+        with gc_threshold.raised_gc_threshold():
             pass
         assert gc.get_threshold() == during
         run.cancel()

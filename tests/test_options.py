@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._verbs.arguments import DEFAULT_MODEL, is_openai, resolve
+from llmframe._addresses import is_openai
+from llmframe._verbs.arguments import DEFAULT_MODEL, resolve
+from llmframe._verbs.complete import COMPLETE
 from llmframe.testing import LocalServer, made_up_answer
 
 OPTIONS = [
@@ -24,7 +26,7 @@ OPTIONS = [
 
 
 def resolved(**arguments):
-    return resolve("complete", arguments)
+    return resolve(COMPLETE, arguments)
 
 
 def test_options_are_tab_completable():

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._columns.plan import normalise
-from llmframe._verbs.complete import FrameJob, ListJob, SeriesJob
+from llmframe._addresses import normalise
+from llmframe._verbs.complete import FrameCompletion, ListCompletion, SeriesCompletion
 
 SCHEMA = {
     "type": "json_schema",
@@ -49,7 +49,7 @@ TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 
 def keys(prompts, **settings):
     settings = {"model": "gpt-6-luna", "base_url": "https://api.openai.com/v1"} | settings
-    return [key.hex() for key in ListJob(prompts, settings).run._plan.keys]
+    return [key.hex() for key in ListCompletion(prompts, settings).run._plan.keys]
 
 
 def key(prompt="Hello", **settings):
@@ -61,7 +61,7 @@ def plan_of(frame, *arguments, **settings):
     into, where, overwrite, error_into = "answer", settings.pop("where", None), False, None
     column, prompt = (*arguments, None, None)[:2]
     settings = {"model": "gpt-6-luna", "api_key": "any"} | settings
-    return FrameJob(frame, column, prompt, into, where, overwrite, error_into, settings).run._plan
+    return FrameCompletion(frame, column, prompt, into, where, overwrite, error_into, settings).run._plan
 
 
 def bodies(plan):
@@ -273,7 +273,7 @@ def test_azures_deployment_and_api_version_are_in_the_identity():
         )
 
     def azure_key(**which):
-        return ListJob(["Hello"], {"model": "m", "client": azure(**which)}).run._plan.keys[0]
+        return ListCompletion(["Hello"], {"model": "m", "client": azure(**which)}).run._plan.keys[0]
 
     every = {azure_key(), azure_key(deployment="b"), azure_key(version="2026-01-01"), azure_key(host="two")}
     assert len(every) == 4
@@ -309,7 +309,7 @@ def test_the_recipe_that_the_journal_keeps_holds_no_prompt_no_header_and_no_key(
         "base_url": "https://example.org/v1?key=secret",
         "model": "m",
     }
-    (job,) = [ListJob(["secret"], secret)]
+    (job,) = [ListCompletion(["secret"], secret)]
     assert "secret" not in repr(job.run._plan.recipe.describe())
 
 
@@ -559,7 +559,7 @@ def test_a_series_is_planned_as_its_frame():
     """A series is planned as its frame."""
     cells = pd.Series(["x", "y"], name="a")
     settings = {"model": "m", "mode": "offline"}
-    of_series = SeriesJob(cells, "Say {a}", None, settings).run._plan
+    of_series = SeriesCompletion(cells, "Say {a}", None, settings).run._plan
     assert of_series.keys == plan_of(cells.to_frame(), "a", "Say {a}", **settings).keys
 
 

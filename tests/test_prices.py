@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe._run import run, start
+from llmframe._run import run, starting
 from llmframe._run.prices import Prices
 from llmframe._values import Usage
 
@@ -100,7 +100,7 @@ def test_a_machine_that_forgets_is_said_once_with_the_line_that_moves_the_journa
 ):
     """Not where the journal was put somewhere by hand."""
     monkeypatch.setenv(variable, "x")
-    monkeypatch.setattr(start, "_warned_of_forgetting", [])
+    monkeypatch.setattr(starting, "_warned_of_forgetting", [])
     llmframe.complete(["Hello"], progress=True, journal=tmp_path / "mine.sqlite")
     assert "forgets" not in capsys.readouterr().err
     monkeypatch.delenv("LLMFRAME_JOURNAL")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._columns.write_back import Target, fingerprint, mask
+from llmframe._columns.write_back import TargetColumn, fingerprint, row_mask
 from llmframe.testing import Fault, LocalServer, made_up_answer
 
 MODEL = "gpt-6-luna"
@@ -387,7 +387,7 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_where_takes_any_boolean_mask_and_missing_is_no(kind):
     """`where` takes any boolean mask, and missing is no."""
-    assert mask(MASKS[kind], pd.RangeIndex(3)).tolist() == [True, False, True]
+    assert row_mask(MASKS[kind], pd.RangeIndex(3)).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -728,4 +728,4 @@ def test_the_target_is_checked_before_anything_else_is_done():
     """The target is checked before anything else is done."""
     df = pd.DataFrame({"a": ["x"], "c": ["mine"]})
     with pytest.raises(ValueError, match=r"^into"):
-        Target.of(df, "c", False, None, {"verb": "complete", "model": MODEL})
+        TargetColumn.of(df, "c", False, None, {"verb": "complete", "model": MODEL})

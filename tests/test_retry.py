@@ -9,35 +9,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe import _broken
-from llmframe._api import faults, responses
-from llmframe._columns import text_answers
+from llmframe._api import CHAT_COMPLETIONS, faults, responses
+from llmframe._columns import TEXT
 from llmframe._pacing import retry
-from llmframe._pacing.retry import Again, GiveUp, Stop, Tries, Watch, backoff
-from llmframe._values import Answer, Fault, Trouble, Usage
+from llmframe._pacing.retry import Attempts, GiveUp, Retry, RetryPolicy, backoff
+from llmframe._values import FaultKind, RequestFault, Stop, Verdict
 
-PASSING = Fault(Trouble.PASSING, "server_error", "The server had an error.")
-LOST = Fault(Trouble.PASSING, "connection_lost", "The connection broke.", uncertain=True)
-UNREACHABLE = Fault(Trouble.UNREACHABLE, "unreachable", "no connection")
-LIMITED = Fault(Trouble.LIMIT, "rate_limit_exceeded", "Rate limit reached.")
-ROW = Fault(Trouble.ROW, "context_length_exceeded", "Too long.")
-FATAL = Fault(Trouble.FATAL, "invalid_api_key", "Incorrect API key provided.")
-MALFORMED = Fault(Trouble.PARAMETER, "unsupported_parameter", "Unsupported parameter.", param="temperature")
-GOOD = Answer(b"", b"{}", Usage(), "Yes.")
-EMPTY = Answer(b"", b"{}", Usage(), None, "length", "no text came")
-
-
-def watch(max_retries=6):
-    return Watch(max_retries, random.Random(0))
+PASSING = RequestFault(FaultKind.PASSING, "server_error", "The server had an error.")
+LOST = RequestFault(FaultKind.PASSING, "connection_lost", "The connection broke.", uncertain=True)
+UNREACHABLE = RequestFault(FaultKind.UNREACHABLE, "unreachable", "no connection")
+LIMITED = RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "Rate limit reached.")
+ROW = RequestFault(FaultKind.ROW, "context_length_exceeded", "Too long.")
+FATAL = RequestFault(FaultKind.FATAL, "invalid_api_key", "Incorrect API key provided.")
+MALFORMED = RequestFault(
+    FaultKind.PARAMETER, "unsupported_parameter", "Unsupported parameter.", param="temperature"
+)
+GOOD = Verdict("Yes.")
+EMPTY = Verdict(None, "length", "no text came")
 
 
-def attempts(watch, fault, now=0.0):
+def policy(max_retries=6):
+    return RetryPolicy(max_retries, random.Random(0))
+
+
+def attempts(policy, fault, now=0.0):
     """Return how a row that meets nothing but this fault ends, and after how many attempts."""
-    tries = Tries()
+    tries = Attempts()
     while True:
         tries = tries.after(fault)
-        decision = watch.faulted(fault, tries, now)
-        if not isinstance(decision, Again):
+        decision = policy.on_fault(fault, tries, now)
+        if not isinstance(decision, Retry):
             return decision, tries.total
         now += decision.seconds
 
@@ -52,18 +53,18 @@ def test_backoff_grows_with_jitter_and_stays_within_bounds(tries, seed):
 @given(max_retries=st.integers(0, 50))
 def test_a_row_is_tried_once_and_then_max_retries_times(max_retries):
     """Passing faults end a row after exactly so many attempts."""
-    assert attempts(watch(max_retries), PASSING) == (GiveUp(), max_retries + 1)
+    assert attempts(policy(max_retries), PASSING) == (GiveUp(), max_retries + 1)
 
 
 @given(st.lists(st.sampled_from([LIMITED, PASSING])), st.integers(0, 5))
 def test_rate_limits_never_cost_a_row_its_attempts(faults, max_retries):
     """However many 429s come between, a row gives up only by its passing faults."""
-    tries, watching = Tries(), watch(max_retries)
+    tries, run_policy = Attempts(), policy(max_retries)
     for fault in faults:
         tries = tries.after(fault)
-        decision = watching.faulted(fault, tries, 0.0)
+        decision = run_policy.on_fault(fault, tries, 0.0)
         failed = fault is PASSING and tries.faults > max_retries
-        assert isinstance(decision, GiveUp if failed else Again)
+        assert isinstance(decision, GiveUp if failed else Retry)
         if failed:
             return
 
@@ -71,44 +72,44 @@ def test_rate_limits_never_cost_a_row_its_attempts(faults, max_retries):
 @given(seconds=st.floats(0, 3600), fault=st.sampled_from([LIMITED, PASSING]))
 def test_retry_after_is_honoured(seconds, fault):
     """The server's wait is a lower bound; from a fault that is no limit, up to two minutes."""
-    told = Fault(fault.trouble, fault.code, fault.message, retry_after=seconds)
-    decision = watch().faulted(told, Tries().after(told), 0.0)
+    told = RequestFault(fault.kind, fault.code, fault.message, retry_after=seconds)
+    decision = policy().on_fault(told, Attempts().after(told), 0.0)
     assert decision.seconds >= (seconds if fault is LIMITED else min(seconds, 120.0))
 
 
 def test_a_row_that_cannot_succeed_fails_at_once_and_alone():
     """No attempt is wasted on it, and a thousand of them do not stop the run."""
-    watching = watch()
-    assert all(attempts(watching, ROW) == (GiveUp(), 1) for _ in range(1000))
+    run_policy = policy()
+    assert all(attempts(run_policy, ROW) == (GiveUp(), 1) for _ in range(1000))
 
 
 @pytest.mark.parametrize("before", [[], [GOOD] * 100])
 def test_what_no_row_can_survive_stops_the_run(before):
     """A bad key stops at once, at the start and in the middle, with a remedy."""
-    watching = watch()
+    run_policy = policy()
     for answer in before:
-        watching.answered(answer)
-    stop, tried = attempts(watching, FATAL)
+        run_policy.on_answer(answer)
+    stop, tried = attempts(run_policy, FATAL)
     assert (stop.code, tried) == ("invalid_api_key", 1)
     assert "OPENAI_API_KEY" in stop.remedy
 
 
 def test_first_rows_that_are_all_refused_alike_stop_the_run():
     """The fifth equal refusal before any answer is enough, and the remedy names the parameter."""
-    watching = watch()
-    decisions = [watching.faulted(MALFORMED, Tries(1), 0.0) for _ in range(retry.SAME_REFUSALS)]
+    run_policy = policy()
+    decisions = [run_policy.on_fault(MALFORMED, Attempts(1), 0.0) for _ in range(retry.SAME_REFUSALS)]
     assert decisions[:-1] == [GiveUp()] * (retry.SAME_REFUSALS - 1)
     assert "temperature=" in decisions[-1].remedy
 
 
 def test_first_rows_that_are_all_refused_stop_the_run_whatever_the_words():
     """Messages that differ from row to row need a few more."""
-    watching = watch()
+    run_policy = policy()
     faults = [
-        Fault(Trouble.PARAMETER, "http_400", f"Bad request {number}.")
+        RequestFault(FaultKind.PARAMETER, "http_400", f"Bad request {number}.")
         for number in range(retry.FIRST_REFUSALS)
     ]
-    decisions = [watching.faulted(fault, Tries(1), 0.0) for fault in faults]
+    decisions = [run_policy.on_fault(fault, Attempts(1), 0.0) for fault in faults]
     assert [isinstance(decision, Stop) for decision in decisions] == [False] * (retry.FIRST_REFUSALS - 1) + [
         True
     ]
@@ -117,24 +118,24 @@ def test_first_rows_that_are_all_refused_stop_the_run_whatever_the_words():
 @given(st.lists(st.sampled_from([MALFORMED, ROW, PASSING]), min_size=1, max_size=200))
 def test_refusals_after_an_answer_are_the_rows_own(faults):
     """Once a row was answered, no 400 stops the run."""
-    watching = watch()
-    watching.answered(GOOD)
+    run_policy = policy()
+    run_policy.on_answer(GOOD)
     refused = [fault for fault in faults if fault is not PASSING]
-    assert all(isinstance(watching.faulted(fault, Tries(1), 0.0), GiveUp) for fault in refused)
+    assert all(isinstance(run_policy.on_fault(fault, Attempts(1), 0.0), GiveUp) for fault in refused)
 
 
 def test_a_refused_message_is_the_rows_own_from_the_start():
     """A 400 about the messages is about that row's text."""
-    fault = Fault(Trouble.PARAMETER, "invalid_value", "Invalid image.", param="messages[0].content")
-    watching = watch()
-    assert all(isinstance(watching.faulted(fault, Tries(1), 0.0), GiveUp) for _ in range(100))
+    fault = RequestFault(FaultKind.PARAMETER, "invalid_value", "Invalid image.", param="messages[0].content")
+    run_policy = policy()
+    assert all(isinstance(run_policy.on_fault(fault, Attempts(1), 0.0), GiveUp) for _ in range(100))
 
 
 @given(st.lists(st.booleans(), min_size=20, max_size=60))
 def test_only_first_answers_that_are_all_empty_stop_the_run(empty):
     """Twenty paid and empty answers in a row from the start stop it; one text among them means that it can work."""
-    watching = watch()
-    stops = [watching.answered(EMPTY if one else GOOD) for one in empty]
+    run_policy = policy()
+    stops = [run_policy.on_answer(EMPTY if one else GOOD) for one in empty]
     assert [bool(stop) for stop in stops] == [count == 19 and all(empty[:20]) for count in range(len(empty))]
     if all(empty[:20]):
         assert "retry_failed=True" in stops[19].remedy
@@ -142,17 +143,17 @@ def test_only_first_answers_that_are_all_empty_stop_the_run(empty):
 
 def test_rows_lost_in_succession_stop_the_run():
     """When row after row is lost, the fault is not passing; an answer between starts the count anew."""
-    watching = watch(0)
+    run_policy = policy(0)
     for _ in range(3):
-        assert all(attempts(watching, LOST) == (GiveUp(), 1) for _ in range(retry.LOST_ROWS - 1))
-        watching.answered(GOOD)
-    ends = [attempts(watching, LOST)[0] for _ in range(retry.LOST_ROWS)]
+        assert all(attempts(run_policy, LOST) == (GiveUp(), 1) for _ in range(retry.LOST_ROWS - 1))
+        run_policy.on_answer(GOOD)
+    ends = [attempts(run_policy, LOST)[0] for _ in range(retry.LOST_ROWS)]
     assert isinstance(ends[-1], Stop)
 
 
 def test_a_server_that_was_never_reached_is_given_up_soon():
     """Three attempts of one row are enough to say so."""
-    stop, tried = attempts(watch(50), UNREACHABLE)
+    stop, tried = attempts(policy(50), UNREACHABLE)
     assert (stop.code, tried) == ("unreachable", retry.FIRST_CONTACT_ATTEMPTS)
     assert "base_url" in stop.remedy
 
@@ -163,15 +164,15 @@ def test_a_server_that_was_never_reached_is_given_up_soon():
 )
 def test_an_outage_costs_no_row_and_ends_the_run_when_it_lasts(max_retries, faults):
     """Rows wait while nothing is heard; after as long as one row's retries may take, the run stops."""
-    watching, now, tries = watch(max_retries), 0.0, {}
-    watching.answered(GOOD)
+    run_policy, now, tries = policy(max_retries), 0.0, {}
+    run_policy.on_answer(GOOD)
     patience = sum(min(30.0, 0.5 * 2**number) for number in range(max_retries))
     first = None
     for count, (row, seconds) in enumerate(faults, 1):
         now += seconds
         first = now if first is None else first
-        tries[row] = tries.get(row, Tries()).after(UNREACHABLE)
-        decision = watching.faulted(UNREACHABLE, tries[row], now)
+        tries[row] = tries.get(row, Attempts()).after(UNREACHABLE)
+        decision = run_policy.on_fault(UNREACHABLE, tries[row], now)
         assert isinstance(decision, Stop) == (now - first >= patience and count > max_retries)
         if isinstance(decision, Stop):
             return
@@ -179,55 +180,56 @@ def test_an_outage_costs_no_row_and_ends_the_run_when_it_lasts(max_retries, faul
 
 def test_an_outage_that_ends_is_forgotten():
     """An answer in between starts the wait anew."""
-    watching = watch(3)
+    run_policy = policy(3)
     for start in (0.0, 1000.0, 2000.0):
-        watching.answered(GOOD)
+        run_policy.on_answer(GOOD)
         assert all(
-            isinstance(watching.faulted(UNREACHABLE, Tries(9), start + second), Again) for second in range(3)
+            isinstance(run_policy.on_fault(UNREACHABLE, Attempts(9), start + second), Retry)
+            for second in range(3)
         )
 
 
 # --- what a server's words mean -------------------------------------------------------------------
 
 CASES = [
-    (400, {"code": "context_length_exceeded", "param": "messages"}, Trouble.ROW, "context_length_exceeded"),
-    (400, {"code": "content_filter"}, Trouble.ROW, "content_filter"),
-    (400, {"code": 400, "message": "This model's maximum context length is 4096 tokens."}, Trouble.ROW, "http_400"),
-    (400, {"code": "unsupported_parameter", "param": "top_p"}, Trouble.PARAMETER, "unsupported_parameter"),
-    (422, {"message": "Unprocessable"}, Trouble.PARAMETER, "http_422"),
-    (401, {"code": "invalid_api_key"}, Trouble.FATAL, "invalid_api_key"),
-    (401, None, Trouble.FATAL, "http_401"),
-    (402, {"message": "Payment required"}, Trouble.FATAL, "http_402"),
-    (403, {"code": "missing_scope"}, Trouble.FATAL, "missing_scope"),
-    (404, {"code": "model_not_found"}, Trouble.FATAL, "model_not_found"),
-    (404, {"code": "DeploymentNotFound"}, Trouble.FATAL, "DeploymentNotFound"),
-    (413, {"message": "Too big"}, Trouble.ROW, "http_413"),
-    (429, {"code": "rate_limit_exceeded", "message": "Limit 500, Used 500, Requested 1."}, Trouble.LIMIT, "rate_limit_exceeded"),
-    (429, {"code": "rate_limit_exceeded", "message": "Request too large: Limit 30,000, Requested 36,278."}, Trouble.ROW, "request_too_large"),
-    (429, {"code": "rate_limit_exceeded", "message": "Limit 30000, Used 0, Requested 36278."}, Trouble.ROW, "request_too_large"),
-    (429, {"message": "limit , requested , try later"}, Trouble.LIMIT, "http_429"),
-    (429, {"type": "insufficient_quota", "code": None}, Trouble.FATAL, "insufficient_quota"),
-    (429, "Too many requests", Trouble.LIMIT, "http_429"),
-    (408, {"type": "server_error"}, Trouble.PASSING, "server_error"),
-    (409, None, Trouble.PASSING, "http_409"),
-    (500, {"error": {"code": 500, "type": "internal"}}, Trouble.PASSING, "http_500"),
-    (502, "<html><h1>502 Bad Gateway</h1></html>", Trouble.PASSING, "http_502"),
-    (503, {"error": "overloaded"}, Trouble.PASSING, "http_503"),
-    (529, {"type": "overloaded_error"}, Trouble.PASSING, "overloaded_error"),
+    (400, {"code": "context_length_exceeded", "param": "messages"}, FaultKind.ROW, "context_length_exceeded"),
+    (400, {"code": "content_filter"}, FaultKind.ROW, "content_filter"),
+    (400, {"code": 400, "message": "This model's maximum context length is 4096 tokens."}, FaultKind.ROW, "http_400"),
+    (400, {"code": "unsupported_parameter", "param": "top_p"}, FaultKind.PARAMETER, "unsupported_parameter"),
+    (422, {"message": "Unprocessable"}, FaultKind.PARAMETER, "http_422"),
+    (401, {"code": "invalid_api_key"}, FaultKind.FATAL, "invalid_api_key"),
+    (401, None, FaultKind.FATAL, "http_401"),
+    (402, {"message": "Payment required"}, FaultKind.FATAL, "http_402"),
+    (403, {"code": "missing_scope"}, FaultKind.FATAL, "missing_scope"),
+    (404, {"code": "model_not_found"}, FaultKind.FATAL, "model_not_found"),
+    (404, {"code": "DeploymentNotFound"}, FaultKind.FATAL, "DeploymentNotFound"),
+    (413, {"message": "Too big"}, FaultKind.ROW, "http_413"),
+    (429, {"code": "rate_limit_exceeded", "message": "Limit 500, Used 500, Requested 1."}, FaultKind.LIMIT, "rate_limit_exceeded"),
+    (429, {"code": "rate_limit_exceeded", "message": "Request too large: Limit 30,000, Requested 36,278."}, FaultKind.ROW, "request_too_large"),
+    (429, {"code": "rate_limit_exceeded", "message": "Limit 30000, Used 0, Requested 36278."}, FaultKind.ROW, "request_too_large"),
+    (429, {"message": "limit , requested , try later"}, FaultKind.LIMIT, "http_429"),
+    (429, {"type": "insufficient_quota", "code": None}, FaultKind.FATAL, "insufficient_quota"),
+    (429, "Too many requests", FaultKind.LIMIT, "http_429"),
+    (408, {"type": "server_error"}, FaultKind.PASSING, "server_error"),
+    (409, None, FaultKind.PASSING, "http_409"),
+    (500, {"error": {"code": 500, "type": "internal"}}, FaultKind.PASSING, "http_500"),
+    (502, "<html><h1>502 Bad Gateway</h1></html>", FaultKind.PASSING, "http_502"),
+    (503, {"error": "overloaded"}, FaultKind.PASSING, "http_503"),
+    (529, {"type": "overloaded_error"}, FaultKind.PASSING, "overloaded_error"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "body", "trouble", "code"), CASES)
-def test_each_error_of_the_guide_has_its_meaning(status, body, trouble, code):
+@pytest.mark.parametrize(("status", "body", "kind", "code"), CASES)
+def test_each_error_of_the_guide_has_its_meaning(status, body, kind, code):
     """Status, code and words together decide what a fault means."""
-    fault = faults.classify(status, body, None)
-    assert (fault.trouble, fault.code) == (trouble, code)
+    fault = faults.status_fault(status, body, None)
+    assert (fault.kind, fault.code) == (kind, code)
     assert fault.message
 
 
 def test_a_proxys_web_page_is_named_and_not_quoted():
     """The message of an HTML error is one line without tags."""
-    fault = faults.classify(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
+    fault = faults.status_fault(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
     assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
 
 
@@ -250,7 +252,7 @@ json_values = st.recursive(
 @given(status=st.integers(300, 599), body=json_values)
 def test_no_error_body_is_too_odd_to_be_understood(status, body):
     """Whatever JSON comes with whatever status: it becomes a fault with a code and words."""
-    fault = faults.classify(status, body, None)
+    fault = faults.status_fault(status, body, None)
     assert fault.code
     assert fault.message
 
@@ -263,10 +265,11 @@ def test_no_error_body_is_too_odd_to_be_understood(status, body):
 )
 def test_no_answers_body_is_too_odd_to_be_read(body):
     """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
-    result = responses.checked(b"", body, None)
+    result = responses.read_reply(CHAT_COMPLETIONS, b"", body, None)
     if isinstance(result, responses.Reply):
-        answer = text_answers.read(b"", b"", result.data)
-        assert (answer.text is None) <= (answer.problem is not None)
+        assert CHAT_COMPLETIONS.read_answer(b"", b"", result.data, "live").usage.total >= 0
+        verdict = TEXT.judge(result.data)
+        assert (verdict.value is None) <= (verdict.problem is not None)
 
 
 def _chain(*errors):
@@ -280,32 +283,37 @@ class ConnectTimeout(Exception):  # noqa: N818 (the name that httpx gives it)
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble", "code", "uncertain"),
+    ("error", "kind", "code", "uncertain"),
     [
         (
             _chain(OSError("x"), ConnectionRefusedError(111, "refused")),
-            Trouble.UNREACHABLE,
+            FaultKind.UNREACHABLE,
             "unreachable",
             False,
         ),
         (
             _chain(OSError("x"), socket.gaierror(-2, "unknown name")),
-            Trouble.UNREACHABLE,
+            FaultKind.UNREACHABLE,
             "unreachable",
             False,
         ),
-        (_chain(OSError("x"), ConnectTimeout(), TimeoutError()), Trouble.UNREACHABLE, "unreachable", False),
-        (_chain(OSError("x"), ConnectionResetError(104, "reset")), Trouble.PASSING, "connection_lost", True),
-        (TimeoutError(), Trouble.PASSING, "timeout", True),
+        (_chain(OSError("x"), ConnectTimeout(), TimeoutError()), FaultKind.UNREACHABLE, "unreachable", False),
+        (
+            _chain(OSError("x"), ConnectionResetError(104, "reset")),
+            FaultKind.PASSING,
+            "connection_lost",
+            True,
+        ),
+        (TimeoutError(), FaultKind.PASSING, "timeout", True),
         (
             _chain(OSError("x"), ssl.SSLCertVerificationError("self-signed")),
-            Trouble.FATAL,
+            FaultKind.FATAL,
             "certificate",
             False,
         ),
     ],
 )
-def test_a_broken_connection_says_whether_the_request_may_have_been_billed(error, trouble, code, uncertain):
+def test_a_broken_connection_says_whether_the_request_may_have_been_billed(error, kind, code, uncertain):
     """What never connected was never sent; what broke later may have been answered."""
-    fault = _broken.connection_fault(error)
-    assert (fault.trouble, fault.code, fault.uncertain) == (trouble, code, uncertain)
+    fault = faults.connection_fault(error)
+    assert (fault.kind, fault.code, fault.uncertain) == (kind, code, uncertain)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._columns.prompts import Asking, render
+from llmframe._columns.prompts import PromptSpec, render
 from llmframe._columns.templates import Field, Template, parse
 from llmframe.testing import made_up_answer
 
@@ -454,7 +454,7 @@ def test_rendering_equals_a_naive_reference(drawn):
 def test_rows_of_text_are_put_together_as_they_are_one_by_one(rows, asked, system):
     """Rows of text are put together as they are one by one."""
     frame = pd.DataFrame(rows, columns=["a", "b"], dtype="object")
-    together, one_by_one = (Asking.of(*asked, system, names("a", "b")) for _ in range(2))
+    together, one_by_one = (PromptSpec.parse(*asked, system, names("a", "b")) for _ in range(2))
     one_by_one.__dict__["joins_text"] = False
     rendered = [
         list(render(asking, dict(frame.items()), np.arange(len(frame)))) for asking in (together, one_by_one)

@@ -1,0 +1,36 @@
+"""The API itself: accounts, endpoints, two ways to send a request, and files and batches on the wire.
+
+What goes wrong is translated here, once, into a `RequestFault`; whether to try again is decided elsewhere.
+"""
+
+from llmframe._api.account import Account
+from llmframe._api.batch_api import COLUMN, PART, RECIPE, BatchApi, Gone, no_batch_api
+from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
+from llmframe._api.endpoints import CHAT_COMPLETIONS
+from llmframe._api.faults import status_fault
+from llmframe._api.http_client import HttpTransport
+from llmframe._api.responses import Refused, Reply, Transport
+from llmframe._api.sdk_client import Client, SdkTransport, connect, list_models
+
+__all__ = [
+    "CHAT_COMPLETIONS",
+    "COLUMN",
+    "PART",
+    "RECIPE",
+    "Account",
+    "BatchApi",
+    "BatchRefusal",
+    "BatchSize",
+    "Client",
+    "Gone",
+    "HttpTransport",
+    "Refused",
+    "Reply",
+    "SdkTransport",
+    "Transport",
+    "batch_refusal",
+    "connect",
+    "list_models",
+    "no_batch_api",
+    "status_fault",
+]

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from llmframe._columns.plan import normalise
+from llmframe._addresses import OPENAI_URL, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Account:
         return None if version is None else str(version)
 
     @property
-    def pool(self) -> bytes:
+    def limit_group(self) -> bytes:
         """Name whose limits they are: a hash of address and key, from which no key can be had."""
         key = self.api_key if self.client is None else self.client.api_key
         whose = [str(getattr(self.client, name, None) or "") for name in ("organization", "project")]

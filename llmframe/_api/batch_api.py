@@ -16,20 +16,20 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from llmframe._api import sdk_client
-from llmframe._batch.enqueued_limit import refusal
-from llmframe._batch.lines import LARGEST_PART_BYTES
-from llmframe._pacing.retry import Again, Halt, Stop, Tries, Watch, remedy
-from llmframe._values import BatchError, BatchState, Fault, Trouble
+from llmframe._api.batch_limits import batch_refusal
+from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
+from llmframe._values import BatchError, BatchState, FaultKind, RequestFault, Stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from llmframe._spool import Spool
-
 T = TypeVar("T")
 
 RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
-"""What our batches carry as `metadata`: the recipe's id, the part's nonce, and what a person calls it."""
+"""What our batches carry as `metadata`: the recipe's id, the part's nonce, and the columns' names."""
+
+LARGEST_BATCH_BYTES = 200_000_000
+"""https://platform.openai.com/docs/guides/batch."""
 
 _PATIENT_RETRIES = 30
 """Waiting for batches outlasts a network that is away for ten minutes."""
@@ -45,7 +45,7 @@ class Gone(Exception):  # noqa: N818 (an answer of the API, not a failure)
 
 
 class _Unanswered(Exception):  # noqa: N818 (a value on its way to whoever decides)
-    def __init__(self, fault: Fault, status: int | None = None) -> None:
+    def __init__(self, fault: RequestFault, status: int | None = None) -> None:
         super().__init__(fault.message)
         self.fault = fault
         self.status = status
@@ -54,7 +54,7 @@ class _Unanswered(Exception):  # noqa: N818 (a value on its way to whoever decid
 class BatchApi:
     """Files and batches of one account, through one client, in the loop that made it.
 
-    What cannot succeed raises `Halt`; what is not there raises `Gone`.
+    What cannot succeed raises `StopRun`; what is not there raises `Gone`.
 
     Parameters
     ----------
@@ -68,25 +68,26 @@ class BatchApi:
         self._client = client
         self._timeout = timeout
         self._headers = dict(headers)
-        self._watch = Watch(max_retries, random.Random())  # noqa: S311 (for jitter)
-        self._patient = Watch(max(max_retries, _PATIENT_RETRIES), random.Random())  # noqa: S311
+        self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
+        self._patient_policy = RetryPolicy(max(max_retries, _PATIENT_RETRIES), random.Random())  # noqa: S311
 
-    async def upload(self, name: str, spool: Spool) -> str:
-        """Store an input file and return its id."""
+    async def upload(self, name: str, lines: IO[bytes], size: int) -> str:
+        """Store an input file of so many bytes and return its id."""
 
         async def send() -> str:
-            async with self._translated(self._timeout + spool.size / _SLOWEST_BYTES_PER_SECOND):
+            lines.seek(0)
+            async with self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND):
                 stored = await self._client.files.create(
-                    file=(name, spool.reading(), "application/jsonl"),
+                    file=(name, lines, "application/jsonl"),
                     purpose="batch",
                     extra_headers=self._headers,
                 )
             return _id(stored)
 
         try:
-            return await self._tried(send, self._watch, before_again=lambda: self.find_upload(name))
+            return await self._tried(send, self._policy, before_again=lambda: self.find_upload(name))
         except Gone as gone:
-            raise Halt(no_batch_api(gone)) from None
+            raise StopRun(no_batch_api(gone)) from None
 
     async def find_upload(self, name: str) -> str | None:
         """Look for an input file by its name; `None` where it is not, or the server does not say."""
@@ -117,7 +118,7 @@ class BatchApi:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._tried(send, self._watch, before_again=lambda: self._find(metadata[PART]))
+        return await self._tried(send, self._policy, before_again=lambda: self._find(metadata[PART]))
 
     async def _find(self, nonce: str) -> BatchState | None:
         return next((state for state in await self.listed() if state.metadata.get(PART) == nonce), None)
@@ -129,7 +130,7 @@ class BatchApi:
             async with self._translated(self._timeout):
                 return _state(await self._client.batches.retrieve(name, extra_headers=self._headers))
 
-        return await self._tried(send, self._patient, sights=_LATE_SIGHTS)
+        return await self._tried(send, self._patient_policy, sights=_LATE_SIGHTS)
 
     async def cancel(self, name: str) -> BatchState:
         """Tell a batch to end; what it has finished by then is kept, and billed."""
@@ -143,7 +144,7 @@ class BatchApi:
                     raise
             return await self.retrieve(name)
 
-        return await self._tried(send, self._watch)
+        return await self._tried(send, self._policy)
 
     async def listed(self) -> list[BatchState]:
         """List the account's batches, of all pages, the newest first."""
@@ -156,15 +157,15 @@ class BatchApi:
             async with self._translated(self._timeout):
                 return await page.get_next_page()
 
-        page = await self._tried(first, self._watch)
+        page = await self._tried(first, self._policy)
         states = [_state(batch) for batch in page.data]
         while page.has_next_page():
-            page = await self._tried(following, self._watch)
+            page = await self._tried(following, self._policy)
             states += map(_state, page.data)
         return states
 
     @asynccontextmanager
-    async def content(self, file: str, size: int = LARGEST_PART_BYTES) -> AsyncIterator[IO[bytes]]:
+    async def content(self, file: str, size: int = LARGEST_BATCH_BYTES) -> AsyncIterator[IO[bytes]]:
         """Download a file to the disk, for the length of a block."""
         with tempfile.TemporaryFile() as into:
 
@@ -180,7 +181,7 @@ class BatchApi:
                     async for chunk in response.iter_bytes():
                         into.write(chunk)
 
-            await self._tried(send, self._patient, sights=_LATE_SIGHTS)
+            await self._tried(send, self._patient_policy, sights=_LATE_SIGHTS)
             into.seek(0)
             yield into
 
@@ -191,8 +192,8 @@ class BatchApi:
             async with self._translated(self._timeout):
                 await self._client.files.delete(file, extra_headers=self._headers)
 
-        with suppress(Gone, Halt):
-            await self._tried(send, self._watch)
+        with suppress(Gone, StopRun):
+            await self._tried(send, self._policy)
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
@@ -206,7 +207,7 @@ class BatchApi:
     async def _tried(
         self,
         send: Callable[[], Awaitable[T]],
-        watch: Watch,
+        policy: RetryPolicy,
         before_again: Callable[[], Awaitable[T | None]] | None = None,
         sights: int = 1,
     ) -> T:
@@ -214,7 +215,7 @@ class BatchApi:
 
         What is not there is looked for `sights` times.
         """
-        tries = Tries()
+        attempts = Attempts()
         while True:
             try:
                 result = await send()
@@ -224,35 +225,35 @@ class BatchApi:
                     sights -= 1
                     if not sights:
                         raise Gone(fault.message) from None
-                    fault = replace(fault, trouble=Trouble.PASSING)
-                tries = tries.after(fault)
-                await asyncio.sleep(_pause(fault, watch, tries))
+                    fault = replace(fault, kind=FaultKind.PASSING)
+                attempts = attempts.after(fault)
+                await asyncio.sleep(_pause(fault, policy, attempts))
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
             else:
-                watch.heard()
+                policy.on_response()
                 return result
 
 
-def _pause(fault: Fault, watch: Watch, tries: Tries) -> float:
-    decision = watch.faulted(fault, tries, time.monotonic())
-    if isinstance(decision, Again):
+def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
+    decision = policy.on_fault(fault, attempts, time.monotonic())
+    if isinstance(decision, Retry):
         return decision.seconds
     stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault))
-    raise Halt(stop)
+    raise StopRun(stop)
 
 
 def _refused(unanswered: _Unanswered) -> BatchState:
     """Tell a limit from other reasons not to create a batch."""
     fault = unanswered.fault
     error = BatchError(fault.code, fault.message)
-    if fault.code != "rate_limit_exceeded" and refusal([error]) is not None:
+    if fault.code != "rate_limit_exceeded" and batch_refusal([error]) is not None:
         return BatchState("", "failed", errors=(error,))
     if unanswered.status == 404 or (
-        fault.trouble is Trouble.PARAMETER and "find file" in fault.message.lower()
+        fault.kind is FaultKind.PARAMETER and "find file" in fault.message.lower()
     ):
-        raise _Unanswered(replace(fault, trouble=Trouble.PASSING))
+        raise _Unanswered(replace(fault, kind=FaultKind.PASSING))
     raise unanswered
 
 
@@ -265,7 +266,7 @@ def _id(stored: Any) -> str:
     name = getattr(stored, "id", None)
     if not isinstance(name, str) or not name:
         raise _Unanswered(
-            Fault(Trouble.PASSING, "unparsable_answer", "the answer names no id", uncertain=True)
+            RequestFault(FaultKind.PASSING, "unparsable_answer", "the answer names no id", uncertain=True)
         )
     return name
 

@@ -1,12 +1,22 @@
-"""What an HTTP status with an error body means: OpenAI's table of errors, and what compatible servers say instead."""
+"""What went wrong with a request, in our words: from a status with an error body, or from a broken connection.
+
+For statuses that is OpenAI's table of errors, and what compatible servers say instead; for connections, the
+exceptions of Python, aiohttp and httpx, which are known by name.
+"""
 
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from llmframe._json import whole
-from llmframe._values import Fault, Trouble
+from llmframe._json import without_half_pairs
+from llmframe._values import FaultKind, RequestFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ROW_CODES = frozenset(
     {"context_length_exceeded", "string_above_max_length", "content_filter", "content_policy_violation"}
@@ -21,7 +31,23 @@ _TOO_LONG = re.compile(
 """How servers without OpenAI's codes say that a row is too long."""
 
 
-def classify(status: int, body: object, wait: float | None) -> Fault:
+_NEVER_CONNECTED = frozenset({"ConnectionTimeoutError", "ClientProxyConnectionError", "ClientHttpProxyError"})
+_BROKEN = frozenset(
+    {
+        "ServerDisconnectedError",
+        "ClientOSError",
+        "ClientPayloadError",
+        "ReadError",
+        "RemoteProtocolError",
+        "ConnectionResetError",
+    }
+)
+_NEVER_CONNECTED_UNLESS_BROKEN = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
+"""httpx's names, of which the SDK's aiohttp transport also gives `ConnectTimeout` to a broken connection."""
+_NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError"})
+
+
+def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
     """Say what an HTTP status with this error body means.
 
     Parameters
@@ -32,17 +58,17 @@ def classify(status: int, body: object, wait: float | None) -> Fault:
         Seconds that the server asks to wait.
     """
     error = body.get("error", body) if isinstance(body, dict) else body
-    text = whole(_words(status, error))
+    text = without_half_pairs(_words(status, error))
     error = error if isinstance(error, dict) else {}
     code = error.get("code") or error.get("type")
-    code = whole(code) if isinstance(code, str) and code else f"http_{status}"
+    code = without_half_pairs(code) if isinstance(code, str) and code else f"http_{status}"
     param = error.get("param")
-    trouble = _trouble(status, {code, str(error.get("type"))}, text)
-    return Fault(
-        trouble,
-        "request_too_large" if status == 429 and trouble is Trouble.ROW else code,
+    kind = _status_kind(status, {code, str(error.get("type"))}, text)
+    return RequestFault(
+        kind,
+        "request_too_large" if status == 429 and kind is FaultKind.ROW else code,
         text[:2000],
-        whole(param) if isinstance(param, str) else None,
+        without_half_pairs(param) if isinstance(param, str) else None,
         wait,
         uncertain=status in {504, 524},
     )
@@ -60,18 +86,18 @@ def _words(status: int, error: object) -> str:
     return f"HTTP {status}: {words}" if words else f"HTTP {status}"
 
 
-def _trouble(status: int, codes: set[str], text: str) -> Trouble:
+def _status_kind(status: int, codes: set[str], text: str) -> FaultKind:
     if codes & _ROW_CODES:
-        return Trouble.ROW
+        return FaultKind.ROW
     if codes & _QUOTA_CODES or status < 400 or status in {401, 402, 403, 404, 405, 407, 410}:
-        return Trouble.FATAL
+        return FaultKind.FATAL
     if status == 429:
-        return Trouble.ROW if _never_fits(text) else Trouble.LIMIT
+        return FaultKind.ROW if _never_fits(text) else FaultKind.LIMIT
     if status in {408, 409, 425} or status >= 500:
-        return Trouble.PASSING
+        return FaultKind.PASSING
     if status == 413 or _TOO_LONG.search(text):
-        return Trouble.ROW
-    return Trouble.PARAMETER
+        return FaultKind.ROW
+    return FaultKind.PARAMETER
 
 
 def _never_fits(text: str) -> bool:
@@ -80,3 +106,53 @@ def _never_fits(text: str) -> bool:
         return text.lower().startswith("request too large")
     limit, requested = (int(found[name].replace(",", "")) for name in ("limit", "requested"))
     return requested > limit
+
+
+def unreadable_fault(message: str) -> RequestFault:
+    """Say that an answer came which cannot be read."""
+    return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
+
+
+def connection_fault(error: Exception) -> RequestFault:
+    """Say what became of a request whose connection failed."""
+    causes = list(_causes(error))
+    last = next((str(cause) for cause in reversed(causes) if str(cause)), type(causes[-1]).__name__)
+    names = {type(cause).__name__ for cause in causes}
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return RequestFault(
+            FaultKind.FATAL, "certificate", f"the server's certificate is not trusted: {last}"
+        )
+    if "TooManyRedirects" in names:
+        return RequestFault(
+            FaultKind.FATAL, "invalid_base_url", f"the server sends requests round and round: {last}"
+        )
+    if names & _NO_ADDRESS:
+        return RequestFault(FaultKind.FATAL, "invalid_base_url", f"base_url is no address: {last}")
+    if _never_connected(causes, names):
+        return RequestFault(FaultKind.UNREACHABLE, "unreachable", f"no connection: {last}")
+    if names & _BROKEN or not _timed_out(causes, names):
+        return RequestFault(
+            FaultKind.PASSING, "connection_lost", f"the connection broke: {last}", uncertain=True
+        )
+    return RequestFault(FaultKind.PASSING, "timeout", "no answer within the timeout", uncertain=True)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _never_connected(causes: list[BaseException], names: set[str]) -> bool:
+    return (
+        any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in causes)
+        or any(name.startswith("ClientConnector") for name in names)
+        or bool(names & _NEVER_CONNECTED)
+        or bool(names & _NEVER_CONNECTED_UNLESS_BROKEN and not names & _BROKEN)
+    )
+
+
+def _timed_out(causes: list[BaseException], names: set[str]) -> bool:
+    return any(isinstance(cause, TimeoutError) for cause in causes) or any(
+        "Timeout" in name for name in names
+    )

@@ -1,19 +1,18 @@
-"""What goes to the API and what comes back, as both ways to it know them."""
+"""What comes back from the API, and how a request is to be sent, as both transports know them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from llmframe._api.faults import classify
-from llmframe._broken import garbled
+from llmframe._api.faults import status_fault, unreadable_fault
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from llmframe._pacing.headers import RateHeaders
-    from llmframe._values import Fault
+    from llmframe._pacing import RateHeaders
+    from llmframe._values import Endpoint, Request, RequestFault
 
 
 class Reply(NamedTuple):
@@ -27,23 +26,32 @@ class Reply(NamedTuple):
 class Refused(NamedTuple):
     """A fault, and what the headers said of the limits."""
 
-    fault: Fault
+    fault: RequestFault
     headers: RateHeaders | None = None
 
 
-def checked(raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Refused:
-    """See whether what came with a 200 is an answer."""
+class Transport(Protocol):
+    """What a lane needs of a client."""
+
+    async def send(self, request: Request) -> Reply | Refused:
+        """Send one request once; every fault comes back as a value."""
+
+    async def close_connections(self) -> None: ...
+
+
+def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Refused:
+    """See whether the body of a 200 is an answer."""
     if not isinstance(data, dict):
-        return Refused(garbled("the answer is not a JSON object"))
-    if data.get("choices"):
+        return Refused(unreadable_fault("the answer is not a JSON object"))
+    if data.get(endpoint.answer):
         return Reply(raw, data, headers)
     error = data.get("error")
     if error:
         status = error.get("code") if isinstance(error, dict) else None
         status = status if isinstance(status, int) and 400 <= status < 600 else 500
-        return Refused(classify(status, error, None), headers)
-    if "choices" not in data:
-        return Refused(garbled("the answer has no choices"), headers)
+        return Refused(status_fault(status, error, None), headers)
+    if endpoint.answer not in data:
+        return Refused(unreadable_fault(f"the answer has no {endpoint.answer}"), headers)
     return Reply(raw, data, headers)
 
 
@@ -60,8 +68,8 @@ class Proxy:
 
 
 @dataclass(frozen=True)
-class Blueprint:
-    """A request as the SDK builds it: where it goes and how, and its headers, with whatever authorises it."""
+class RequestTemplate:
+    """A request as the SDK builds it: where it goes and how, and its headers, authorisation included."""
 
     url: str
     headers: Mapping[str, str]
@@ -69,4 +77,4 @@ class Blueprint:
     proxy: Proxy | None
 
     def __repr__(self) -> str:
-        return f"Blueprint({self.url!r})"
+        return f"RequestTemplate({self.url!r})"

@@ -1,8 +1,8 @@
-"""To and from the API: the only module that knows the `openai` package.
+"""To and from the API through the SDK: its clients, and its errors translated.
 
 Requests go through the SDK's public `client.post` with ready bytes and its aiohttp client, which
-skips the slow walk over typed messages. Its errors are translated here, once; whether to try again
-is decided elsewhere. `openai` takes a second to import, so it is imported by the first call.
+skips the slow walk over typed messages. Whether a request is sent again is decided elsewhere. `openai` takes a
+second to import, so it is imported by the first call.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from llmframe._api.faults import classify
-from llmframe._api.responses import Blueprint, Proxy, Refused, Reply, checked
-from llmframe._broken import connection_fault, garbled
-from llmframe._columns.plan import SECRET_HEADERS, normalise
-from llmframe._json import load
-from llmframe._loop.tasks import submit
-from llmframe._pacing.pace import RateHeaders, retry_after
-from llmframe._values import Fault, Trouble
+from llmframe._addresses import SECRET_HEADERS, normalise
+from llmframe._api.faults import connection_fault, status_fault, unreadable_fault
+from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
+from llmframe._json import UnreadableJSONError, load
+from llmframe._loop import submit
+from llmframe._pacing import RateHeaders, retry_after
+from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     import ssl
@@ -37,13 +36,10 @@ if TYPE_CHECKING:
     import openai
 
     from llmframe._api.account import Account
-    from llmframe._values import Request
-
-COMPLETIONS = "/v1/chat/completions"
+    from llmframe._values import Endpoint, Request
 
 Client: TypeAlias = "openai.AsyncOpenAI"
 
-CONNECT_SECONDS = 15.0
 _SHORTEST_SECRET = 8
 _WRITTEN_BY_CLIENTS = frozenset({"connection", "accept-encoding", "content-length"})
 """Headers that an HTTP client writes itself, as it does with a `host` that is the address's."""
@@ -53,23 +49,15 @@ class _BuiltError(Exception):
     """Keeps a request from leaving once it is built."""
 
 
-@cache
-def parameters() -> frozenset[str]:
-    """Name what the installed SDK's chat completion takes."""
-    from openai.resources.chat.completions import AsyncCompletions  # noqa: PLC0415
-
-    names = frozenset(inspect.signature(AsyncCompletions.create).parameters)
-    ours = {"self", "messages", "model", "extra_headers", "extra_query", "extra_body", "timeout"}
-    return names - ours
-
-
-def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Client, bool]:
+def connect(
+    account: Account, *, timeout: float, connect_seconds: float = 15.0, shared_loop: bool = False
+) -> tuple[Client, bool]:
     """Make the client for a run, inside the loop that will use it.
 
     Parameters
     ----------
-    timeout
-        Seconds for one request.
+    timeout, connect_seconds
+        For one request, and for a connection to be made.
     shared_loop
         Whether this is the loop to which the user's own async client belongs.
 
@@ -79,7 +67,7 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
         The client, and whether it is ours to close.
     """
     try:
-        return _connected(account, timeout=timeout, shared_loop=shared_loop)
+        return _connected(account, timeout, min(timeout, connect_seconds), shared_loop=shared_loop)
     except errors() as error:
         raise ValueError(
             f"no client for {normalise(account.base_url)} can be made ({error}); "
@@ -87,10 +75,12 @@ def connect(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Cli
         ) from error
 
 
-def _connected(account: Account, *, timeout: float, shared_loop: bool) -> tuple[Client, bool]:
+def _connected(
+    account: Account, timeout: float, connect_seconds: float, *, shared_loop: bool
+) -> tuple[Client, bool]:
     import openai  # noqa: PLC0415
 
-    patience = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+    patience = openai.Timeout(timeout, connect=connect_seconds)
     settings: dict[str, Any] = {"max_retries": 0, "timeout": patience}
     if account.client is None:
         return openai.AsyncOpenAI(
@@ -177,52 +167,76 @@ def _twin(client: Any) -> Client:
     return twin
 
 
-class Transport:
+class SdkTransport:
     """Sends requests through one client, in the loop that made it.
 
     Parameters
     ----------
+    owned
+        Whether the client is ours to close.
     timeout
         Seconds for one request, from its departure to the last byte of its answer.
+    headers
+        The call's `extra_headers`.
     """
 
-    def __init__(self, client: Client, *, owned: bool, timeout: float, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        endpoint: Endpoint,
+        *,
+        owned: bool,
+        timeout: float,
+        headers: Mapping[str, str],
+    ) -> None:
         import openai  # noqa: PLC0415
 
         self._openai = openai
         self.client = client
+        self.endpoint = endpoint
         self._owned = owned
         self._timeout = timeout
         self._headers = dict(headers)
-        self._reply = _reply_type()
+        self._kept_response = _kept_response_type()
         self._takes_bytes = not isinstance(client, openai.AsyncAzureOpenAI)
 
     async def send(self, request: Request) -> Reply | Refused:
         """Send one request once; every fault comes back as a value."""
+        content = self._content(request.body)
         try:
             async with asyncio.timeout(self._timeout):
-                reply = await self._post(self.client, request.body, self._reply)
+                response = await self._post(self.client, content, self._kept_response)
         except errors() as error:
             return translated(error, self.client, self._headers)
-        if not hasattr(reply, "reply"):
-            return Refused(garbled("the answer is not a JSON object"))
-        return self.discreet(checked(*reply.reply))
+        return self.without_secrets(self._read(response))
 
-    def discreet(self, result: Reply | Refused, headers: Mapping[str, str] | None = None) -> Reply | Refused:
-        """Take out of a message the keys that went with the request, in these headers or the client's own."""
+    def _read(self, response: Any) -> Reply | Refused:
+        raw, headers = getattr(response, "kept", (b"", {}))
+        try:
+            data = load(raw)
+        except UnreadableJSONError:
+            data = None
+        return read_reply(self.endpoint, raw, data, RateHeaders.parse(headers))
+
+    def without_secrets(
+        self, result: Reply | Refused, headers: Mapping[str, str] | None = None
+    ) -> Reply | Refused:
+        """Mask in a message the keys that went with the request, in these headers or the client's own."""
         if isinstance(result, Reply):
             return result
         return _without_secrets(result, self.client, {**self._headers, **(headers or {})})
 
-    async def _post(self, client: Client, body: bytes, cast_to: Any) -> Any:
-        options: Any = {"headers": self._headers} if self._headers else {}
-        content: dict[str, Any] = {"content": body} if self._takes_bytes else {"body": orjson.loads(body)}
-        return await client.post("/chat/completions", cast_to=cast_to, options=options, **content)
+    def _content(self, body: bytes) -> dict[str, Any]:
+        return {"content": body} if self._takes_bytes else {"body": orjson.loads(body)}
 
-    async def blueprint(self, body: bytes) -> Blueprint | Refused | None:
+    async def _post(self, client: Client, content: dict[str, Any], cast_to: Any) -> Any:
+        options: Any = {"headers": self._headers} if self._headers else {}
+        return await client.post(self.endpoint.route, cast_to=cast_to, options=options, **content)
+
+    async def request_template(self, body: bytes) -> RequestTemplate | Refused | None:
         """Let the SDK build a request for this body, and keep it from leaving.
 
-        Returns nothing where its HTTP library does not say how it would connect.
+        Return `None` where its HTTP library does not say how it would connect.
         """
         built: list[Any] = []
 
@@ -233,7 +247,7 @@ class Transport:
         nowhere = self._openai.DefaultAsyncHttpxClient(event_hooks={"request": [catch]}, verify=False)
         try:
             with suppress(_BuiltError):
-                await self._post(self.client.with_options(http_client=nowhere), body, object)
+                await self._post(self.client.with_options(http_client=nowhere), self._content(body), object)
         except errors() as error:
             if not built:
                 return translated(error, self.client, self._headers)
@@ -247,7 +261,7 @@ class Transport:
             if name not in _WRITTEN_BY_CLIENTS and value != default.get(name)
         }
         route = self._route(url)
-        return None if route is None else Blueprint(str(url), headers, *route)
+        return None if route is None else RequestTemplate(str(url), headers, *route)
 
     def _route(self, url: Any) -> tuple[ssl.SSLContext, Proxy | None] | None:
         # Which certificates are trusted and what proxy is used has no public way, and must be the SDK's.
@@ -259,15 +273,7 @@ class Transport:
         except AttributeError:
             return None
 
-    async def models(self) -> list[str]:
-        """List the server's models; nothing where it does not say."""
-        try:
-            async with asyncio.timeout(min(self._timeout, 20.0)):
-                return [model.id async for model in self.client.models.list()]
-        except errors():
-            return []
-
-    async def close(self) -> None:
+    async def close_connections(self) -> None:
         if self._owned:
             await self.client.close()
 
@@ -284,7 +290,11 @@ def _wire_errors() -> tuple[type[Exception], ...]:
 
 @cache
 def errors() -> tuple[type[Exception], ...]:
-    """Name the classes of what `translated` translates."""
+    """Name the classes that `translated` translates.
+
+    The SDK also lets bare errors of Python through: `ValueError` for a header or an address that cannot be,
+    `ImportError` for a proxy whose package is missing.
+    """
     import openai  # noqa: PLC0415
 
     return (openai.OpenAIError, *_wire_errors(), ValueError, RecursionError, ImportError)
@@ -296,7 +306,7 @@ def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> 
 
 
 def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:
-    """Take keys out of a message: some servers repeat the key that they refuse."""
+    """Mask keys in a message: some servers repeat the key that they refuse."""
     message = refused.fault.message
     for secret in _secrets(client, headers):
         message = message.replace(secret, "***")
@@ -316,33 +326,35 @@ def list_models(account: Account) -> list[str]:
     """List the server's models, waiting for at most some seconds; nothing where it does not say."""
 
     async def listed() -> list[str]:
-        client, owned = connect(account, timeout=20.0, shared_loop=False)
-        transport = Transport(client, owned=owned, timeout=20.0, headers={})
+        client, owned = connect(account, timeout=20.0)
         try:
-            return await transport.models()
+            async with asyncio.timeout(20.0):
+                return [model.id async for model in client.models.list()]
+        except errors():
+            return []
         finally:
-            await transport.close()
+            if owned:
+                await client.close()
 
-    work = submit(listed)
-    work.wait()
-    return work.future.result()
+    task = submit(listed)
+    task.wait()
+    return task.future.result()
 
 
 @cache
-def _reply_type() -> Any:
+def _kept_response_type() -> Any:
     import openai  # noqa: PLC0415
 
-    class ReplyModel(openai.BaseModel):
-        """The door that the SDK leaves open: given the response itself, and its JSON."""
+    class KeptResponse(openai.BaseModel):
+        """What the SDK builds from a response, which it gives us: the body as it came, and the headers."""
 
         @classmethod
         def build(cls, *, response: Any, data: object) -> Any:  # noqa: ARG003 (its JSON is read as ours is)
             model = cls.construct()
-            raw = response.content
-            object.__setattr__(model, "reply", (raw, load(raw), RateHeaders.parse(response.headers)))
+            object.__setattr__(model, "kept", (response.content, response.headers))
             return model
 
-    return ReplyModel
+    return KeptResponse
 
 
 def _refused(error: Exception) -> Refused:
@@ -351,7 +363,7 @@ def _refused(error: Exception) -> Refused:
 
     if isinstance(error, openai.APIStatusError):
         headers = error.response.headers
-        fault = classify(error.status_code, error.body, retry_after(headers, time.time()))
+        fault = status_fault(error.status_code, error.body, retry_after(headers, time.time()))
         return Refused(fault, RateHeaders.parse(headers))
     unreadable = (
         json.JSONDecodeError,
@@ -360,8 +372,8 @@ def _refused(error: Exception) -> Refused:
         openai.APIResponseValidationError,
     )
     if isinstance(error, unreadable):
-        return Refused(garbled("the answer is not a JSON object"))
+        return Refused(unreadable_fault("the answer is not a JSON object"))
     if isinstance(error, (openai.APIConnectionError, *_wire_errors())):
         return Refused(connection_fault(error))
     message = f"{type(error).__name__}: {error}"
-    return Refused(Fault(Trouble.FATAL, "client_error", f"the request could not be made: {message}"))
+    return Refused(RequestFault(FaultKind.FATAL, "client_error", f"the request could not be made: {message}"))

@@ -13,29 +13,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmframe._api.batch_api import Gone
-from llmframe._api.faults import classify
-from llmframe._batch.enqueued_limit import Size, refusal
-from llmframe._batch.submission import UNDECIDED, Outbox, Sent, Submitter
+from llmframe._api import BatchSize, Gone, batch_refusal, status_fault
+from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
-from llmframe._journal import registry
-from llmframe._lane import Traffic
-from llmframe._loop.tasks import through
-from llmframe._pacing.retry import Halt, Stop, Tries, remedy
-from llmframe._values import BatchError, Failure, Outcome, Request, Trouble
+from llmframe._loop import through
+from llmframe._pacing import Attempts, StopRun, remedy
+from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmframe._batch.collection import Harvester, Take
-    from llmframe._batch.lines import Result
-    from llmframe._journal.sqlite.batch_store import Part, Parts
-    from llmframe._lane import Feed
-    from llmframe._pacing.retry import Watch
-    from llmframe._values import BatchState
+    from llmframe._batch.collection import AddResult, Collector
+    from llmframe._batch.lines import BatchResult
+    from llmframe._batch.submission import SubmissionContext
+    from llmframe._journal import BatchPart, BatchStore
+    from llmframe._pacing import RetryPolicy
+    from llmframe._values import AnswerKind, BatchState, Emit, Feed
 
-FIRST_POLL_SECONDS = 1.0
-LONGEST_POLL_SECONDS = 60.0
 _POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
 """So often, at most, a request is submitted again that a batch ended without answering."""
@@ -48,58 +42,61 @@ _HOPELESS = ("model", "billing", "quota")
 _BROKEN = BatchError("batch_failed", "another line of the batch's file is wrong")
 
 
-class Batch:
+class BatchLane:
     """Runs a feed's requests through the Batch API and emits an outcome for each.
 
     Parameters
     ----------
+    kind
+        Decides what an answer's body means for the verb.
     emit
         Called with each outcome, on the loop; it returns what the answer cost.
-    take
+    add_result
         Takes the results of parts of earlier runs.
     announce
-        Says to the user, once, that something is under way.
+        Tells the user, once, that something is under way.
     most_rounds
         How often a request may be submitted again; never more than `MOST_ROUNDS`.
     """
 
     def __init__(
         self,
-        harvester: Harvester,
-        parts: Parts,
-        submitter: Submitter,
-        watch: Watch,
+        collector: Collector,
+        parts: BatchStore,
+        context: SubmissionContext,
+        kind: AnswerKind,
+        policy: RetryPolicy,
         *,
-        emit: Callable[[Outcome], float | None],
-        take: Take,
+        emit: Emit,
+        add_result: AddResult,
         announce: Callable[[], None],
         most_rounds: int,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
-        self.cancelling = False
-        """Whether what is under way is to be cancelled at the end, and not only left."""
-        self._harvester = harvester
+        self._cancelling = False
+        self._collector = collector
         self._parts = parts
-        self._submitter = submitter
-        self._watch = watch
+        self._context = context
+        self._kind = kind
+        self._policy = policy
         self._emit = emit
-        self._take = take
+        self._add_result = add_result
         self._announce = announce
-        self._outbox = Outbox(harvester, parts, submitter, self._fail)
-        self._open: list[Sent] = []
+        self._queue = SubmissionQueue(collector, parts, context, self._add_failure)
+        self._open: list[SubmittedPart] = []
         self._rounds: Counter[int] = Counter()
         self._most_rounds = min(MOST_ROUNDS, most_rounds)
-        self._interval = FIRST_POLL_SECONDS
+        self._interval = context.tuning.first_poll_seconds
         self._waking = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
-        return sum(sent.part.requests - sent.done for sent in self._open)
+        return sum(submitted.part.requests - submitted.done for submitted in self._open)
 
     @property
     def ahead(self) -> int:
-        return sum(sent.done for sent in self._open if sent.indices)
+        return sum(submitted.done for submitted in self._open if submitted.numbers)
 
     @property
     def waited_seconds(self) -> float:
@@ -107,225 +104,237 @@ class Batch:
 
     @property
     def batches(self) -> list[str]:
-        """The batches that are under way, by id."""
-        return [sent.part.batch for sent in self._open if sent.part.batch]
+        return [submitted.part.batch for submitted in self._open if submitted.part.batch]
 
     def waiting(self) -> str:
         """Say which states the parts are in, and for how long the oldest has been under way."""
-        states = Counter(sent.state for sent in self._open)
-        states["held back"] += len(self._outbox.waiting)
-        told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+        states = Counter(submitted.state for submitted in self._open)
+        states["held back"] += len(self._queue.waiting)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
         if not self._open:
-            return told
-        return f"batches: {told}, since {_ago(time.monotonic() - min(sent.since for sent in self._open))}"
+            return counts
+        oldest = min(submitted.since for submitted in self._open)
+        return f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
 
     def stop(self, reason: Stop) -> None:
-        """Submit nothing more; what is under way goes on, and is harvested by a later run."""
+        """Submit nothing more; what is under way goes on, and is collected by a later run."""
         if self.stopped is None:
             self.stopped = reason
             self._waking.set()
+
+    def cancel_batches(self) -> None:
+        self._cancelling = True
 
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped; batches go on when it is cancelled."""
         try:
             while self.stopped is None and await self._step(feed):
                 pass
-        except Halt as halt:
-            self.stop(halt.stop)
+        except StopRun as stopped:
+            self.stop(stopped.stop)
         finally:
             await through(self._leave())
 
     async def _step(self, feed: Feed) -> bool:
         """Do what can be done now, or wait; false when there is nothing left to wait for."""
-        if await self._submit(feed) or await self._attach(feed) or await self._harvest(feed):
-            self._interval = FIRST_POLL_SECONDS
+        if await self._submit(feed) or await self._attach(feed) or await self._collect(feed):
+            self._interval = self._context.tuning.first_poll_seconds
             return True
-        if self._open or self._outbox.waiting:
+        if self._open or self._queue.waiting:
             await self._pause()
             return True
-        return feed.more and self._outbox.keep(await feed.next())
+        return feed.more and self._queue.keep_for_next(await feed.next())
 
     async def _pause(self) -> None:
         seconds = self._interval
         if not self._open:
-            seconds = max(0.0, self._outbox.waiting[0].not_before - time.monotonic())
-        self._interval = min(LONGEST_POLL_SECONDS, self._interval * _POLL_GROWTH)
+            seconds = max(0.0, self._queue.waiting[0].not_before - time.monotonic())
+        longest = self._context.tuning.longest_poll_seconds
+        self._interval = min(longest, self._interval * _POLL_GROWTH)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._waking.wait()
 
     async def _submit(self, feed: Feed) -> bool:
-        sent = await self._outbox.next(feed, self._open)
-        if sent is None:
+        submitted = await self._queue.next_part(feed, self._open)
+        if submitted is None:
             return False
         self._announce()
-        state = await self._create(sent)
-        self._count(sent, 1)
+        state = await self._create_batch(submitted)
+        self._count(submitted, 1)
         if not state.id:
-            await self._failed(sent, state, feed)
+            await self._on_failed(submitted, state, feed)
         return True
 
-    async def _create(self, sent: Sent) -> BatchState:
-        """Create a batch; when the run is cancelled meanwhile, it is still made known if its id comes soon."""
-        sent.beside = bool(self._open)
+    async def _create_batch(self, submitted: SubmittedPart) -> BatchState:
+        """Create a batch; when the run is cancelled meanwhile, it is still entered if its id comes soon."""
+        submitted.had_company = bool(self._open)
         for other in self._open:
-            other.beside = True
-        creating = asyncio.ensure_future(self._outbox.create(sent))
+            other.had_company = True
+        creating = asyncio.ensure_future(self._queue.create_batch(submitted))
         try:
             state = await asyncio.shield(creating)
         except asyncio.CancelledError:
             await asyncio.wait({creating}, timeout=_CREATE_SECONDS)
             creating.cancel()
+            with suppress(asyncio.CancelledError, StopRun, JournalError):
+                await creating
             raise
         finally:
-            if sent.part.batch is not None:
-                self._open.append(sent)
+            if submitted.part.batch is not None:
+                self._open.append(submitted)
         return state
 
-    def _count(self, sent: Sent, sign: int) -> None:
-        again = sum(self._rounds[index] > 0 for index in sent.indices) if self._rounds else 0
+    def _count(self, submitted: SubmittedPart, sign: int) -> None:
+        again = sum(self._rounds[number] > 0 for number in submitted.numbers) if self._rounds else 0
         self.traffic.retries += sign * again
-        self.traffic.sent += sign * (len(sent.indices) - again)
+        self.traffic.sent += sign * (len(submitted.numbers) - again)
 
     async def _attach(self, feed: Feed) -> bool:
         """Wait also for parts of earlier runs that hold requests of this one."""
-        mine = {sent.part.nonce for sent in (*self._open, *self._outbox.waiting)}
+        mine = {submitted.part.nonce for submitted in (*self._open, *self._queue.waiting)}
         attached = False
         for nonce in sorted(feed.parts - mine):
-            if await registry.on_thread(self._parts.seize, nonce, self._submitter.agent):
+            if await self._parts.acquire_part(nonce, self._context.owner):
                 attached = True
-                await self._attach_to(await registry.on_thread(self._parts.get, nonce))
+                part = await self._parts.find_part(nonce)
+                if part is not None:
+                    await self._attach_to(part)
         return attached
 
-    async def _attach_to(self, part: Part) -> None:
+    async def _attach_to(self, part: BatchPart) -> None:
         if part.batch is None:
-            await self._harvester.settle_intention(part)
+            await self._collector.settle_intent(part)
             return
         self._announce()
         since = time.monotonic() - max(0.0, time.time() - part.created)
-        self._open.append(Sent(part, size=Size(part.requests, 0), state=part.state, since=since))
+        size = BatchSize(part.requests, 0)
+        self._open.append(SubmittedPart(part, size=size, state=part.state, since=since))
 
-    async def _harvest(self, feed: Feed) -> bool:
-        """Look at all that is under way, and take in what has ended."""
+    async def _collect(self, feed: Feed) -> bool:
+        """Look at all that is under way, and collect what has ended."""
         ended = False
-        for sent in list(self._open):
-            state = await self._harvester.look(sent.part)
-            sent.state, sent.done = state.status, state.completed + state.failed
+        for submitted in list(self._open):
+            state = await self._collector.look(submitted.part)
+            submitted.state, submitted.done = state.status, state.completed + state.failed
             if state.status not in {*UNDECIDED, "failed"}:
-                self._outbox.accepted(sent)
+                self._queue.on_accepted(submitted)
             if not state.final:
                 continue
             ended = True
             if state.status == "failed":
-                self._open.remove(sent)
-                await self._failed(sent, state, feed)
+                self._open.remove(submitted)
+                await self._on_failed(submitted, state, feed)
             else:
-                await self._take_in(sent, state, feed)
-                self._open.remove(sent)
-                self._outbox.ends += 1
+                await self._collect_part(submitted, state, feed)
+                self._open.remove(submitted)
+                self._queue.ends += 1
         return ended
 
-    async def _take_in(self, sent: Sent, state: BatchState, feed: Feed) -> None:
-        part = await registry.on_thread(self._parts.get, sent.part.nonce)
-        if not sent.indices:
-            await self._harvester.harvest(part, state, self._take)
+    async def _collect_part(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
+        part = await self._parts.find_part(submitted.part.nonce) or submitted.part
+        if not submitted.numbers:
+            await self._collector.collect(part, state, self._add_result)
             return
-        places = {self._submitter.keys[index]: index for index in sent.indices}
+        numbers = {self._context.keys[number]: number for number in submitted.numbers}
         missing: dict[int, Failure] = {}
 
-        def take(result: Result, part: Part) -> float | None:
-            index = places.pop(result.key, None)
-            return None if index is None else self._hear(index, result, part, missing)
+        def add_result(result: BatchResult, part: BatchPart) -> float | None:
+            number = numbers.pop(result.key, None)
+            return None if number is None else self._add_own_result(number, result, part, missing)
 
-        await self._harvester.harvest(part, state, take)
+        await self._collector.collect(part, state, add_result)
         unanswered = _unanswered(state, cancelled=part.cancelled)
-        missing.update(dict.fromkeys(places.values(), unanswered))
+        missing.update(dict.fromkeys(numbers.values(), unanswered))
         self._submit_again(missing, feed, wanted=not part.cancelled)
 
-    def _hear(self, index: int, result: Result, part: Part, missing: dict[int, Failure]) -> float | None:
-        if result.answer is not None:
-            request = Request(result.key, index, b"")
+    def _add_own_result(
+        self, number: int, result: BatchResult, part: BatchPart, missing: dict[int, Failure]
+    ) -> float | None:
+        if result.answer is not None and result.body is not None:
+            request = Request(result.key, number, b"")
             answer = result.answer._replace(asked=part.created)
-            seconds = max(0.0, time.time() - part.created)
-            reason = self._watch.answered(answer)
+            verdict = self._kind.judge(result.body)
+            reason = self._policy.on_answer(verdict)
             if reason is not None:
                 self.stop(reason)
-            return self._emit(Outcome(request, answer, None, self._rounds[index] + 1, seconds))
+            seconds = max(0.0, time.time() - part.created)
+            return self._emit(Outcome(request, answer, verdict, None, self._rounds[number] + 1, seconds))
         fault = result.fault
-        if fault is not None and fault.trouble in {Trouble.PASSING, Trouble.LIMIT, Trouble.UNREACHABLE}:
-            missing[index] = Failure(fault.code, fault.message)
+        if fault is not None and fault.kind in {FaultKind.PASSING, FaultKind.LIMIT, FaultKind.UNREACHABLE}:
+            missing[number] = Failure(fault.code, fault.message)
         elif fault is not None:
-            decision = self._watch.faulted(fault, Tries(faults=1), time.monotonic())
-            self._fail(index, Failure(fault.code, fault.message))
+            decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
+            self._add_failure(number, Failure(fault.code, fault.message))
             if isinstance(decision, Stop):
                 self.stop(decision)
         return None
 
     def _submit_again(self, missing: Mapping[int, Failure], feed: Feed, *, wanted: bool = True) -> None:
         """Feed requests again that a batch has not answered, unless it was often enough or they are not wanted."""
-        again = [index for index in missing if wanted and self._rounds[index] < self._most_rounds]
+        again = [number for number in missing if wanted and self._rounds[number] < self._most_rounds]
         self._rounds.update(again)
         feed.put_back(again)
-        for index in missing.keys() - set(again):
-            self._fail(index, missing[index])
+        for number in missing.keys() - set(again):
+            self._add_failure(number, missing[number])
 
-    def _fail(self, index: int, failure: Failure) -> None:
-        attempts = self._rounds[index] + 1
-        request = Request(self._submitter.keys[index], index, b"")
-        self._emit(Outcome(request, None, replace(failure, attempts=attempts), attempts))
+    def _add_failure(self, number: int, failure: Failure) -> None:
+        attempts = self._rounds[number] + 1
+        request = Request(self._context.keys[number], number, b"")
+        self._emit(Outcome(request, None, None, replace(failure, attempts=attempts), attempts))
 
-    async def _failed(self, sent: Sent, state: BatchState, feed: Feed) -> None:
-        """Take a batch that did no work: too much for the account, or named lines of it are wrong."""
-        refused = refusal(state.errors)
-        if not sent.indices:
-            await self._harvester.close(sent.part)
-        elif refused is not None:
-            self._count(sent, -1)
-            await self._outbox.refused(sent, refused, state, self._open, feed)
+    async def _on_failed(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
+        """Handle a batch that did no work: too much for the account, or named lines of it are wrong."""
+        refusal = batch_refusal(state.errors)
+        if not submitted.numbers:
+            await self._collector.close_part(submitted.part)
+        elif refusal is not None:
+            self._count(submitted, -1)
+            await self._queue.on_refused(submitted, refusal, state, self._open, feed)
         else:
-            await self._harvester.close(sent.part)
-            self._take_errors(sent, state, feed)
+            await self._collector.close_part(submitted.part)
+            self._add_line_errors(submitted, state, feed)
 
-    def _take_errors(self, sent: Sent, state: BatchState, feed: Feed) -> None:
+    def _add_line_errors(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
         named = {error.line: error for error in state.errors if error.line}
-        whole = next((error for error in state.errors if not error.line), None)
+        of_file = next((error for error in state.errors if not error.line), None)
         hopeless = next(
             (error for error in state.errors if any(word in error.code for word in _HOPELESS)), None
         )
         if hopeless is not None:
-            fault = classify(404, {"error": {"code": hopeless.code, "message": hopeless.message}}, None)
+            fault = status_fault(404, {"error": {"code": hopeless.code, "message": hopeless.message}}, None)
             self.stop(Stop(fault.code, fault.message, remedy(fault)))
             return
         rest: dict[int, Failure] = {}
-        for line, index in enumerate(sent.indices, 1):
+        for line, number in enumerate(submitted.numbers, 1):
             if line in named:
-                self._refuse(index, named[line])
+                self._refuse(number, named[line])
             else:
-                told = whole or _BROKEN
-                rest[index] = Failure(told.code, told.message)
+                error = of_file or _BROKEN
+                rest[number] = Failure(error.code, error.message)
         self._submit_again(rest, feed)
 
-    def _refuse(self, index: int, error: BatchError) -> None:
-        fault = classify(400, {"error": {"code": error.code, "message": error.message}}, None)
-        decision = self._watch.faulted(fault, Tries(faults=1), time.monotonic())
-        self._fail(index, Failure(fault.code, fault.message))
+    def _refuse(self, number: int, error: BatchError) -> None:
+        fault = status_fault(400, {"error": {"code": error.code, "message": error.message}}, None)
+        decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
+        self._add_failure(number, Failure(fault.code, fault.message))
         if isinstance(decision, Stop):
             self.stop(decision)
 
     async def _leave(self) -> None:
-        """Let others harvest what is under way, or cancel it where that is wanted."""
-        if self.cancelling:
+        """Let others collect what is under way, or cancel it where that is wanted."""
+        if self._cancelling:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_SECONDS):
                     await self._cancel_open()
-        for sent in (*self._open, *self._outbox.waiting):
+        for submitted in (*self._open, *self._queue.waiting):
             with suppress(JournalError):
-                await registry.on_thread(self._parts.leave, sent.part.nonce)
+                await self._parts.release_part(submitted.part.nonce)
 
     async def _cancel_open(self) -> None:
-        for sent in self._open:
-            with suppress(Gone, Halt):
-                await self._harvester.cancel(sent.part)
+        for submitted in self._open:
+            with suppress(Gone, StopRun):
+                await self._collector.cancel(submitted.part)
 
 
 def _unanswered(state: BatchState, *, cancelled: bool) -> Failure:
@@ -333,7 +342,7 @@ def _unanswered(state: BatchState, *, cancelled: bool) -> Failure:
     return Failure(code, f"the batch {state.id} ended ({state.status}) without an answer to this row")
 
 
-def _ago(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

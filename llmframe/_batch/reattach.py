@@ -4,42 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._pacing.retry import Halt, Stop
+from llmframe._pacing import StopRun
+from llmframe._values import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmframe._batch.collection import Harvester, Take
-    from llmframe._journal.sqlite.batch_store import Label
+    from llmframe._batch.collection import AddResult, Collector
+    from llmframe._journal import PartLabel
     from llmframe._values import Key
 
 
-async def reattach(harvester: Harvester, label: Label, wanted: Iterable[Key], take: Take) -> None:
-    """Take in what has ended of the batches that hold wanted requests, and of this recipe's; others stay open."""
-    holding = await harvester.holding(wanted)
-    for part in await harvester.open_parts(label.server):
+async def reattach(
+    collector: Collector, label: PartLabel, wanted: Iterable[Key], add_result: AddResult
+) -> None:
+    """Collect the batches that have ended and hold wanted requests, or are of this recipe; others stay open."""
+    holding = await collector.parts_with(wanted)
+    for part in await collector.open_parts(label.server):
         if part.batch is not None and (part.nonce in holding or part.recipe == label.recipe):
-            await harvester.take_in(part, take)
+            await collector.collect_if_ended(part, add_result)
 
 
-async def take_back(harvester: Harvester, label: Label, wanted: Iterable[Key], take: Take) -> None:
-    """Do likewise for a call that sends its requests one by one; none may be in a batch that is open.
+async def take_back(
+    collector: Collector, label: PartLabel, wanted: Iterable[Key], add_result: AddResult
+) -> None:
+    """Do likewise for a call that sends its requests one by one; none of them may be in an open batch.
 
     Raises
     ------
-    Halt
+    StopRun
         When one is.
     """
-    parts = await harvester.open_parts(label.server)
-    holding = await harvester.holding(wanted) if parts else set()
+    parts = await collector.open_parts(label.server)
+    holding = await collector.parts_with(wanted) if parts else set()
     under_way = []
     for part in parts:
         if part.nonce in holding:
-            known = part if part.batch else await harvester.settle_intention(part)
-            if known is not None and not (known.batch and await harvester.take_in(known, take)):
+            known = part if part.batch else await collector.settle_intent(part)
+            if known is not None and not (
+                known.batch and await collector.collect_if_ended(known, add_result)
+            ):
                 under_way.append(known.batch or "one that is being submitted")
     if under_way:
-        raise Halt(in_open_batch(under_way))
+        raise StopRun(in_open_batch(under_way))
 
 
 def in_open_batch(batches: Sequence[str]) -> Stop:

@@ -1,236 +1,245 @@
-"""What goes out in a batch run: parts are written, entered in the journal, uploaded, and submitted when they may be."""
+"""The parts of a batch run on their way out: written, entered in the journal, uploaded, submitted when they may be."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe._api.batch_api import COLUMN, PART, RECIPE, Gone
+from llmframe._api import COLUMN, PART, RECIPE, BatchSize, Gone
 from llmframe._batch.collection import file_name
-from llmframe._batch.enqueued_limit import LAG_SECONDS, Halve, Queue, Size
-from llmframe._batch.lines import LARGEST_PART_BYTES, LARGEST_PART_REQUESTS, request_line
-from llmframe._journal import registry
-from llmframe._pacing.retry import Halt
-from llmframe._spool import Spool
+from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
+from llmframe._batch.lines import request_line
+from llmframe._pacing import StopRun
 from llmframe._values import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmframe._batch.collection import Harvester
-    from llmframe._batch.enqueued_limit import Refusal
-    from llmframe._journal.sqlite.batch_store import Label, Part, Parts
-    from llmframe._lane import Feed
-    from llmframe._values import BatchState, Key, Request
+    from llmframe._api import BatchRefusal
+    from llmframe._batch.collection import Collector
+    from llmframe._journal import BatchPart, BatchStore, PartLabel
+    from llmframe._values import BatchState, Endpoint, Feed, Key, Request, Tuning
 
 _BREATH_REQUESTS = 500
+"""So many requests are written before others on the loop have their turn."""
 _BYTES_PER_TOKEN = 4
 UNDECIDED = frozenset({"intended", "validating"})
-"""States in which it is open whether the account takes a part."""
+"""States in which it is open whether the account accepts a part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Submitter:
+class SubmissionContext:
     """Who submits, and what is the same in all parts of a run."""
 
-    label: Label
+    label: PartLabel
     digest: bytes
     """The recipe, as all journals know it."""
-    agent: int
-    """Who submits and harvests, as the journal knows it."""
-    endpoint: str
+    owner: int
+    """The run that submits and collects, as the journal knows it."""
+    endpoint: Endpoint
     keys: Sequence[Key]
     """The identities of the plan's requests, by number."""
+    tuning: Tuning
 
 
 @dataclass(eq=False, slots=True)
-class Sent:
+class SubmittedPart:
     """A part that this run submits, or one that it waits for."""
 
-    part: Part
-    indices: array[int] = field(default_factory=lambda: array("i"))
+    part: BatchPart
+    numbers: array[int] = field(default_factory=lambda: array("i"))
     """This run's requests, in the order of the file; none for a part of an earlier run."""
-    size: Size = field(default_factory=lambda: Size(0, 0))
+    size: BatchSize = field(default_factory=lambda: BatchSize(0, 0))
     state: str = "intended"
     done: int = 0
     """Requests that the batch has finished, as far as is known."""
     since: float = 0.0
     """When it was submitted, by the monotonic clock."""
     refusals: int = 0
-    lonely: int = 0
+    refused_alone: int = 0
     """Refusals in succession while nothing else of the account was enqueued."""
     not_before: float = 0.0
-    beside: bool = False
-    """Whether others were enqueued in its time."""
+    had_company: bool = False
+    """Whether other parts of this run were enqueued in its time."""
     ends: int = -1
     """How many of this run's batches had ended when it was refused beside others."""
 
 
-class Outbox:
+class SubmissionQueue:
     """Holds the parts that are still to be submitted.
 
     Parameters
     ----------
-    fail
-        Takes a request that no part can hold.
+    add_failure
+        Takes a request, by number, that no part can hold.
     """
 
     def __init__(
-        self, harvester: Harvester, parts: Parts, submitter: Submitter, fail: Callable[[int, Failure], None]
+        self,
+        collector: Collector,
+        parts: BatchStore,
+        context: SubmissionContext,
+        add_failure: Callable[[int, Failure], None],
     ) -> None:
-        self.waiting: deque[Sent] = deque()
+        self.waiting: deque[SubmittedPart] = deque()
         self.ends = 0
         """How many of this run's batches have ended."""
-        self._api = harvester.api
-        self._harvester = harvester
+        self._api = collector.api
+        self._collector = collector
         self._parts = parts
-        self._submitter = submitter
-        self._fail = fail
-        self._queue = Queue()
+        self._context = context
+        self._tuning = context.tuning
+        self._add_failure = add_failure
+        self._limit = EnqueuedLimit(context.tuning)
         self._spare: Request | None = None
         self._quotas: deque[int] = deque()
-        """How many requests the next parts may have: the halves of what was taken apart."""
+        """How many requests the next parts may have: the halves of a part that was too large."""
 
-    def keep(self, request: Request | None) -> bool:
-        """Put a request aside for the next part; false when there is none."""
+    def keep_for_next(self, request: Request | None) -> bool:
+        """Keep a request for the next part; false when there is none."""
         self._spare = request
         return request is not None
 
-    async def next(self, feed: Feed, enqueued: Sequence[Sent]) -> Sent | None:
-        """Submit the next part if there is one and the account may take it beside those that are enqueued."""
-        undecided = any(sent.state in UNDECIDED for sent in enqueued)
-        if not self.waiting and not (self._queue.limited and undecided):
-            sent = await self._prepare(feed)
-            if sent is not None:
-                self.waiting.append(sent)
+    async def next_part(self, feed: Feed, enqueued: Sequence[SubmittedPart]) -> SubmittedPart | None:
+        """Return the next part if there is one and the account may take it beside those that are enqueued."""
+        undecided = any(submitted.state in UNDECIDED for submitted in enqueued)
+        if not self.waiting and not (self._limit.limited and undecided):
+            submitted = await self._prepare(feed)
+            if submitted is not None:
+                self.waiting.append(submitted)
         if not self.waiting or not self._may_go(self.waiting[0], enqueued, undecided=undecided):
             return None
         return self.waiting.popleft()
 
-    def _may_go(self, sent: Sent, enqueued: Sequence[Sent], *, undecided: bool) -> bool:
+    def _may_go(
+        self, submitted: SubmittedPart, enqueued: Sequence[SubmittedPart], *, undecided: bool
+    ) -> bool:
         if not enqueued:
-            return time.monotonic() >= sent.not_before
-        if not self._queue.limited:
+            return time.monotonic() >= submitted.not_before
+        if not self._limit.limited:
             return True
-        held_back = undecided or sent.ends == self.ends
-        return not held_back and self._queue.room(sent.size, [other.size for other in enqueued])
+        held_back = undecided or submitted.ends == self.ends
+        return not held_back and self._limit.room(submitted.size, [other.size for other in enqueued])
 
-    async def _prepare(self, feed: Feed) -> Sent | None:
-        """Collect the next part, enter it in the journal, and upload it."""
-        with Spool() as spool:
-            indices, size = await self._collect(feed, spool)
-            if not indices:
+    async def _prepare(self, feed: Feed) -> SubmittedPart | None:
+        """Write the next part into a temporary file, enter it in the journal, and upload it."""
+        with tempfile.TemporaryFile() as lines:
+            numbers, size = await self._write(feed, lines)
+            if not numbers:
                 return None
-            nonce = uuid4().hex
-            keys = [self._submitter.keys[index] for index in indices]
-            await registry.on_thread(
-                self._parts.intend, nonce, self._submitter.agent, self._submitter.label, keys
-            )
-            file = await self._api.upload(file_name(nonce), spool)
-        await registry.on_thread(self._parts.uploaded, nonce, file)
-        return Sent(await registry.on_thread(self._parts.get, nonce), indices, size)
+            context, nonce = self._context, uuid4().hex
+            keys = [context.keys[number] for number in numbers]
+            await self._parts.add_intent(nonce, context.owner, context.label, keys)
+            file = await self._api.upload(file_name(nonce), lines, lines.tell())
+        await self._parts.set_file(nonce, file)
+        part = await self._parts.find_part(nonce)
+        return None if part is None else SubmittedPart(part, numbers, size)
 
-    async def _collect(self, feed: Feed, spool: Spool) -> tuple[array[int], Size]:
+    async def _write(self, feed: Feed, lines: IO[bytes]) -> tuple[array[int], BatchSize]:
         """Write requests into a part's file until the next would not fit or there are no more."""
-        indices, size = array("i"), Size(0, 0)
-        quota = self._quotas.popleft() if self._quotas else LARGEST_PART_REQUESTS
-        while len(indices) < quota and (request := await self._next(feed)) is not None:
-            line = request_line(request, self._submitter.endpoint)
-            grown = Size(size.requests + 1, size.tokens + max(1, len(request.body) // _BYTES_PER_TOKEN))
-            if len(line) > LARGEST_PART_BYTES:
-                self._fail(request.number, _too_large(line))
+        numbers, size = array("i"), BatchSize(0, 0)
+        quota = self._quotas.popleft() if self._quotas else self._tuning.batch_requests
+        while len(numbers) < quota and (request := await self._next_request(feed)) is not None:
+            line = request_line(request, self._context.endpoint)
+            grown = BatchSize(size.requests + 1, size.tokens + max(1, len(request.body) // _BYTES_PER_TOKEN))
+            if len(line) > self._tuning.batch_bytes:
+                self._add_failure(request.number, self._too_large(line))
                 continue
-            if indices and not self._fits(grown, spool.size + len(line)):
+            if numbers and not self._fits(grown, lines.tell() + len(line)):
                 self._spare = request
                 break
-            spool.add(line)
-            indices.append(request.number)
+            lines.write(line)
+            numbers.append(request.number)
             size = grown
-            if not len(indices) % _BREATH_REQUESTS:
+            if not len(numbers) % _BREATH_REQUESTS:
                 await asyncio.sleep(0)
-        return indices, size
+        return numbers, size
 
-    async def _next(self, feed: Feed) -> Request | None:
+    async def _next_request(self, feed: Feed) -> Request | None:
         request, self._spare = self._spare, None
         return request if request is not None else await feed.next(patient=False)
 
-    def _fits(self, size: Size, size_bytes: int) -> bool:
-        within = size.requests <= LARGEST_PART_REQUESTS and size_bytes <= LARGEST_PART_BYTES
-        return within and self._queue.fits(size)
+    def _fits(self, size: BatchSize, size_bytes: int) -> bool:
+        within = size.requests <= self._tuning.batch_requests and size_bytes <= self._tuning.batch_bytes
+        return within and self._limit.fits(size)
 
-    def accepted(self, sent: Sent) -> None:
-        """Take note of a part that the account took."""
-        if sent.indices:
-            self._queue.accepted(sent.size)
+    def _too_large(self, line: bytes) -> Failure:
+        most = self._tuning.batch_bytes
+        return Failure("request_too_large", f"the request has {len(line):,} bytes; a batch may have {most:,}")
 
-    async def create(self, sent: Sent) -> BatchState:
+    def on_accepted(self, submitted: SubmittedPart) -> None:
+        """Learn from a part that the account accepted."""
+        if submitted.numbers:
+            self._limit.on_accepted(submitted.size)
+
+    async def create_batch(self, submitted: SubmittedPart) -> BatchState:
         """Make a batch of an uploaded part; its id is in the journal before anybody waits for it."""
-        part = sent.part
-        metadata = {
-            RECIPE: self._submitter.digest.hex(),
-            PART: part.nonce,
-            COLUMN: self._submitter.label.title,
-        }
-        state = await self._api.create(part.file or "", self._submitter.endpoint, metadata)
+        part, context = submitted.part, self._context
+        metadata = {RECIPE: context.digest.hex(), PART: part.nonce, COLUMN: context.label.title}
+        state = await self._api.create(part.file or "", context.endpoint.path, metadata)
         if state.id:
-            await registry.on_thread(self._parts.submitted, part.nonce, state.id)
-            sent.part = part._replace(batch=state.id)
-        sent.state, sent.since = state.status, time.monotonic()
+            await self._parts.set_batch(part.nonce, state.id)
+            submitted.part = part._replace(batch=state.id)
+        submitted.state, submitted.since = state.status, time.monotonic()
         return state
 
-    async def refused(
-        self, sent: Sent, refusal: Refusal, state: BatchState, enqueued: Sequence[Sent], feed: Feed
+    async def on_refused(
+        self,
+        submitted: SubmittedPart,
+        refusal: BatchRefusal,
+        state: BatchState,
+        enqueued: Sequence[SubmittedPart],
+        feed: Feed,
     ) -> None:
         """Keep a part for later that was too much for the account, or let its requests go out in smaller ones."""
-        lonely, lagging = (False, False) if enqueued or sent.beside else await self._alone(state)
-        sent.beside = False
-        sent.refusals += 1
-        sent.lonely = sent.lonely + 1 if lonely else 0
-        decision = self._queue.refused(
-            refusal, sent.size, refusals=sent.refusals, lonely=sent.lonely, lagging=lagging
+        alone, lagging = False, False
+        if not enqueued and not submitted.had_company:
+            alone, lagging = await self._alone(state)
+        submitted.had_company = False
+        submitted.refusals += 1
+        submitted.refused_alone = submitted.refused_alone + 1 if alone else 0
+        decision = self._limit.on_refused(
+            refusal,
+            submitted.size,
+            refusals=submitted.refusals,
+            alone=submitted.refused_alone,
+            lagging=lagging,
         )
         if isinstance(decision, Halve):
-            await self._take_apart(sent, refusal, feed)
+            await self._halve(submitted, refusal, feed)
             return
         nonce = uuid4().hex
-        await registry.on_thread(self._parts.again, sent.part.nonce, nonce)
-        sent.part = sent.part._replace(nonce=nonce, batch=None)
-        sent.state, sent.not_before = "intended", time.monotonic() + decision.seconds
-        sent.ends = self.ends if enqueued else -1
-        self.waiting.append(sent)
+        await self._parts.reset_intent(submitted.part.nonce, nonce)
+        submitted.part = submitted.part._replace(nonce=nonce, batch=None)
+        submitted.state, submitted.not_before = "intended", time.monotonic() + decision.seconds
+        submitted.ends = self.ends if enqueued else -1
+        self.waiting.append(submitted)
 
-    async def _take_apart(self, sent: Sent, refusal: Refusal, feed: Feed) -> None:
-        await self._harvester.drop(sent.part)
-        if len(sent.indices) == 1:
-            self._fail(
-                sent.indices[0], Failure(refusal.code, f"this row alone is too large: {refusal.message}")
-            )
+    async def _halve(self, submitted: SubmittedPart, refusal: BatchRefusal, feed: Feed) -> None:
+        await self._collector.delete_part(submitted.part)
+        count = len(submitted.numbers)
+        if count == 1:
+            message = f"this row alone is too large: {refusal.message}"
+            self._add_failure(submitted.numbers[0], Failure(refusal.code, message))
         else:
-            half = len(sent.indices) // 2
-            self._quotas.extendleft((len(sent.indices) - half, half))
-            feed.put_back(sent.indices)
+            self._quotas.extendleft((count - count // 2, count // 2))
+            feed.put_back(submitted.numbers)
 
     async def _alone(self, refused: BatchState) -> tuple[bool, bool]:
         """Tell whether nothing else of the account is enqueued, and whether something ended so lately that it may count."""
         try:
             states = await self._api.listed()
-        except (Gone, Halt):
+        except (Gone, StopRun):
             return True, self.ends > 0
-        model = self._submitter.label.model
+        model = self._context.label.model
         others = [state for state in states if state.id != refused.id and state.model in {None, "", model}]
         lately = any(
             state.ended is not None and refused.created - state.ended < LAG_SECONDS for state in others
         )
         return all(state.final for state in others), lately
-
-
-def _too_large(line: bytes) -> Failure:
-    return Failure(
-        "request_too_large",
-        f"the request has {len(line):,} bytes; a batch may have {LARGEST_PART_BYTES:,}",
-    )

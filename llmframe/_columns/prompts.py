@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._columns.templates import BYTES, Template, parse
+from llmframe._columns.templates import BYTES, FormatError, Template, parse
+from llmframe._json import NotJSONError, canonical
 from llmframe._values import Failure
 
 if TYPE_CHECKING:
@@ -44,34 +44,6 @@ Rendered: TypeAlias = "bytes | Skipped | Failure"
 """A row's messages as canonical JSON, or why there are none."""
 
 
-def canonical(value: Any, *, sort: bool = True) -> Any:
-    """Make a JSON value canonical: plain types, whole floats as integers, keys sorted.
-
-    Raises
-    ------
-    ValueError
-        For what JSON cannot hold: nan, infinities, other objects, keys that are not text.
-    """
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mM":
-        return canonical(value.tolist(), sort=sort)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"JSON cannot hold {value}")
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError("JSON objects have text as keys")
-        items = sorted(value.items()) if sort else value.items()
-        return {key: canonical(item, sort=sort) for key, item in items}
-    if isinstance(value, list | tuple):
-        return [canonical(item, sort=sort) for item in value]
-    raise ValueError(f"JSON cannot hold a {type(value).__name__}")
-
-
 def is_messages(value: object) -> bool:
     """Tell whether a cell is a message array: a list, tuple or array of mappings with a role."""
     if isinstance(value, np.ndarray) and value.ndim != 1:
@@ -84,8 +56,8 @@ def is_messages(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """What a call asks of each row, as the user said it and checked against the columns.
+class PromptSpec:
+    """How each row's prompt is made, as the user said it and checked against the columns.
 
     Parameters
     ----------
@@ -107,9 +79,9 @@ class Asking:
     columns: Mapping[str, Hashable]
 
     @classmethod
-    def of(
+    def parse(
         cls, column: Hashable | None, prompt: Prompt, system: str | None, columns: Mapping[str, Hashable]
-    ) -> Asking:
+    ) -> PromptSpec:
         """Check `prompt` and `system`; a prompt without a field is an instruction."""
         if prompt is not None and not isinstance(prompt, str) and not callable(prompt):
             raise TypeError(
@@ -174,17 +146,17 @@ class Asking:
 
 
 def render(
-    asking: Asking, cells: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
+    spec: PromptSpec, cells: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
 ) -> Iterator[Rendered]:
     """Render the rows at these positions, in order."""
-    part = {column: cells[column].iloc[positions] for column in asking.reads}
-    missing = {column: part[column].isna().to_numpy() for column in asking.needs}
+    part = {column: cells[column].iloc[positions] for column in spec.reads}
+    missing = {column: part[column].isna().to_numpy() for column in spec.needs}
     anywhere = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
     if not anywhere.any():
-        yield from _render_whole(asking, part, positions)
+        yield from _render_whole(spec, part, positions)
         return
     whole = {column: series[~anywhere] for column, series in part.items()}
-    rendered = _render_whole(asking, whole, positions[~anywhere])
+    rendered = _render_whole(spec, whole, positions[~anywhere])
     for offset, lacking in enumerate(anywhere.tolist()):
         if lacking:
             yield Skipped(next(str(column) for column in missing if missing[column][offset]))
@@ -193,52 +165,50 @@ def render(
 
 
 def _render_whole(
-    asking: Asking, part: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
+    spec: PromptSpec, part: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
 ) -> Iterator[Rendered]:
     """Render rows that lack no cell."""
     values = {column: series.tolist() for column, series in part.items()}
-    if asking.joins_text and all(set(map(type, cells)) <= {str} for cells in values.values()):
-        yield from _render_texts(asking, values, len(positions))
+    if spec.joins_text and all(set(map(type, cells)) <= {str} for cells in values.values()):
+        yield from _render_texts(spec, values, len(positions))
         return
     flat = all(series.dtype != object for series in part.values())
     columns = tuple(values)
     for position, row in zip(positions.tolist(), zip(*values.values(), strict=True), strict=True):
-        yield _render_row(asking, dict(zip(columns, row, strict=True)), position, flat=flat)
+        yield _render_row(spec, dict(zip(columns, row, strict=True)), position, flat=flat)
 
 
-def _render_texts(asking: Asking, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
+def _render_texts(spec: PromptSpec, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
     """Render rows of which all that is put into a prompt is text: several times as fast as one by one."""
-    systems = repeat(None, rows) if asking.system is None else asking.system.join(values, rows)
-    stripped = (map(str.strip, values[column]) for column in asking.texts)
+    systems = repeat(None, rows) if spec.system is None else spec.system.join(values, rows)
+    stripped = (map(str.strip, values[column]) for column in spec.texts)
     words = map("".join, zip(*stripped, strict=True))
-    for content, system, any_word in zip(asking.joined(values, rows), systems, words, strict=True):
+    for content, system, any_word in zip(spec.joined(values, rows), systems, words, strict=True):
         if not any_word:
-            yield Skipped(str(asking.texts[0]))
+            yield Skipped(str(spec.texts[0]))
             continue
         try:
             yield _in_user_message(content, system)
-        except orjson.JSONEncodeError as error:
-            yield _not_json(error)
+        except _UnusableError as error:
+            yield _invalid(error)
 
 
-def _render_row(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:
+def _render_row(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:
     """Render one row; a flat one has no message arrays in its cells."""
-    if asking.texts and all(_is_blank(row[column]) for column in asking.texts):
-        return Skipped(str(asking.texts[0]))
+    if spec.texts and all(_is_blank(row[column]) for column in spec.texts):
+        return Skipped(str(spec.texts[0]))
     try:
-        content = _content(asking, row, position, flat=flat)
-        if asking.function is not None and _is_nothing(content):
+        content = _content(spec, row, position, flat=flat)
+        if spec.function is not None and _is_nothing(content):
             return Skipped("prompt")
-        system = asking.system.fill(row) if asking.system is not None else None
+        system = spec.system.fill(row) if spec.system is not None else None
         return _messages(content, system)
-    except _UnusableError as error:
-        return Failure("invalid_prompt", str(error), attempts=0)
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        return _not_json(error)
+    except (_UnusableError, FormatError) as error:
+        return _invalid(error)
 
 
-def _not_json(error: Exception) -> Failure:
-    return Failure("invalid_prompt", f"JSON cannot hold this prompt: {error}", attempts=0)
+def _invalid(error: Exception) -> Failure:
+    return Failure("invalid_prompt", str(error), attempts=0)
 
 
 def _is_blank(value: object) -> bool:
@@ -254,29 +224,26 @@ class _UnusableError(Exception):
     """A row whose prompt cannot be made; the others go on."""
 
 
-def _content(asking: Asking, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Any:
-    if asking.function is not None:
+def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Any:
+    if spec.function is not None:
         try:
-            return asking.function(MappingProxyType(row))
+            return spec.function(MappingProxyType(row))
         except Exception as error:
             error.add_note(f"in the prompt function, at row {position}; nothing was sent")
             raise
-    if asking.template is not None:
+    if spec.template is not None:
         if not flat:
-            _refuse_messages(row, asking.template.columns, "prompt")
-        try:
-            return asking.template.fill(row)
-        except (ValueError, TypeError) as error:
-            raise _UnusableError(f"a cell does not fit its format in the template: {error}") from error
-    value = row[asking.column]
+            _refuse_messages(row, spec.template.columns, "prompt")
+        return spec.template.fill(row)
+    value = row[spec.column]
     if isinstance(value, BYTES):
         raise _UnusableError("the cell holds bytes; decode them to text first")
-    if asking.instruction is None:
+    if spec.instruction is None:
         return value if isinstance(value, str | list | tuple | dict | np.ndarray) else str(value)
-    _refuse_messages(row, (asking.column,), "prompt")
+    _refuse_messages(row, (spec.column,), "prompt")
     if isinstance(value, list | tuple | dict | np.ndarray):
         raise _UnusableError(f"the cell holds a {type(value).__name__}; make it text, or a list of messages")
-    return f"{asking.instruction}\n\n{value}"
+    return f"{spec.instruction}\n\n{value}"
 
 
 def _refuse_messages(row: Mapping[Hashable, Any], columns: Sequence[Hashable], argument: str) -> None:
@@ -300,28 +267,35 @@ def _messages(content: Any, system: str | None) -> bytes:
         )
     try:
         plain = canonical(content)
-    except ValueError as error:
+    except NotJSONError as error:
         raise _UnusableError(f"{error}; messages are JSON") from error
-    return _head(system) + orjson.dumps(plain)[1:]
+    return _head(system) + _json(plain)[1:]
 
 
 def _in_user_message(content: str, system: str | None) -> bytes:
-    return _head(system) + b'{"content":' + orjson.dumps(content) + b',"role":"user"}]'
+    return _head(system) + b'{"content":' + _json(content) + b',"role":"user"}]'
 
 
 def _head(system: str | None) -> bytes:
-    return b"[" if system is None else b'[{"content":' + orjson.dumps(system) + b',"role":"system"},'
+    return b"[" if system is None else b'[{"content":' + _json(system) + b',"role":"system"},'
 
 
-def renders_again(asking: Asking, cells: Mapping[Hashable, pd.Series]) -> bool:
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:  # half a surrogate pair, an endless integer, too deep a nesting
+        raise _UnusableError(f"JSON cannot hold this prompt: {error}") from error
+
+
+def renders_again(spec: PromptSpec, cells: Mapping[Hashable, pd.Series]) -> bool:
     """Tell whether rows may be rendered a second time, when they are sent.
 
     A function may answer otherwise then, and objects in cells may have changed: the messages that
     they gave are kept. Text and numbers are rendered twice, so that a column is never held twice.
     """
-    if asking.function is not None:
+    if spec.function is not None:
         return False
-    return all(_unchanging(cells[column]) for column in asking.reads)
+    return all(_unchanging(cells[column]) for column in spec.reads)
 
 
 def _unchanging(cells: pd.Series) -> bool:

@@ -23,6 +23,13 @@ _ACCESS = re.compile(
 _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
 
 
+class FormatError(Exception):
+    """A cell that does not fit its field's format; the other rows go on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"a cell does not fit its format in the template: {message}")
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A place in a template where a cell goes."""
@@ -34,10 +41,13 @@ class Field:
         if type(value) is str and not self.spec:
             return value
         if isinstance(value, BYTES):
-            raise TypeError("bytes are no text; decode them first")
+            raise FormatError("bytes are no text; decode them first")
         if isinstance(value, _DATES) and self.spec and "%" not in self.spec:
-            raise ValueError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
-        return format(value, self.spec) if self.spec else str(value)
+            raise FormatError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
+        try:
+            return format(value, self.spec) if self.spec else str(value)
+        except (ValueError, TypeError) as error:
+            raise FormatError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -1,60 +1,70 @@
-"""Reading a response body: its text, or why it is no answer though it was paid."""
+"""The text kind of answer: what a completion's body says, or why it is no answer though it was paid."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmframe._values import Answer, Usage
+import pandas as pd
+
+from llmframe._values import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from llmframe._values import Key, Lane
+    from collections.abc import Hashable, Mapping, MutableSequence, Sequence
 
 
-def read(key: Key, raw: bytes, data: Mapping[str, Any], lane: Lane = "live") -> Answer:
-    """Read a response body: its text, or why it is no answer though it was paid."""
-    text, problem, detail = content(data)
-    tier, model = data.get("service_tier"), data.get("model")
-    return Answer(
-        key,
-        raw,
-        Usage.of(data),
-        text,
-        problem,
-        detail,
-        lane,
-        tier if isinstance(tier, str) else None,
-        model if isinstance(model, str) else None,
-    )
+class TextAnswers:
+    """Reads a completion's body as one text a row, written as one column."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 (a table)
+        """Return a completion's text; its problem's code, and what to say about it."""
+        choices = body.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return Verdict(None, "no_choices", "the response has no choices")
+        message = choice.get("message")
+        message = message if isinstance(message, dict) else {}
+        text, reason = _text(message.get("content")), choice.get("finish_reason")
+        if message.get("refusal"):
+            return Verdict(None, "refusal", f"the model refused: {message['refusal']}")
+        if reason == "content_filter":
+            return Verdict(None, "content_filter", "the provider's content filter held the answer back")
+        if text is None and reason == "length":
+            return Verdict(
+                None,
+                "length",
+                "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
+            )
+        if text is None and message.get("tool_calls"):
+            return Verdict(None, "tool_calls", "the model called a tool instead of answering in text")
+        if text is None:
+            return Verdict(None, "empty", "the model's answer is empty")
+        if reason == "length":
+            return Verdict(text, "truncated", "cut off at the token limit")
+        return Verdict(text)
+
+    def storage(self, requests: int) -> MutableSequence[Any]:
+        """Hold texts in a list."""
+        return [None] * requests
+
+    def columns(
+        self, values: Sequence[str | None], index: pd.Index, names: Sequence[Hashable]
+    ) -> list[pd.Series]:
+        """Make one column, of the dtype that pandas gives to text, even if all is missing."""
+        (name,) = names
+        return [text_series(values, index, name)]
+
+    def continues(self, existing: pd.Series) -> bool:
+        """Tell whether a column holds nothing but text."""
+        return bool(existing.isna().all()) or pd.api.types.infer_dtype(existing, skipna=True) == "string"
 
 
-def content(data: Mapping[str, Any]) -> tuple[str | None, str | None, str]:  # noqa: PLR0911 (a table)
-    """Return a completion's text, its problem's code, and what to say about the problem."""
-    choices = data.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        return None, "no_choices", "the response has no choices"
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
-    text, reason = _text(message.get("content")), choice.get("finish_reason")
-    if message.get("refusal"):
-        return None, "refusal", f"the model refused: {message['refusal']}"
-    if reason == "content_filter":
-        return None, "content_filter", "the provider's content filter held the answer back"
-    if text is None and reason == "length":
-        return (
-            None,
-            "length",
-            "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
-        )
-    if text is None and message.get("tool_calls"):
-        return None, "tool_calls", "the model called a tool instead of answering in text"
-    if text is None:
-        return None, "empty", "the model's answer is empty"
-    if reason == "length":
-        return text, "truncated", "cut off at the token limit"
-    return text, None, ""
+TEXT = TextAnswers()
+
+
+def text_series(values: Sequence[str | None], index: pd.Index, name: Hashable = None) -> pd.Series:
+    """Make a column of text with the dtype that pandas gives to text, even if all is missing."""
+    dtype = pd.Series(["text"]).dtype
+    return pd.Series(list(values), index=index, dtype=dtype, name=name)
 
 
 def _text(value: object) -> str | None:

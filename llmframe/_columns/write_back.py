@@ -1,4 +1,4 @@
-"""From outcomes back to columns, by position."""
+"""From values back to columns of a frame, by position: which column may be written, and how it is put there."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ import pandas as pd
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from llmframe._values import AnswerKind
+
 Overwrite: TypeAlias = Literal["missing"] | bool
-Text: TypeAlias = str | None
 
 _HASHED_ROWS = 50_000
 """So many at a time: pandas collects the distinct values that it hashes, which takes memory."""
 
 
-def spread(values: Sequence[Text], codes: npt.NDArray[np.int32]) -> list[Text]:
+def spread(values: Sequence[Any], codes: npt.NDArray[np.int32]) -> list[Any]:
     """Give every row its request's value; rows without a request have none."""
     return [None if code < 0 else values[code] for code in codes.tolist()]
-
-
-def text_series(values: Sequence[Text], index: pd.Index, name: Hashable = None) -> pd.Series:
-    """Make a column of text with the dtype that pandas gives to text, even if all is missing."""
-    dtype = pd.Series(["text"]).dtype
-    return pd.Series(list(values), index=index, dtype=dtype, name=name)
 
 
 def fingerprint(column: pd.Series) -> str:
@@ -46,8 +41,8 @@ def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
         return _hashes(pd.Series(map(repr, column.tolist()), dtype=object))
 
 
-def located(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
-    """Return the whole label that a name stands for: with multi-level columns, padded as pandas does."""
+def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
+    """Return the full label that a name stands for: with multi-level columns, padded as pandas does."""
     if isinstance(name, slice) or not isinstance(name, Hashable):  # slices are hashable from Python 3.12 on
         raise TypeError(
             f"{argument} must be one column's name; got {name!r}; to read several columns, name them in prompt='{{title}}: {{body}}'"
@@ -58,7 +53,7 @@ def located(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
     return (name, *[""] * (levels - 1))
 
 
-def spelt(label: Hashable) -> str:
+def label_text(label: Hashable) -> str:
     """Write a label as text: as itself, and with multi-level columns without empty levels behind it."""
     if isinstance(label, tuple) and len(label) > 1 and not any(label[1:]):
         return str(label[0])
@@ -72,7 +67,7 @@ def occurrences(frame: pd.DataFrame, label: Hashable) -> int:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetColumn:
     """The column that a verb writes, checked before anything is sent.
 
     Attributes
@@ -101,7 +96,7 @@ class Target:
         written_by: dict[str, str],
         *,
         argument: str = "into",
-    ) -> Target:
+    ) -> TargetColumn:
         """Check the target; `written_by` is the verb and model that may write it again."""
         if not (overwrite is True or overwrite is False or overwrite == "missing"):
             raise ValueError(f"overwrite must be False, True or 'missing'; got {overwrite!r}")
@@ -113,7 +108,7 @@ class Target:
                 f"{argument}: the column {into!r} is already there and llmframe did not write it like this; write elsewhere with {argument}=, "
                 "or pass overwrite=True to replace it or overwrite='missing' to fill its missing cells"
             )
-        selected = mask(where, frame.index)
+        selected = row_mask(where, frame.index)
         if overwrite == "missing" and existing is not None:
             empty = existing.isna().to_numpy()
             selected = empty if selected is None else selected & empty
@@ -121,8 +116,8 @@ class Target:
 
     @classmethod
     def of_reasons(
-        cls, frame: pd.DataFrame, error_into: Hashable, answers: Target, written_by: dict[str, str]
-    ) -> Target:
+        cls, frame: pd.DataFrame, error_into: Hashable, answers: TargetColumn, written_by: dict[str, str]
+    ) -> TargetColumn:
         """Check the column for the reasons, which is written wherever rows are asked.
 
         A reason that stands beside a newer answer would be a lie: what `overwrite="missing"` means
@@ -146,15 +141,21 @@ class Target:
             return True
         return bool(self.ours) and not self.ours.get("complete", False)
 
-    def column(self, values: Sequence[Text], index: pd.Index) -> pd.Series:
-        """Make the whole column: these values where rows were asked, what was there elsewhere."""
-        made = text_series(values, index, self.into)
+    def changed(self, frame: pd.DataFrame) -> bool:
+        """Tell whether the column is another than when it was checked."""
+        now = frame[self.into] if occurrences(frame, self.into) else None
+        if now is None or self.existing is None:
+            return now is not self.existing
+        return not now.equals(self.existing)
+
+    def merged(self, made: pd.Series, kind: AnswerKind) -> pd.Series:
+        """Return the whole column: what was made where rows were asked, what was there elsewhere."""
         if self.selected is None or self.existing is None:
             return made
         asked, kept = self.selected.tolist(), self.existing.tolist()
         merged = [new if chosen else old for chosen, new, old in zip(asked, made, kept, strict=True)]
-        text = self.selected.all() or _is_text(self.existing)
-        return pd.Series(merged, index=index, dtype=made.dtype if text else object, name=self.into)
+        continued = self.selected.all() or kind.continues(self.existing)
+        return pd.Series(merged, index=made.index, dtype=made.dtype if continued else object, name=self.into)
 
 
 def _existing(frame: pd.DataFrame, name: Hashable, argument: str) -> pd.Series | None:
@@ -172,11 +173,7 @@ def _existing(frame: pd.DataFrame, name: Hashable, argument: str) -> pd.Series |
     return None
 
 
-def _is_text(column: pd.Series) -> bool:
-    return bool(column.isna().all()) or pd.api.types.infer_dtype(column, skipna=True) == "string"
-
-
-def mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
+def row_mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
     """Check `where=`: a boolean mask with a value for each row, by position."""
     if where is None:
         return None
@@ -200,7 +197,7 @@ def mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
 def recorded(frame: pd.DataFrame, column: Hashable) -> dict[str, Any]:
     """Read what llmframe recorded in `df.attrs` about a column."""
     records = frame.attrs.get("llmframe")
-    record = records.get(spelt(column)) if isinstance(records, dict) else None
+    record = records.get(label_text(column)) if isinstance(records, dict) else None
     return record if isinstance(record, dict) else {}
 
 
@@ -211,9 +208,12 @@ def is_ours(record: dict[str, Any], column: pd.Series, written_by: dict[str, str
     return record.get("fingerprint") == fingerprint(column)
 
 
-def put(frame: pd.DataFrame, column: pd.Series, record: dict[str, Any]) -> None:
+def put_column(frame: pd.DataFrame, column: pd.Series, record: dict[str, Any]) -> None:
     """Write a column into the frame, with its record."""
     frame[column.name] = column.array
     records = frame.attrs.get("llmframe")
     kept = dict(records) if isinstance(records, dict) else {}
-    frame.attrs["llmframe"] = {**kept, spelt(column.name): {**record, "fingerprint": fingerprint(column)}}
+    frame.attrs["llmframe"] = {
+        **kept,
+        label_text(column.name): {**record, "fingerprint": fingerprint(column)},
+    }

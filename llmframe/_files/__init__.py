@@ -1,0 +1,6 @@
+"""Files: CSV that spreadsheets open right and that reads back equal, written whole or not at all."""
+
+from llmframe._files.csv_reader import read_csv
+from llmframe._files.csv_writer import to_csv
+
+__all__ = ["read_csv", "to_csv"]

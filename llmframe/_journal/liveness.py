@@ -1,4 +1,4 @@
-"""Processes and machines: whose claims still stand, and which machine forgets its disk."""
+"""Processes and machines: whose claims still stand."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-_TIME_TO_RENEW = 30.0
-"""Seconds; a run renews its lease every 20."""
 
+class Liveness:
+    """Tells which owners are alive, and gives those of this machine that run time to renew a lease.
 
-class Presence:
-    """Tells which owners are still there, and gives those of this machine that run time to renew a lease.
+    By the wall clock a lease can be over at once: a laptop wakes, or the clock is set. An owner that still runs
+    then renews it soon, and what it has in flight is paid already.
 
-    By the wall clock a lease can be over at once: a laptop wakes, or the clock is set. Who still runs then
-    renews it soon, and what it has under way is paid already.
+    Parameters
+    ----------
+    grace
+        Seconds that an owner which runs here is given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self._over: dict[int, tuple[float, float]] = {}
         """Which lease of an owner was over, and since when, by a clock that nobody sets."""
 
-    def there(self, owner: int, name: str, pid: int, lease: float) -> bool:
+    def is_alive(self, owner: int, name: str, pid: int, lease: float) -> bool:
         here = name == machine()
         if here and not _process_exists(pid):
             return False
@@ -36,7 +39,7 @@ class Presence:
         if seen != lease:
             self._over[owner] = (lease, now)
             return True
-        return now - since < _TIME_TO_RENEW
+        return now - since < self._grace
 
 
 def _process_exists(pid: int) -> bool:
@@ -65,12 +68,3 @@ def machine() -> str:
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
     return blake2b("/".join(parts).encode(), digest_size=12).hexdigest()
-
-
-def forgetful_machine() -> str | None:
-    """Name the hosted notebook that forgets its disk, if this is one."""
-    if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
-        return "Colab"
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
-        return "Kaggle"
-    return "Binder" if "BINDER_SERVICE_HOST" in os.environ else None

@@ -1,27 +1,21 @@
-"""One attempt at a request: it takes its share of the limits, is sent, and what came of it is learnt from."""
+"""One attempt at a request: it is sent, and the pace and the counts learn what came of it."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from llmframe._api.responses import Refused, Reply
-from llmframe._values import Trouble, token_count
+from llmframe._api import Refused, Reply
+from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
-    from llmframe._lane import Traffic
-    from llmframe._pacing.pace import Pace, Ticket
-    from llmframe._values import Request
+    from llmframe._api import Transport
+    from llmframe._pacing import Pace, Ticket
+    from llmframe._values import Endpoint, Request, Traffic
 
 
-class Sender(Protocol):
-    """What a lane needs of the transport."""
-
-    async def send(self, request: Request) -> Reply | Refused: ...
-
-
-class Attempts:
-    """Makes attempts through one sender.
+class Attempter:
+    """Makes attempts through one transport.
 
     Parameters
     ----------
@@ -29,40 +23,40 @@ class Attempts:
         Counts what is limited, and what may have been billed without an answer.
     """
 
-    def __init__(self, sender: Sender, pace: Pace, traffic: Traffic) -> None:
-        self._sender = sender
+    def __init__(self, transport: Transport, endpoint: Endpoint, pace: Pace, traffic: Traffic) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
         self._pace = pace
         self._traffic = traffic
 
-    async def make(self, request: Request, ticket: Ticket) -> Reply | Refused:
+    async def attempt(self, request: Request, ticket: Ticket) -> Reply | Refused:
         """Send a request once, now, for which the pace has given a ticket; every fault comes back as a value."""
         try:
-            result = await self._sender.send(request)
+            result = await self._transport.send(request)
         except BaseException:
-            self._pace.abandoned(time.monotonic(), ticket)
+            self._pace.on_cancel()
             self._traffic.uncertain += 1
             raise
-        self._settle(ticket, result)
+        self._learn(ticket, result)
         return result
 
-    def _settle(self, ticket: Ticket, result: Reply | Refused) -> None:
+    def _learn(self, ticket: Ticket, result: Reply | Refused) -> None:
         now = time.monotonic()
         if isinstance(result, Reply):
-            usage = result.data.get("usage")
-            total = token_count(usage.get("total_tokens")) if isinstance(usage, dict) else 0
-            self._pace.answered(now, ticket, result.headers, total or None)
+            charge = self._endpoint.read_charge(result.data)
+            self._pace.on_answer(now, ticket, result.headers, charge)
             return
         fault = result.fault
         self._traffic.uncertain += fault.uncertain
-        if fault.trouble is Trouble.LIMIT:
+        if fault.kind is FaultKind.LIMIT:
             self._traffic.limited += 1
-            self._pace.limited(now, ticket, result.headers, fault.retry_after)
-        elif fault.trouble in {Trouble.PASSING, Trouble.UNREACHABLE}:
-            self._pace.faulted(now, ticket, result.headers)
+            self._pace.on_limit(now, ticket, result.headers, fault.retry_after)
+        elif fault.kind in {FaultKind.PASSING, FaultKind.UNREACHABLE}:
+            self._pace.on_fault(now, ticket, result.headers)
         else:
-            self._pace.answered(now, ticket, result.headers, None)
+            self._pace.on_answer(now, ticket, result.headers, None)
 
 
-def estimate(request: Request) -> int:
-    """Guess the tokens of a request from its bytes, before the first answers tell better."""
+def estimate_tokens(request: Request) -> int:
+    """Estimate the tokens of a request from its bytes, until answers tell better."""
     return len(request.body) // 4

@@ -1,10 +1,10 @@
 """The live lane: a bounded pool of workers that pull requests from a feed.
 
-There is never a task per row. The pool grows and shrinks with the pace's window; whoever may not
-leave at once stands in one line, whose head waits for the limits, so nothing is booked far ahead. A row
-that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
+There is never a task per row. The pool grows and shrinks with the pace's window; requests that may not
+leave at once wait in one queue, whose first asks the pace for admission, so nothing is booked far ahead. A
+request that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
 most, and none where requests are to go one at a time. Replies that arrive close together are read
-together, which takes less time than one here and one there.
+together, which takes less time than one by one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from llmframe._api.responses import Reply
-from llmframe._columns.text_answers import read
-from llmframe._lane import Traffic
-from llmframe._live.attempt import Attempts, estimate
-from llmframe._pacing.retry import Again, Stop, Tries, Watch
-from llmframe._values import Failure, Outcome
+from llmframe._api import Reply
+from llmframe._live.attempt import Attempter, estimate_tokens
+from llmframe._pacing import Attempts, Retry
+from llmframe._values import Failure, Outcome, Stop, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from llmframe._lane import Feed
-    from llmframe._live.attempt import Sender
-    from llmframe._pacing.pace import Pace, Ticket
-    from llmframe._values import Fault, Request
+    from llmframe._api import Transport
+    from llmframe._pacing import Pace, RetryPolicy, Ticket
+    from llmframe._values import AnswerKind, Emit, Endpoint, Feed, Request, RequestFault
 
-_UNTRIED = Tries()
+_NONE_FAILED = Attempts()
 _ENOUGH_WORKERS = 64
 """So many keep the loop busy where answers come at once: more are added only in turns without answers."""
 _GROW_SECONDS = 0.01
@@ -40,37 +37,44 @@ _READ_TOGETHER = 64
 """So many replies are not kept waiting for more."""
 
 
-class Live:
-    """Runs a feed's requests through a sender and emits an outcome for each.
+class LiveLane:
+    """Runs a feed's requests through a transport and emits an outcome for each.
 
     Parameters
     ----------
+    kind
+        Decides what a reply's body means for the verb.
     emit
         Called with each outcome, on the loop, in the order in which they come.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        transport: Transport,
         pace: Pace,
-        watch: Watch,
-        emit: Callable[[Outcome], object],
+        policy: RetryPolicy,
+        *,
+        endpoint: Endpoint,
+        kind: AnswerKind,
+        emit: Emit,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
+        self._endpoint = endpoint
+        self._kind = kind
         self._pace = pace
-        self._attempts = Attempts(sender, pace, self.traffic)
-        self._watch = watch
+        self._attempter = Attempter(transport, endpoint, pace, self.traffic)
+        self._policy = policy
         self._emit = emit
         self._feed: Feed | None = None
-        self._line: deque[tuple[int, asyncio.Future[Ticket | None]]] = deque()
+        self._queue: deque[tuple[int, asyncio.Future[Ticket | None]]] = deque()
         self._stopping = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._workers = 0
         self._starting = False
         self._resting = 0
         self._exhausted = False
-        self._arrivals: deque[tuple[Request, Reply, int, float]] = deque()
+        self._replies: deque[tuple[Request, Reply, int, float]] = deque()
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +83,10 @@ class Live:
     @property
     def ahead(self) -> int:
         return 0
+
+    @property
+    def batches(self) -> Sequence[str]:
+        return ()
 
     def waiting(self) -> str:
         if self._pace.waiting_for_limit(time.monotonic()):
@@ -97,6 +105,9 @@ class Live:
             if self._feed is not None:
                 self._feed.end()
 
+    def cancel_batches(self) -> None:
+        """Have none."""
+
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
         self._feed = feed
@@ -106,7 +117,7 @@ class Live:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
-            self._read_arrivals()
+            self._read_replies()
 
     @property
     def _room(self) -> int:
@@ -116,13 +127,13 @@ class Live:
         return window + spare - self._workers
 
     def _grow(self) -> None:
-        """Add a worker, if there may be one more and nobody waits: one each turn of the loop, and few in busy ones."""
-        if self._starting or self._line or self._exhausted or self.stopped is not None or self._room <= 0:
+        """Add a worker, if there may be one more and no request waits: one each turn of the loop, and few in busy ones."""
+        if self._starting or self._queue or self._exhausted or self.stopped is not None or self._room <= 0:
             return
         if self._group is None or self._feed is None:
             return
         self._starting = True
-        if self._arrivals and self._workers >= _ENOUGH_WORKERS:
+        if self._replies and self._workers >= _ENOUGH_WORKERS:
             self._group.create_task(self._grow_later())
         else:
             self._workers += 1
@@ -137,48 +148,44 @@ class Live:
         self._starting = False
         try:
             while self.stopped is None and (room := self._room) >= 0:
-                request = feed.ready() or await feed.next()
+                request = feed.next_ready() or await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
                 if room:
                     self._grow()
-                await self._complete(request)
+                await self._carry_through(request)
         finally:
             self._workers -= 1
 
-    async def _complete(self, request: Request) -> None:
-        tries, since = _UNTRIED, time.monotonic()
-        while ticket := self._leave(request) or await self._turn(request):
-            if ticket.sent_at - since > _A_WHILE and self._gave_back(request, ticket, since):
+    async def _carry_through(self, request: Request) -> None:
+        """Attempt a request until it is answered, has failed, or the run stops."""
+        attempts, since = _NONE_FAILED, time.monotonic()
+        while ticket := self._admit_now(request) or await self._admit_in_turn(request):
+            if ticket.sent_at - since > _A_WHILE and self._put_back_if_lapsed(request, since):
                 return
-            if tries is _UNTRIED:
+            if attempts is _NONE_FAILED:
                 self.traffic.sent += 1
             else:
                 self.traffic.retries += 1
-            result = await self._attempts.make(request, ticket)
+            result = await self._attempter.attempt(request, ticket)
             if isinstance(result, Reply):
-                attempts = 1 if tries is _UNTRIED else tries.total + 1
-                self._arrivals.append((request, result, attempts, time.monotonic() - ticket.sent_at))
-                if self._watch.doubts:  # the reply may end the run
-                    self._read_arrivals()
-                elif len(self._arrivals) == 1:
-                    await self._more_arrivals()
-                    self._read_arrivals()
+                tried = 1 if attempts is _NONE_FAILED else attempts.total + 1
+                await self._add_reply(request, result, tried, time.monotonic() - ticket.sent_at)
                 return
-            tries = tries.after(result.fault)
-            self._read_arrivals()  # what came before the fault is heard before it
-            decision = self._watch.faulted(result.fault, tries, time.monotonic())
-            if not isinstance(decision, Again):
-                self._lost(request, result.fault, tries, decision)
+            attempts = attempts.after(result.fault)
+            self._read_replies()  # what came before the fault is taken into account before it
+            decision = self._policy.on_fault(result.fault, attempts, time.monotonic())
+            if not isinstance(decision, Retry):
+                self._fail(request, result.fault, attempts, decision)
                 return
             await self._rest(decision.seconds)
 
-    def _gave_back(self, request: Request, ticket: Ticket, since: float) -> bool:
-        """Give a request back which others may have asked while it rested or stood in line."""
+    def _put_back_if_lapsed(self, request: Request, since: float) -> bool:
+        """Put a request back which others may have sent while it rested or waited."""
         if self._feed is None or not self._feed.lapsed_since(since):
             return False
-        self._pace.abandoned(time.monotonic(), ticket)
+        self._pace.on_cancel()
         self._feed.put_back([request.number])
         return True
 
@@ -190,39 +197,39 @@ class Live:
         finally:
             self._resting -= 1
 
-    def _leave(self, request: Request) -> Ticket | None:
-        """Let the request leave at once, if nobody waits in line and the pace lets it."""
-        now, tokens = time.monotonic(), estimate(request)
-        if self._line or self.stopped is not None or self._pace.delay(now, tokens):
+    def _admit_now(self, request: Request) -> Ticket | None:
+        """Let the request leave at once, if none waits and the pace admits it."""
+        now, tokens = time.monotonic(), estimate_tokens(request)
+        if self._queue or self.stopped is not None or self._pace.admit(now, tokens).seconds:
             return None
-        return self._pace.sent(now, tokens)
+        return self._pace.send(now, tokens)
 
-    async def _turn(self, request: Request) -> Ticket | None:
-        """Wait in line until the pace lets the request leave; `None` when the run stops before."""
+    async def _admit_in_turn(self, request: Request) -> Ticket | None:
+        """Wait in the queue until the pace admits the request; `None` when the run stops before."""
         if self._group is None or self.stopped is not None:
             return None
         turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
-        self._line.append((estimate(request), turn))
-        if len(self._line) == 1:
-            self._group.create_task(self._open_line())
+        self._queue.append((estimate_tokens(request), turn))
+        if len(self._queue) == 1:
+            self._group.create_task(self._serve_queue())
         ticket = await turn
         if ticket is not None and self.stopped is not None:
-            self._pace.abandoned(time.monotonic(), ticket)
+            self._pace.on_cancel()
             return None
         return ticket
 
-    async def _open_line(self) -> None:
-        """Let those in line leave one after the other, and many at once where the pace lets them."""
-        while self._line:
-            tokens, turn = self._line[0]
+    async def _serve_queue(self) -> None:
+        """Let the requests in the queue leave in order, as the pace admits them."""
+        while self._queue:
+            tokens, turn = self._queue[0]
             now = time.monotonic()
-            seconds = self._pace.delay(now, tokens) if self.stopped is None else 0.0
+            seconds = self._pace.admit(now, tokens).seconds if self.stopped is None else 0.0
             if seconds:
                 await self._pause(seconds)
                 continue
-            self._line.popleft()
+            self._queue.popleft()
             if not turn.done():
-                turn.set_result(None if self.stopped is not None else self._pace.sent(now, tokens))
+                turn.set_result(None if self.stopped is not None else self._pace.send(now, tokens))
         self._grow()
 
     async def _pause(self, seconds: float) -> None:
@@ -232,23 +239,34 @@ class Live:
         except TimeoutError:
             pass
 
-    async def _more_arrivals(self) -> None:
-        """Let the others of this turn of the loop come, and of those after it until one brings none."""
-        so_many = 0
-        while so_many < len(self._arrivals) < _READ_TOGETHER:
-            so_many = len(self._arrivals)
+    async def _add_reply(self, request: Request, reply: Reply, tried: int, seconds: float) -> None:
+        """Keep a reply to be read with those that arrive close to it."""
+        self._replies.append((request, reply, tried, seconds))
+        if self._policy.all_empty:  # the reply may end the run
+            self._read_replies()
+        elif len(self._replies) == 1:
+            await self._wait_for_more_replies()
+            self._read_replies()
+
+    async def _wait_for_more_replies(self) -> None:
+        """Return after the first turn of the loop that brings no further reply."""
+        count = 0
+        while count < len(self._replies) < _READ_TOGETHER:
+            count = len(self._replies)
             await asyncio.sleep(0)
 
-    def _read_arrivals(self) -> None:
-        while self._arrivals:
-            request, reply, attempts, seconds = self._arrivals.popleft()
-            answer = read(request.key, reply.raw, reply.data)
-            self._emit(Outcome(request, answer, None, attempts, seconds))
-            reason = self._watch.answered(answer)
+    def _read_replies(self) -> None:
+        while self._replies:
+            request, reply, tried, seconds = self._replies.popleft()
+            answer = self._endpoint.read_answer(request.key, reply.raw, reply.data, "live")
+            verdict = self._kind.judge(reply.data)
+            self._emit(Outcome(request, answer, verdict, None, tried, seconds))
+            reason = self._policy.on_answer(verdict)
             if reason is not None:
                 self.stop(reason)
 
-    def _lost(self, request: Request, fault: Fault, tries: Tries, decision: object) -> None:
-        self._emit(Outcome(request, None, Failure(fault.code, fault.message, tries.total), tries.total))
+    def _fail(self, request: Request, fault: RequestFault, attempts: Attempts, decision: object) -> None:
+        failure = Failure(fault.code, fault.message, attempts.total)
+        self._emit(Outcome(request, None, None, failure, attempts.total))
         if isinstance(decision, Stop):
             self.stop(decision)

@@ -1,76 +1,75 @@
-"""Runs under one key on one machine keep to its limits together, through the journal that they share."""
+"""Runs that share an account's limits keep to them together, through the journal that they share."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
-from llmframe._journal import registry
+from llmframe._loop import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Callable
 
-    from llmframe._journal.protocol import Journal, Session
-    from llmframe._pacing.pace import Pace
+    from llmframe._journal import Journal, Session
+    from llmframe._pacing import Pace
 
-_EXCHANGE_SECONDS = 0.5
-_JOIN_SECONDS = 1.2 * _EXCHANGE_SECONDS
-"""Who joins others lets them make room before the first request."""
+_JOIN = 1.2
+"""So many intervals a run that joins others waits before its first request, so that they make room."""
 
 
-class Neighbours:
-    """Tells the other runs of a pool what this one uses, and its pace what is left, while it is entered.
+class LimitExchange:
+    """Reports what this run uses to the others of a group, and tells its pace what theirs leave.
 
     Parameters
     ----------
-    pool
+    group
         Names the limits: those of one key for one model of one server.
-    failed
-        Hears of a journal that fails.
+    seconds
+        The interval between two reports.
+    journal_failed
+        Called with the error when the journal fails.
     """
 
     def __init__(
         self,
         journal: Journal,
         session: Session,
-        pool: bytes,
+        group: bytes,
         pace: Pace,
-        failed: Callable[[JournalError], object],
+        *,
+        seconds: float,
+        journal_failed: Callable[[JournalError], object],
     ) -> None:
         self._journal = journal
         self._session = session
-        self._pool = pool
+        self._pool = group
         self._pace = pace
-        self._failed = failed
-        self._going_on: asyncio.Task[None] | None = None
+        self._seconds = seconds
+        self._journal_failed = journal_failed
 
-    async def __aenter__(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Exchange reports for the length of a block."""
         if await self._exchange():
-            await asyncio.sleep(_JOIN_SECONDS)
-        self._going_on = asyncio.create_task(self._go_on())
+            await asyncio.sleep(_JOIN * self._seconds)
+        async with beside(self._keep_exchanging()):
+            yield
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._going_on is not None:
-            self._going_on.cancel()
-            await asyncio.wait({self._going_on})
-
-    async def _go_on(self) -> None:
+    async def _keep_exchanging(self) -> None:
         while True:
-            await asyncio.sleep(_EXCHANGE_SECONDS)
+            await asyncio.sleep(self._seconds)
             await self._exchange()
 
     async def _exchange(self) -> bool:
-        """Tell and hear; return whether there are others."""
-        mine = self._pace.report(time.monotonic())
+        """Send and read reports; return whether there are others."""
+        mine = self._pace.usage_report(time.monotonic())
         try:
-            others = await registry.on_thread(self._journal.exchange, self._session, self._pool, mine)
+            others = await self._journal.exchange(self._session, self._pool, mine)
         except JournalError as error:
-            self._failed(error)
+            self._journal_failed(error)
             return False
         self._pace.divide(time.monotonic(), mine, others)
         return bool(others)

@@ -1,0 +1,28 @@
+"""Where async work runs, and how a caller waits for it.
+
+One private daemon thread runs an event loop for every call, so that a plain notebook cell, a script, a web
+handler and a thread all work alike and nothing of the user's is patched. Work that must share the caller's own
+running loop (because the user's client belongs to it) is nested there by nest-asyncio2, which patches that loop's
+class for good; hence only then. Blocking calls run on a thread of their own, and forks are survived.
+"""
+
+from llmframe._loop.gc_threshold import raised_gc_threshold
+from llmframe._loop.interrupts import Interrupts, uninterrupted
+from llmframe._loop.private_loop import refuse_on_private_loop, submit
+from llmframe._loop.tasks import LoopTask, NestedTask, begin_here, beside, running_loop, through
+from llmframe._loop.worker import Worker
+
+__all__ = [
+    "Interrupts",
+    "LoopTask",
+    "NestedTask",
+    "Worker",
+    "begin_here",
+    "beside",
+    "raised_gc_threshold",
+    "refuse_on_private_loop",
+    "running_loop",
+    "submit",
+    "through",
+    "uninterrupted",
+]

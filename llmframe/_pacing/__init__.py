@@ -1,0 +1,25 @@
+"""When a request may leave, and whether it is tried again: decisions only, without clock, I/O or event loop.
+
+`Pace` knows how many requests are in flight and what every limit allows (a window, limits that the server states,
+a rate that is learnt); `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`,
+seconds on a monotonic clock.
+"""
+
+from llmframe._pacing.headers import RateHeaders, retry_after
+from llmframe._pacing.pace import Pace
+from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Retry, RetryPolicy, StopRun, remedy
+from llmframe._pacing.token_bucket import Ticket
+
+__all__ = [
+    "NO_KEY",
+    "Attempts",
+    "GiveUp",
+    "Pace",
+    "RateHeaders",
+    "Retry",
+    "RetryPolicy",
+    "StopRun",
+    "Ticket",
+    "remedy",
+    "retry_after",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf, sqrt
 
-from llmframe._pacing.token_bucket import Bucket, Ticket
+from llmframe._pacing.token_bucket import Ticket, TokenBucket
 
 _MEASURED = 10  # accepted requests that make a rate a measurement
 _BELOW = 0.97  # of a measured rate, where sending goes on
@@ -20,7 +20,7 @@ _BOLDEST = 10.0  # times as fast as a rate grows otherwise
 _PROBES = 4  # requests of a probe at most, while none of them is answered
 
 
-class LearntRate:
+class AdaptiveRate:
     """The rate that a server without headers bears.
 
     A refusal is a mark: when that request left, the server's allowance was used up. What left since then may
@@ -38,7 +38,7 @@ class LearntRate:
 
     def __init__(self) -> None:
         self.active = self.measured = False
-        self._bucket = Bucket(1.0, 0.0)
+        self._bucket = TokenBucket(1.0, 0.0)
         self._rate = 1.0
         self._growth = 0.0  # of the rate, as a share of it per second
         self._taken_at = 0.0
@@ -63,11 +63,13 @@ class LearntRate:
     def start(self, now: float) -> None:
         self._mark = Ticket(0, now, 0, 0.0)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: float, tokens: int) -> float:  # noqa: ARG002 (as every limit)
+        if not self.active:
+            return 0.0
         return max(self._bucket.wait(now, 1.0), self._held_until - now)
 
     def take(self, now: float, stated: float) -> None:
-        """Count a request that leaves; the rate creeps up for the time that it is in use."""
+        """Charge a request as it leaves; the rate creeps up for the time that it is in use."""
         if not self._stalls:
             growth = self._growth * self._boldness(now)
             self._rate *= 1 + growth * min(now - self._taken_at, 2 / self._rate)
@@ -76,7 +78,7 @@ class LearntRate:
         self._bucket.take(now, 1.0)
         self.active = self._rate < stated
 
-    def accepted(self, ticket: Ticket) -> None:
+    def on_accepted(self, ticket: Ticket) -> None:
         """Learn that the server let a request in, which ends a stall."""
         if not self._stalls or ticket.number <= self._stalled:
             return
@@ -91,7 +93,7 @@ class LearntRate:
             self._resume(ticket)
         self._bucket.rate = self._rate
 
-    def refused(self, now: float, ticket: Ticket, sent: int, stated: float, pause: float | None) -> None:
+    def on_refused(self, now: float, ticket: Ticket, sent: int, stated: float, pause: float | None) -> None:
         """Learn from a 429.
 
         Parameters
@@ -120,7 +122,7 @@ class LearntRate:
         self._repay(now, ticket, sent, pause)
         self.active = True
 
-    def strayed(self, ticket: Ticket, cleared: float | None) -> None:
+    def on_stray(self, ticket: Ticket, cleared: float | None) -> None:
         """Count a refusal that tells nothing of the rate; return to the rate that was cut for such ones, if any was."""
         self._count(ticket)
         if cleared is None:
@@ -132,15 +134,15 @@ class LearntRate:
         self.measured, self._long, self._stalls = True, False, 0
         self._set_mark(ticket)
 
-    def moved(self, now: float, sent: int, rate: float, *, measured: bool) -> None:
-        """Go on at another rate: runs that share the limit came or went, which say whether they have measured it."""
+    def continue_at(self, now: float, sent: int, rate: float, *, measured: bool) -> None:
+        """Go on at another rate, because runs that share the limit came or went; `measured` is theirs."""
         self.measured = self.measured if self.active else measured
         self.active = self._begun = True
         self._rate = self._bucket.rate = rate
         self._growth = self._creep() if self.measured else self._fastest()
         self._long, self._stalls = False, 0
         self.cut = sent
-        self._bucket.empty(now)
+        self._bucket.drain(now)
         self._set_mark(Ticket(sent, now, 0, 0.0))
 
     def _count(self, ticket: Ticket) -> None:
@@ -191,7 +193,7 @@ class LearntRate:
             probes = 1 if stalled > _LONG else _PROBES
             self._bucket.rate = min(self._rate, probes / self._round_trip)
         self._held_until = min(self._mark.sent_at + silence, now + _LONGEST_PROBE)
-        self._bucket.empty(self._held_until)
+        self._bucket.drain(self._held_until)
         if self._stalls >= 4 and pause is not None:  # it may be rounded up to a second
             self._held_until = max(self._held_until, now + min(pause - 1, _LONGEST_HOLD))
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from llmframe._pacing.token_bucket import Bucket
+from llmframe._pacing.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from llmframe._pacing.headers import RateHeaders, StatedHeaders
+    from llmframe._pacing.token_bucket import TokenEstimate
 
 _AIM = 0.99  # of a stated limit
-_INSTANT = 0.002  # seconds: who leaves so much early is not early
+_INSTANT = 0.002  # seconds: a request that leaves so much early is not early
 
 
-class StatedLimit:
+class HeaderLimit:
     """A limit that the server's headers state, in requests or in tokens."""
 
     __slots__ = ("_bucket", "_held_until", "_left", "_left_at", "_limit", "_refill", "_share", "_taken")
@@ -22,7 +23,7 @@ class StatedLimit:
     def __init__(self, limit: int, now: float, share: float) -> None:
         self._limit = limit
         self._share = share
-        self._bucket = Bucket(_AIM * share * limit / 60, now)
+        self._bucket = TokenBucket(_AIM * share * limit / 60, now)
         self._taken = 0.0  # since `load` was last asked for
         self._held_until = now
         self._left = 0.0
@@ -42,17 +43,17 @@ class StatedLimit:
         return wait
 
     def divide(self, share: float) -> None:
-        """Keep to a share of the limit: others have the rest."""
+        """Keep to a share of the limit; other runs have the rest."""
         self._share = share
         self._bucket.rate = _AIM * share * self._limit / 60
 
     def load(self, seconds: float) -> float:
-        """Say what share of the whole limit was taken in these last seconds."""
+        """Return what share of the whole limit was taken in these last seconds."""
         taken, self._taken = self._taken, 0.0
         return max(0.0, taken) / (self._limit / 60 * seconds)
 
     def at_once(self, cost: float) -> float:
-        """Say how many requests of this cost may be paid for at once: what goes in an instant."""
+        """Return how many requests of this cost may be charged at once: what leaves in an instant."""
         return 1.0 if self._refill else self.rate * _INSTANT / max(cost, 1.0)
 
     def take(self, now: float, cost: float) -> None:
@@ -60,14 +61,14 @@ class StatedLimit:
         self._left -= cost
         self._taken += cost
 
-    def settle(self, difference: float) -> None:
+    def adjust(self, difference: float) -> None:
         difference = min(difference, self._limit)  # no server lets in what costs more than all
-        self._bucket.settle(difference)
+        self._bucket.adjust(difference)
         self._left -= difference
         self._taken += difference
 
-    def heard(self, now: float, said: StatedHeaders, *, cost: float, unseen: float) -> None:
-        """Follow an answer's headers; `cost` is its request's, `unseen` that of what left after it."""
+    def update(self, now: float, said: StatedHeaders, *, cost: float, unseen: float) -> None:
+        """Follow a response's headers; `cost` is its request's, `unseen` that of what left after it."""
         limit, remaining, reset = said
         if limit is None:
             return
@@ -84,49 +85,52 @@ class StatedLimit:
             self._held_until = now + reset
 
 
-class StatedLimits:
+class HeaderLimits:
     """What a server states of requests and of tokens, together.
 
-    Where much may leave in an instant, that is paid for at once: the others of it need not ask.
+    Where many may leave in an instant, all of them are charged at once, and the others need not ask.
     """
 
-    __slots__ = ("_paid", "_requests", "_share", "_tokens", "_tokens_paid")
+    __slots__ = ("_estimate", "_paid", "_requests", "_share", "_tokens", "_tokens_paid")
 
-    def __init__(self) -> None:
-        self._requests: StatedLimit | None = None
-        self._tokens: StatedLimit | None = None
+    def __init__(self, estimate: TokenEstimate) -> None:
+        self._estimate = estimate
+        self._requests: HeaderLimit | None = None
+        self._tokens: HeaderLimit | None = None
         self._share = 1.0
         self._paid = 0  # requests that may leave without asking
         self._tokens_paid = 0.0  # and their tokens
 
-    def _known(self) -> list[StatedLimit]:
+    def _known(self) -> list[HeaderLimit]:
         return [limit for limit in (self._requests, self._tokens) if limit is not None]
 
     def rate(self, tokens: float) -> float:
-        """Say how many requests per second are allowed that cost so many tokens; infinity when nothing is stated."""
+        """Return how many requests per second may leave that cost so many tokens; infinity when nothing is stated."""
         rate = self._requests.rate if self._requests is not None else inf
         if self._tokens is not None and tokens:
             rate = min(rate, self._tokens.rate / tokens)
         return rate
 
-    def wait(self, now: float, tokens: float) -> float:
-        """Seconds until a request may leave that costs so many tokens; 0 or less is now."""
-        if self._paid and tokens <= self._tokens_paid:
+    def wait(self, now: float, tokens: int) -> float:
+        """Return the seconds until a request may leave that is estimated at so many tokens; 0 or less is now."""
+        cost = tokens * self._estimate.ratio
+        if self._paid and cost <= self._tokens_paid:
             return 0.0
         wait = 0.0
         if self._requests is not None:
             wait = self._requests.wait(now, 1.0)
         if self._tokens is not None:
-            wait = max(wait, self._tokens.wait(now, tokens))
+            wait = max(wait, self._tokens.wait(now, cost))
         return wait
 
-    def take(self, now: float, tokens: float) -> float:
-        """Take a request's share as it leaves; return what it was of a limit of tokens."""
-        if not self._paid or tokens > self._tokens_paid:
-            self._pay(now, tokens)
+    def take(self, now: float, tokens: int) -> float:
+        """Charge a request as it leaves; return what was reserved for it of a limit of tokens."""
+        cost = tokens * self._estimate.ratio
+        if not self._paid or cost > self._tokens_paid:
+            self._pay(now, cost)
         self._paid -= 1
-        self._tokens_paid -= tokens
-        return tokens if self._tokens is not None else 0.0
+        self._tokens_paid -= cost
+        return cost if self._tokens is not None else 0.0
 
     def _pay(self, now: float, tokens: float) -> None:
         many = inf if self._requests is None else self._requests.at_once(1.0)
@@ -141,44 +145,44 @@ class StatedLimits:
         self._paid = max(paid, self._paid)
         self._tokens_paid = max(tokens_paid, self._tokens_paid)
 
-    def settle(self, difference: float) -> None:
+    def adjust(self, difference: float) -> None:
         """Take (or give back) the tokens that a request cost beyond its reservation."""
         if self._tokens is None:
             return
         if abs(difference) <= self._tokens_paid:
             self._tokens_paid -= difference
         else:
-            self._tokens.settle(difference)
+            self._tokens.adjust(difference)
 
-    def heard(self, now: float, headers: RateHeaders, *, tokens: float, unseen: int) -> bool:
-        """Follow an answer's headers; tell whether they state any limit.
+    def update(self, now: float, headers: RateHeaders, *, tokens: float, unseen: int) -> bool:
+        """Follow a response's headers; tell whether they state any limit.
 
-        `tokens` is what its request cost, `unseen` counts those that left after it.
+        `tokens` is what its request cost, `unseen` counts the requests that left after it.
         """
-        self._take_back()
+        self._refund_unused()
         requests, said = headers.requests, headers.tokens
         if requests[0] is not None:
-            self._requests = self._requests or StatedLimit(requests[0], now, self._share)
-            self._requests.heard(now, requests, cost=1.0, unseen=unseen)
+            self._requests = self._requests or HeaderLimit(requests[0], now, self._share)
+            self._requests.update(now, requests, cost=1.0, unseen=unseen)
         if said[0] is not None:
-            self._tokens = self._tokens or StatedLimit(said[0], now, self._share)
-            self._tokens.heard(now, said, cost=tokens, unseen=tokens * unseen)
+            self._tokens = self._tokens or HeaderLimit(said[0], now, self._share)
+            self._tokens.update(now, said, cost=tokens, unseen=tokens * unseen)
         return requests[0] is not None or said[0] is not None
 
-    def _take_back(self) -> None:
-        """Take back what was paid ahead."""
+    def _refund_unused(self) -> None:
+        """Give back what was charged ahead."""
         if self._requests is not None:
-            self._requests.settle(-self._paid)
+            self._requests.adjust(-self._paid)
         if self._tokens is not None:
-            self._tokens.settle(-self._tokens_paid)
+            self._tokens.adjust(-self._tokens_paid)
         self._paid, self._tokens_paid = 0, 0.0
 
     def divide(self, share: float) -> None:
-        """Keep to a share of the limits: others have the rest."""
+        """Keep to a share of the limits; other runs have the rest."""
         self._share = share
         for limit in self._known():
             limit.divide(share)
 
     def load(self, seconds: float) -> float:
-        """Say what share of the fuller limit was taken in these last seconds."""
+        """Return what share of the fuller limit was taken in these last seconds."""
         return max((limit.load(seconds) for limit in self._known()), default=0.0)

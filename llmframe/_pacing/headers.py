@@ -66,7 +66,7 @@ class RateHeaders(NamedTuple):
 
 
 def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
-    """Say how long a server asks us to wait.
+    """Read how long a server asks to wait.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether to try again: the one place that decides it, for a row and for the run."""
+"""Whether a request is sent again: the one place that decides it, for a row and for the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmframe._values import Answer, Fault, Trouble
+from llmframe._values import FaultKind, RequestFault, Stop, Verdict
 
 if TYPE_CHECKING:
     from random import Random
@@ -30,8 +30,8 @@ _EMPTY = frozenset({"length", "empty", "no_choices"})
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Try the row again after so many seconds."""
+class Retry:
+    """Send the row's request again after so many seconds."""
 
     seconds: float
 
@@ -41,15 +41,6 @@ class GiveUp:
     """The row has failed; the others go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Nothing more can succeed: send no more."""
-
-    code: str
-    message: str
-    remedy: str
-
-
 NO_KEY = Stop(
     "no_api_key",
     "there is no API key",
@@ -57,7 +48,7 @@ NO_KEY = Stop(
 )
 
 
-class Halt(Exception):  # noqa: N818 (a verdict on the run, not a failure of the code)
+class StopRun(Exception):  # noqa: N818 (a decision about the run, not a failure of the code)
     """Carries a `Stop` from where it is decided to where the run ends."""
 
     def __init__(self, stop: Stop) -> None:
@@ -65,33 +56,33 @@ class Halt(Exception):  # noqa: N818 (a verdict on the run, not a failure of the
         self.stop = stop
 
 
-def backoff(tries: int, random: Random) -> float:
-    """Return seconds before the next attempt after `tries` faults: exponential, with jitter."""
-    return _longest_delay(tries) * (0.5 + random.random() / 2)
+def backoff(attempts: int, random: Random) -> float:
+    """Return the seconds before the next attempt after so many failed ones: exponential, with jitter."""
+    return _longest_delay(attempts) * (0.5 + random.random() / 2)
 
 
-def _longest_delay(tries: int) -> float:
-    return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(tries - 1, 16))
+def _longest_delay(attempts: int) -> float:
+    return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(attempts - 1, 16))
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
-    """What one row has been through."""
+class Attempts:
+    """Counts the failed attempts at one row's request."""
 
     faults: int = 0
     limits: int = 0
 
-    def after(self, fault: Fault) -> Tries:
-        limited = fault.trouble is Trouble.LIMIT
-        return Tries(self.faults + (not limited), self.limits + limited)
+    def after(self, fault: RequestFault) -> Attempts:
+        limited = fault.kind is FaultKind.LIMIT
+        return Attempts(self.faults + (not limited), self.limits + limited)
 
     @property
     def total(self) -> int:
         return self.faults + self.limits
 
 
-class Watch:
-    """What the run as a whole has seen, and what follows for a row that met a fault.
+class RetryPolicy:
+    """Decides what follows for a row that met a fault, by what the run as a whole has met.
 
     Parameters
     ----------
@@ -102,59 +93,59 @@ class Watch:
     def __init__(self, max_retries: int, random: Random) -> None:
         self._max_retries = max_retries
         self._random = random
-        self._heard = False
+        self._reached = False
         self._answered = 0
         self._empty = 0
         self._lost = 0
         self._refusals = Counter[tuple[str, str]]()
         self._unreached = 0
         self._silent_since: float | None = None
-        self._patience = sum(_longest_delay(tries) for tries in range(1, max_retries + 1))
+        self._patience = sum(map(_longest_delay, range(1, max_retries + 1)))
 
     @property
-    def doubts(self) -> bool:
-        """Whether no answer had any text so far, so that the next may be one too many."""
+    def all_empty(self) -> bool:
+        """Whether every answer so far was empty, so that the next may end the run."""
         return self._answered == self._empty
 
-    def answered(self, answer: Answer) -> Stop | None:
-        """Take note of a paid answer."""
-        self.heard()
+    def on_answer(self, verdict: Verdict) -> Stop | None:
+        """Count a paid answer; return why the run must end, if it must."""
+        self.on_response()
         self._answered += 1
         self._lost = 0
-        self._empty += answer.text is None and answer.problem in _EMPTY
+        self._empty += verdict.value is None and verdict.problem in _EMPTY
         if self._answered == self._empty == EMPTY_ANSWERS:
             return Stop(
                 "empty_answers",
-                f"the first {EMPTY_ANSWERS} answers were all paid and all empty ({answer.detail})",
+                f"the first {EMPTY_ANSWERS} answers were all paid and all empty ({verdict.detail})",
                 "raise max_completion_tokens or lower reasoning_effort, then run the call again with retry_failed=True",
             )
         return None
 
-    def faulted(self, fault: Fault, tries: Tries, now: float) -> Again | GiveUp | Stop:
-        """Decide about a row whose attempt brought `fault`; `tries` counts it."""
-        if fault.trouble is not Trouble.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
-            self.heard()
-        match fault.trouble:
-            case Trouble.FATAL:
+    def on_fault(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | GiveUp | Stop:
+        """Decide about a row whose request met `fault`; `attempts` counts it."""
+        if fault.kind is not FaultKind.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
+            self.on_response()
+        match fault.kind:
+            case FaultKind.FATAL:
                 return Stop(fault.code, fault.message, remedy(fault))
-            case Trouble.ROW:
+            case FaultKind.ROW:
                 return GiveUp()
-            case Trouble.PARAMETER:
+            case FaultKind.PARAMETER:
                 return self._malformed(fault)
-            case Trouble.LIMIT:
-                return Again(max(fault.retry_after or 0.0, backoff(tries.limits, self._random)))
-            case Trouble.UNREACHABLE:
-                return self._unreachable(fault, tries, now)
+            case FaultKind.LIMIT:
+                return Retry(max(fault.retry_after or 0.0, backoff(attempts.limits, self._random)))
+            case FaultKind.UNREACHABLE:
+                return self._unreachable(fault, attempts, now)
             case _:
-                return self._passing(fault, tries)
+                return self._passing(fault, attempts)
 
-    def heard(self) -> None:
-        """Take note that the server answers."""
-        self._heard = True
+    def on_response(self) -> None:
+        """Note that the server responds."""
+        self._reached = True
         self._unreached = 0
         self._silent_since = None
 
-    def _malformed(self, fault: Fault) -> GiveUp | Stop:
+    def _malformed(self, fault: RequestFault) -> GiveUp | Stop:
         if self._answered or (fault.param or "").startswith("messages"):
             return GiveUp()
         self._refusals[fault.code, fault.param or fault.message] += 1
@@ -165,23 +156,23 @@ class Watch:
             )
         return GiveUp()
 
-    def _unreachable(self, fault: Fault, tries: Tries, now: float) -> Again | Stop:
-        """Wait as long as one row's retries may take, then stop: no row fails for want of a network."""
+    def _unreachable(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | Stop:
+        """Retry as long as one row's retries may take, then stop: no row fails for want of a network."""
         self._unreached += 1
         if self._silent_since is None:
             self._silent_since = now
         seconds = now - self._silent_since
-        never = not self._heard and (
-            tries.faults >= FIRST_CONTACT_ATTEMPTS
+        never = not self._reached and (
+            attempts.faults >= FIRST_CONTACT_ATTEMPTS
             or (self._unreached >= FIRST_CONTACT_ATTEMPTS and seconds >= FIRST_CONTACT_SECONDS)
         )
         silent = self._unreached > self._max_retries and seconds >= self._patience
         if never or silent:
             return Stop("unreachable", f"the server cannot be reached: {fault.message}", remedy(fault))
-        return Again(backoff(tries.faults, self._random))
+        return Retry(backoff(attempts.faults, self._random))
 
-    def _passing(self, fault: Fault, tries: Tries) -> Again | GiveUp | Stop:
-        decision = self._again_or_lost(fault, tries)
+    def _passing(self, fault: RequestFault, attempts: Attempts) -> Retry | GiveUp | Stop:
+        decision = self._retry_or_give_up(fault, attempts)
         if isinstance(decision, GiveUp):
             self._lost += 1
             if self._lost >= LOST_ROWS:
@@ -192,13 +183,13 @@ class Watch:
                 )
         return decision
 
-    def _again_or_lost(self, fault: Fault, tries: Tries) -> Again | GiveUp:
-        if tries.faults > self._max_retries:
+    def _retry_or_give_up(self, fault: RequestFault, attempts: Attempts) -> Retry | GiveUp:
+        if attempts.faults > self._max_retries:
             return GiveUp()
-        return Again(max(min(fault.retry_after or 0.0, 120.0), backoff(tries.faults, self._random)))
+        return Retry(max(min(fault.retry_after or 0.0, 120.0), backoff(attempts.faults, self._random)))
 
 
-def remedy(fault: Fault) -> str:  # noqa: PLR0911 (a table)
+def remedy(fault: RequestFault) -> str:  # noqa: PLR0911 (a table)
     """Say what to change, in one line."""
     match fault.code:
         case "invalid_api_key" | "http_401":
@@ -217,7 +208,7 @@ def remedy(fault: Fault) -> str:  # noqa: PLR0911 (a table)
             return "install the server's certificate authority, or name it in SSL_CERT_FILE"
         case "http_404" | "http_405" | "not_found" | "unparsable_answer" | "invalid_base_url":
             return "check base_url (it usually ends in /v1)"
-    if fault.trouble is Trouble.PARAMETER:
+    if fault.kind is FaultKind.PARAMETER:
         named = f"{fault.param}=" if fault.param else "the parameter that the message names"
         return f"change or leave out {named}"
     return "when the cause is mended, run the same call again: what is answered is not asked again"

@@ -1,49 +1,32 @@
-"""How runs on one machine divide a limit: each tells what it uses, and all work out the same division.
-
-Pure decisions. The reports go through the journal; `_neighbours` carries them.
-"""
+"""How runs that share a limit divide it: each reports what it uses, and all compute the same division."""
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from llmframe._values import UsageReport
 
 _GROWTH = 1.05
 _LEAST = 0.01
 """What a run that is not held back is left beyond its use, so that it may grow until it is held back."""
 
 
-class Report(NamedTuple):
-    """What one run tells the others."""
-
-    load: float = 0.0
-    """The share of the stated limit that it used lately."""
-    hungry: bool = True
-    """Whether a limit held it back lately, or it has only begun."""
-    rate: float | None = None
-    """Requests per second that it has learnt to be allowed, where no limit is stated."""
-    parties: int = 1
-    """Among how many runs that rate is divided, itself included."""
-    used: float = 0.0
-    """Requests per second that it sent lately."""
-    measured: bool = False
-    """Whether `rate` is what the server accepted, and not a first guess."""
-
-
-def share(mine: Report, others: Sequence[Report]) -> float:
+def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
     """Return the share of a stated limit that is mine.
 
-    Who needs less than an equal part keeps what it needs, the hungry divide the rest; what nobody
-    needs is divided equally.
+    A run that needs less than an equal part keeps what it needs, the hungry ones divide the rest; what no
+    run needs is divided equally.
 
     Examples
     --------
-    >>> share(Report(hungry=True), [Report(hungry=True)])
+    >>> from llmframe._values import UsageReport
+    >>> share(UsageReport(hungry=True), [UsageReport(hungry=True)])
     0.5
-    >>> round(share(Report(hungry=True), [Report(load=0.2, hungry=False)]), 3)
+    >>> round(share(UsageReport(hungry=True), [UsageReport(load=0.2, hungry=False)]), 3)
     0.78
     """
     needs = [_need(report) for report in (mine, *others)]
@@ -56,11 +39,13 @@ def share(mine: Report, others: Sequence[Report]) -> float:
     return mine_granted + left / len(needs)
 
 
-def _need(report: Report) -> float:
+def _need(report: UsageReport) -> float:
     return inf if report.hungry else _GROWTH * report.load + _LEAST
 
 
-def rate(mine: Report, before: Mapping[int, Report], others: Mapping[int, Report]) -> float | None:
+def divided_rate(
+    mine: UsageReport, before: Mapping[int, UsageReport], others: Mapping[int, UsageReport]
+) -> float | None:
     """Return the rate to go on with when others came or went; `None` where nothing changes.
 
     Parameters
@@ -70,11 +55,12 @@ def rate(mine: Report, before: Mapping[int, Report], others: Mapping[int, Report
 
     Examples
     --------
-    >>> rate(Report(rate=90.0), {}, {7: Report()})
+    >>> from llmframe._values import UsageReport
+    >>> divided_rate(UsageReport(rate=90.0), {}, {7: UsageReport()})
     45.0
-    >>> rate(Report(), {}, {7: Report(rate=45.0, parties=2)})
+    >>> divided_rate(UsageReport(), {}, {7: UsageReport(rate=45.0, parties=2)})
     45.0
-    >>> rate(Report(rate=45.0), {7: Report(rate=45.0)}, {})
+    >>> divided_rate(UsageReport(rate=45.0), {7: UsageReport(rate=45.0)}, {})
     90.0
     """
     if before.keys() == others.keys():

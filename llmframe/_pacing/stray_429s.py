@@ -27,8 +27,8 @@ _MARGIN, _MOST_TOLERATED = 0.03, 0.25
 """So much more than half as many again as is usual may pass; but never more than the second share."""
 
 
-class Verdict(Enum):
-    """What a refusal means for the pace."""
+class RefusalCause(Enum):
+    """What brought a 429 about."""
 
     LIMIT = auto()
     STRAY = auto()
@@ -36,7 +36,7 @@ class Verdict(Enum):
     """A stray, and those before it were taken for a limit wrongly."""
 
 
-class Strays:
+class Stray429s:
     """Tells refusals that come at any pace from those that a slower pace avoids."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Strays:
         """The rate at which the series of single refusals began; 0.0: there is none."""
         self._first = self._refusals = self._below = 0  # of the series
 
-    def refused(self, number: int, rate: float, *, news: bool) -> Verdict:
-        """Judge a 429.
+    def judge(self, number: int, rate: float, *, news: bool) -> RefusalCause:
+        """Decide what brought a 429 about.
 
         Parameters
         ----------
@@ -70,25 +70,25 @@ class Strays:
         if self._row > _LONGEST_ROW or self._is_dense(number):
             self._highest = 0.0
         elif len(self._recent) <= self._tolerated * min(number, _MEMORY):
-            return Verdict.STRAY
+            return RefusalCause.STRAY
         elif rate == inf:
             self._highest = 0.0
         elif news and self._row == 1:
             return self._single(number, rate)
-        return Verdict.LIMIT
+        return RefusalCause.LIMIT
 
     def _is_dense(self, number: int) -> bool:
         return self._refusals >= max(_DENSE_REFUSALS, _DENSE * (number - self._first + 1))
 
-    def _single(self, number: int, rate: float) -> Verdict:
+    def _single(self, number: int, rate: float) -> RefusalCause:
         if rate > self._highest:
             self._highest = rate
             self._first, self._refusals, self._below = number, 1, 0
-            return Verdict.LIMIT
+            return RefusalCause.LIMIT
         self._below += rate <= _WELL_BELOW * self._highest
         requests = number - self._first + 1
         if self._below < _BELOW or requests < _REQUESTS:
-            return Verdict.LIMIT
+            return RefusalCause.LIMIT
         self._tolerated = min(1.5 * self._refusals / requests + _MARGIN, _MOST_TOLERATED)
         self.cleared, self._highest = self._highest, 0.0
-        return Verdict.UNAVOIDABLE
+        return RefusalCause.UNAVOIDABLE

@@ -1,4 +1,4 @@
-"""Rates that are known: smooth pacing at one rate."""
+"""Token buckets: sending at one rate that is known, and what requests cost of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 _SLACK = 0.05  # seconds that may be caught up after a hiccup
 _SMALLEST_BURST = 0.1  # seconds of allowance that the strictest server grants at once
+_MOST_USED = 100_000  # tokens that one answer may make others be taken for: few cost more, and some servers talk nonsense
+_REMEMBERED = 500  # answers, or so, from which the cost of a request is learnt
 
 
 class Ticket(NamedTuple):
-    """One request that left: given by `Pace.sent`, handed back with its outcome."""
+    """One request that left: given by `Pace.send`, handed back with its outcome."""
 
     number: int
     sent_at: float
@@ -17,8 +19,8 @@ class Ticket(NamedTuple):
     reserved: float
 
 
-class Bucket:
-    """Smooth pacing at one rate (GCRA): who is late catches up a little, nobody is early."""
+class TokenBucket:
+    """Smooth pacing at one rate (GCRA): a late request catches up a little, none leaves early."""
 
     __slots__ = ("_paid_at", "rate")
 
@@ -27,7 +29,7 @@ class Bucket:
         self._paid_at = now
 
     def wait(self, now: float, cost: float) -> float:
-        """Seconds until something of this cost may leave; 0 or less is now."""
+        """Return the seconds until something of this cost may leave; 0 or less is now."""
         early = self._paid_at - now
         if early <= 0.0:  # the slack could only make it earlier
             return early
@@ -36,10 +38,31 @@ class Bucket:
     def take(self, now: float, cost: float) -> None:
         self._paid_at = max(self._paid_at, now) + cost / self.rate
 
-    def empty(self, now: float) -> None:
+    def drain(self, now: float) -> None:
         """Leave nothing to catch up."""
         self._paid_at = now + _SLACK
 
-    def settle(self, difference: float) -> None:
+    def adjust(self, difference: float) -> None:
         """Take (or give back) what a request cost beyond its reservation."""
         self._paid_at += difference / self.rate
+
+
+class TokenEstimate:
+    """What requests cost, relative to their estimates and on average, learnt from the newest answers."""
+
+    __slots__ = ("_count", "_estimated", "_used", "ratio")
+
+    def __init__(self) -> None:
+        self.ratio = 1.0
+        self._count = self._estimated = self._used = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a request; 0.0 while unknown."""
+        return self._used / self._count if self._count else 0.0
+
+    def learn(self, estimate: int, used: int) -> None:
+        self._count += 1 - self._count / _REMEMBERED
+        self._estimated += estimate - self._estimated / _REMEMBERED
+        self._used += min(used, _MOST_USED) - self._used / _REMEMBERED
+        self.ratio = max(self._used / self._estimated, 0.01)

@@ -1,48 +1,46 @@
-"""The work of one run: what the journal knows is taken from there, and a lane asks for the rest."""
+"""One run carried out: what the journal knows is taken from there, and a lane asks for the rest."""
 
 from __future__ import annotations
 
-import asyncio
 from array import array
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from llmframe._api import sdk_client
-from llmframe._api.http_client import FastTransport
-from llmframe._batch.lane import Batch
+from llmframe._api import HttpTransport, SdkTransport, connect
 from llmframe._errors import JournalError
-from llmframe._journal import registry
-from llmframe._journal.protocol import NoJournal
-from llmframe._journal.sqlite.journal import TemporaryJournal
-from llmframe._lane import Traffic
-from llmframe._loop.gc_threshold import looking_seldom
-from llmframe._loop.tasks import through
-from llmframe._pacing.retry import NO_KEY, Halt, Stop
-from llmframe._run import lanes
-from llmframe._run.lanes import Work
-from llmframe._run.outcome_sink import Intake
-from llmframe._run.progress_bar import Standing, say, show
-from llmframe._values import Failure
+from llmframe._journal import Lease, Recorder, open_journal
+from llmframe._loop import beside, raised_gc_threshold, through
+from llmframe._pacing import NO_KEY, StopRun
+from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
+from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
+from llmframe._run.progress_bar import Progress, progress_bar, say
+from llmframe._run.reconciler import Reconciler
+from llmframe._values import Failure, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from llmframe._columns.plan import Plan
-    from llmframe._journal.protocol import Journal, Session
-    from llmframe._lane import Lane
-    from llmframe._run.feed import ClaimedFeed, Recorder
-    from llmframe._run.results import Score
-    from llmframe._values import Key
-    from llmframe._verbs.arguments import Call
+    from llmframe._api import Client, Transport
+    from llmframe._columns import Plan
+    from llmframe._journal import Journal, Session
+    from llmframe._run.feed import ClaimedFeed
+    from llmframe._run.results import Results
+    from llmframe._run.settings import RunSettings
+    from llmframe._values import Key, Lane
 
 _LOOKUP_ROWS = 5_000
 
 _NOT_IN_JOURNAL = Failure("not_in_journal", "no answer in the journal, and mode='offline' sends nothing", 0)
 
 
-class Errand:
+class Execution:
     """Carries out a plan, on whatever loop awaits it.
+
+    Parameters
+    ----------
+    columns
+        Which columns it is about, as a person calls them.
 
     Attributes
     ----------
@@ -50,13 +48,13 @@ class Errand:
         Why it ended early.
     """
 
-    def __init__(self, call: Call, plan: Plan, score: Score, title: str) -> None:
+    def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
         self.stop: Stop | None = None
-        self._call = call
+        self._settings = settings
         self._plan = plan
-        self._score = score
-        self._title = title
-        self._intake: Intake | None = None
+        self._results = results
+        self._columns = columns
+        self._reconciler = Reconciler(results, self._halt, waits_for_batches=settings.mode == "batch")
         self._lane: Lane | None = None
         self._feed: ClaimedFeed | None = None
         self._cancelling = False
@@ -65,7 +63,7 @@ class Errand:
     @property
     def inherited(self) -> int:
         """Requests that a vanished run had claimed, and may have paid without keeping the answers."""
-        return self._intake.inherited if self._intake is not None else 0
+        return self._reconciler.inherited
 
     @property
     def traffic(self) -> Traffic:
@@ -76,84 +74,77 @@ class Errand:
         return self._lane.waited_seconds if self._lane is not None else 0.0
 
     @property
-    def batches(self) -> list[str]:
+    def batches(self) -> Sequence[str]:
         """The batches that were under way when the work ended, by id."""
-        return self._lane.batches if isinstance(self._lane, Batch) else []
+        return self._lane.batches if self._lane is not None else ()
 
-    def cancel(self) -> None:
+    def cancel_batches(self) -> None:
         """Let the batches that are under way be cancelled when the work is."""
         self._cancelling = True
-        if isinstance(self._lane, Batch):
-            self._lane.cancelling = True
+        if self._lane is not None:
+            self._lane.cancel_batches()
 
     async def carry_out(self, counts: Callable[[], dict[str, Any]], *, shared_loop: bool) -> None:
         """Do it all; `counts` gives what the journal keeps of the run at its end."""
         async with self._bar(), self._journaled(counts) as (journal, session):
             wanted = await self._look_up(journal, session)
-            if self._call.mode == "offline":
-                for index in wanted:
-                    self._score.fail(index, _NOT_IN_JOURNAL)
+            if self._settings.mode == "offline":
+                for number in wanted:
+                    self._results.add_failure(number, _NOT_IN_JOURNAL)
             elif len(wanted):
                 await self._ask(journal, session, wanted, shared_loop=shared_loop)
 
-    @asynccontextmanager
-    async def _bar(self) -> AsyncIterator[None]:
-        if not self._call.progress:
-            yield
-            return
-        bar = asyncio.create_task(show(self._title, self._score.to_answer, self._standing))
-        try:
-            yield
-        finally:
-            bar.cancel()
-            await asyncio.wait({bar})
+    def _bar(self) -> AbstractAsyncContextManager[object]:
+        if not self._settings.progress:
+            return AsyncExitStack()
+        title = f"{self._columns} · {self._settings.model}"
+        return progress_bar(title, self._results.to_answer, self._progress)
 
-    def _standing(self) -> Standing:
-        done = self._score.answered + self._score.failed
+    def _progress(self) -> Progress:
+        results = self._results
+        done = results.answered + results.failed
         if self._lane is None:
-            return Standing(done, self._score.failed, 0, self._score.cost)
+            return Progress(done, results.failed, 0, results.cost)
         waiting = self._lane.waiting()
         if not waiting and self._feed is not None and self._feed.waiting_for_others:
             waiting = "waiting for another run"
-        done = min(self._score.to_answer, done + self._lane.ahead)
-        return Standing(done, self._score.failed, self._lane.in_flight, self._score.cost, waiting)
+        done = min(results.to_answer, done + self._lane.ahead)
+        return Progress(done, results.failed, self._lane.in_flight, results.cost, waiting)
 
     @asynccontextmanager
     async def _journaled(
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
-        journal = await _opened(self._call)
-        recipe = self._call.recipe
-        digest = blake2b(recipe.prefix + self._plan.asking.source.encode(), digest_size=16).digest()
-        try:
-            session = await registry.on_thread(
-                journal.begin,
+        """Give an open journal, and the run's session in it."""
+        settings, recipe = self._settings, self._settings.recipe
+        digest = blake2b(recipe.prefix + self._plan.spec.source.encode(), digest_size=16).digest()
+        async with open_journal(settings.journal, settings.tuning) as journal:
+            session = await journal.begin(
                 digest,
                 recipe.describe(),
-                fresh=_name(self._plan.keys) if self._call.fresh else b"",
-                sends=self._call.mode == "live",
+                fresh=_name(self._plan.keys) if settings.fresh else b"",
+                sends=settings.mode == "live",
             )
             try:
                 yield journal, session
             finally:
-                finished = self.stop is None and not self._score.unfinished
+                finished = self.stop is None and not self._results.unfinished
                 with suppress(JournalError):
-                    await through(registry.on_thread(journal.end, session, counts(), finished=finished))
-        finally:
-            await through(registry.on_thread(registry.release, journal))
+                    await through(journal.end(session, counts(), finished=finished))
 
     async def _look_up(self, journal: Journal, session: Session) -> Sequence[int]:
-        """Settle what the journal knows; return the numbers of the other requests."""
+        """Take what the journal knows; return the numbers of the other requests."""
         missing = array("i")
         for start in range(0, len(self._plan.keys), _LOOKUP_ROWS):
             keys = self._plan.keys[start : start + _LOOKUP_ROWS]
-            known = {kept.key: kept for kept in await registry.on_thread(journal.lookup, session, keys)}
-            for index, key in enumerate(keys, start):
-                kept = known.get(key)
-                if kept is None or (self._call.retry_failed and kept.problem not in {None, "truncated"}):
-                    missing.append(index)
+            known = {stored.key: stored for stored in await journal.lookup(session, keys)}
+            for number, key in enumerate(keys, start):
+                stored = known.get(key)
+                verdict = None if stored is None else self._results.judge(stored)
+                if verdict is None or (self._settings.retry_failed and verdict.value is None):
+                    missing.append(number)
                 else:
-                    self._score.recall(index, kept)
+                    self._results.add_stored(number, verdict)
         return missing
 
     async def _ask(
@@ -162,60 +153,85 @@ class Errand:
         if session.obstacle is not None:
             message = f"answers could not be kept, so nothing was sent: {session.obstacle}"
             self._halt(Stop("journal", message, "mend that; the answers so far are in the column"))
-            return
-        if not self._call.account.has_key:
+        elif not self._settings.account.has_key:
             self._halt(NO_KEY)
-            return
-        account = self._call.account
-        client, owned = sdk_client.connect(account, timeout=self._call.timeout, shared_loop=shared_loop)
-        transport = sdk_client.Transport(
-            client, owned=owned, timeout=self._call.timeout, headers=self._call.headers
+        else:
+            await self._send(journal, session, wanted, shared_loop=shared_loop)
+
+    async def _send(
+        self, journal: Journal, session: Session, wanted: Sequence[int], *, shared_loop: bool
+    ) -> None:
+        client, transport = self._connect(shared_loop=shared_loop)
+        tuning = self._settings.tuning
+        recorder = Recorder(journal, session, tuning.commit_seconds, self._journal_failed)
+        lease = Lease(journal, session, tuning.lease_seconds, self._journal_failed)
+        sink = OutcomeSink(self._results, recorder)
+        context = LaneContext(
+            settings=self._settings,
+            plan=self._plan,
+            columns=self._columns,
+            results=self._results,
+            journal=journal,
+            session=session,
+            lease=lease,
+            recorder=recorder,
+            sink=sink,
+            collected=CollectedResults(self._plan, self._results, sink, recorder, session.since),
+            reconciler=self._reconciler,
+            journal_failed=self._journal_failed,
+            client=client,
+            transport=transport,
         )
-        sender = transport if account.asynchronous else FastTransport(transport, timeout=self._call.timeout)
-        intake = Intake(
-            self._plan, self._score, journal, session, self._halt, waits_for_batches=self._by_batch
-        )
-        self._intake = intake
-        work = Work(
-            self._call, self._plan, self._score, journal, session, intake, client, sender, self._columns
-        )
-        renewing = asyncio.create_task(intake.lease.keep())
         try:
-            await self._run_lane(work, wanted)
-        except Halt as halt:
-            self._halt(halt.stop)
+            async with beside(lease.keep()):
+                await self._run_lane(context, wanted)
+        except StopRun as stopped:
+            self._halt(stopped.stop)
         except JournalError as error:
-            intake.journal_failed(error)
+            self._journal_failed(error)
         finally:
             self.stop = self.stop or (self._lane.stopped if self._lane is not None else None)
-            renewing.cancel()
-            await through(_close(sender, intake.recorder))
+            await through(_finish(transport, recorder))
 
-    @property
-    def _by_batch(self) -> bool:
-        return self._call.mode == "batch"
+    def _connect(self, *, shared_loop: bool) -> tuple[Client, Transport]:
+        settings, account = self._settings, self._settings.account
+        client, owned = connect(
+            account,
+            timeout=settings.timeout,
+            connect_seconds=settings.tuning.connect_seconds,
+            shared_loop=shared_loop,
+        )
+        sdk = SdkTransport(
+            client,
+            settings.verb.endpoint,
+            owned=owned,
+            timeout=settings.timeout,
+            headers=settings.headers,
+        )
+        if account.asynchronous:
+            return client, sdk
+        return client, HttpTransport(sdk, timeout=settings.timeout, tuning=settings.tuning)
 
-    @property
-    def _columns(self) -> str:
-        return self._title.rpartition(" · ")[0]
-
-    async def _run_lane(self, work: Work, wanted: Sequence[int]) -> None:
-        company: AbstractAsyncContextManager[None] = nullcontext()
-        if self._by_batch:
-            lane, self._feed = await lanes.batch(work, wanted, self._announce)
-            lane.cancelling = self._cancelling
+    async def _run_lane(self, context: LaneContext, wanted: Sequence[int]) -> None:
+        async with AsyncExitStack() as stack:
+            lane: Lane
+            if self._settings.mode == "batch":
+                lane, self._feed = await make_batch_lane(context, wanted, self._announce)
+            else:
+                lane, self._feed, exchange = await make_live_lane(context, wanted)
+                self._lane = lane
+                await stack.enter_async_context(exchange.running())
             self._lane = lane
-        else:
-            self._lane, self._feed, company = await lanes.live(work, wanted)
-        async with company:
+            if self._cancelling:
+                lane.cancel_batches()
             if self.stop is not None:
-                self._lane.stop(self.stop)
-            with looking_seldom():
-                await self._lane.run(self._feed)
+                lane.stop(self.stop)
+            with raised_gc_threshold():
+                await lane.run(self._feed)
 
     def _announce(self) -> None:
         """Say once what waiting for batches means."""
-        if self._call.progress and not self._announced:
+        if self._settings.progress and not self._announced:
             self._announced = True
             say(
                 "llmframe: batches may take up to 24 hours; interrupting is safe: run the cell again to come back"
@@ -226,20 +242,18 @@ class Errand:
         if self._lane is not None:
             self._lane.stop(reason)
 
+    def _journal_failed(self, error: JournalError) -> None:
+        """Stop sending: answers could not be kept."""
+        self._halt(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+
 
 def _name(keys: Sequence[Key]) -> bytes:
     """Name a set of requests, in whatever order."""
     return blake2b(b"".join(sorted(keys)), digest_size=16).digest()
 
 
-async def _close(sender: sdk_client.Transport | FastTransport, recorder: Recorder) -> None:
+async def _finish(transport: Transport, recorder: Recorder) -> None:
     try:
-        await recorder.close()
+        await recorder.finish()
     finally:
-        await sender.close()
-
-
-async def _opened(call: Call) -> Journal:
-    if call.journal is False:
-        return TemporaryJournal() if call.mode == "batch" else NoJournal()
-    return await registry.opened(call.journal)
+        await transport.close_connections()

@@ -1,4 +1,4 @@
-"""Between the journal and a lane: requests are claimed before they are sent, answers are kept in groups."""
+"""A lane's requests, claimed in the journal before they are sent."""
 
 from __future__ import annotations
 
@@ -7,58 +7,40 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
-from llmframe._journal import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from llmframe._columns.plan import Plan
-    from llmframe._journal.lease import Lease
-    from llmframe._journal.protocol import Claimed, Journal, Kept, Priced, Session
-    from llmframe._values import Answer, Key, Request
-
-COMMIT_SECONDS = 0.05
-"""Answers that arrive within so much time are committed together."""
+    from llmframe._columns import Plan
+    from llmframe._journal import ClaimResult, Journal, Lease, Session
+    from llmframe._run.reconciler import Reconciler
+    from llmframe._values import Request
 
 LARGEST_CLAIM = 512
 """How many requests are claimed at once, at most, where they are sent one by one."""
-
-_AHEAD_SECONDS = 0.03
-"""What goes in so much time may be claimed ahead: a claim takes a tenth of it, and each has its cost."""
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 1.0
 
 
-class Observer(Protocol):
-    """What hears of answers that others gave meanwhile, and of a journal that fails."""
-
-    @property
-    def lease(self) -> Lease: ...
-    def settle(self, index: int, kept: Kept) -> None: ...
-    def settled(self, index: int) -> bool: ...
-    def taken_over(self, uncertain: int) -> None: ...
-    def in_batches(self, nonces: Sequence[str]) -> None: ...
-    def journal_failed(self, error: JournalError) -> None: ...
-
-
 class ClaimedFeed:
     """Feeds a lane with a plan's requests, block by block, each claimed in the journal first.
 
-    Requests that another run has claimed come last: until that run has answered them, given them
-    up, or is gone.
+    Requests that another run has claimed come last: until that run has answered them, released them, or vanished.
 
     Parameters
     ----------
     window
-        How many requests may be in flight now; no more are claimed ahead, but for what goes in an instant.
+        How many requests may be in flight now; no more are claimed ahead, but for what is sent in `ahead_seconds`.
+    is_failure
+        With `retry_failed`: the verb's judgement of a stored body.
     looked_up
-        Whether the run has looked for the requests in the journal, and answers to them that it enters itself
-        will all be to requests that it was fed.
+        Whether the run has looked the requests up in the journal, and records answers only of requests that it was
+        fed.
     largest
         How large a block may be whatever the window.
     """
@@ -69,10 +51,13 @@ class ClaimedFeed:
         wanted: Iterable[int],
         journal: Journal,
         session: Session,
-        observer: Observer,
         *,
+        lease: Lease,
+        reconciler: Reconciler,
+        journal_failed: Callable[[JournalError], object],
         window: Callable[[], int],
-        retry_failed: bool,
+        ahead_seconds: float,
+        is_failure: Callable[[bytes], bool] | None = None,
         looked_up: bool = False,
         largest: int = LARGEST_CLAIM,
     ) -> None:
@@ -80,20 +65,23 @@ class ClaimedFeed:
         self._requests = plan.requests(wanted)
         self._journal = journal
         self._session = session
-        self._observer = observer
+        self._lease = lease
+        self._reconciler = reconciler
+        self._journal_failed = journal_failed
         self._window = window
-        self._retry_failed = retry_failed
+        self._ahead_seconds = ahead_seconds
+        self._is_failure = is_failure
         self._largest = largest
         self._ready: deque[Request] = deque()
         self._ready_since = time.monotonic()
-        """Not before then the ready ones were claimed."""
+        """The ready ones were claimed at this moment or later."""
         self._sure_until = 0.0
         self._low = 0
         """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
         """When the last blocks were claimed, and how many requests they had."""
         self._looked_up = looked_up
-        """Whether none of the requests can have been asked by this run since it looked for them."""
+        """Whether none of the requests can have been asked by this run since it looked them up."""
         self._held: list[int] = []
         self._parts: set[str] = set()
         self._looks = 0
@@ -114,7 +102,7 @@ class ClaimedFeed:
     def parts(self) -> AbstractSet[str]:
         return self._parts
 
-    def ready(self) -> Request | None:
+    def next_ready(self) -> Request | None:
         left = len(self._ready)
         if not left or (left <= self._low and self._idle.is_set()):
             return None
@@ -138,7 +126,7 @@ class ClaimedFeed:
 
     @contextmanager
     def _claiming(self) -> Iterator[None]:
-        """Let one worker claim, and wake all that wait for it at once: a lock would let them go one by one."""
+        """Let one worker claim, and wake all that wait for it at once: a lock would wake them one by one."""
         self._idle.clear()
         try:
             yield
@@ -147,40 +135,40 @@ class ClaimedFeed:
 
     @property
     def _stale(self) -> bool:
-        """Whether others could take over what is ready, and may have."""
+        """Whether other runs may have taken over what is ready."""
         if time.monotonic() <= self._sure_until:
             return False
         if self.lapsed_since(self._ready_since):
             return True
-        self._sure_until = self._observer.lease.until
+        self._sure_until = self._lease.until
         return False
 
     def lapsed_since(self, moment: float) -> bool:
-        return self._observer.lease.lapsed_since(moment)
+        return self._lease.lapsed_since(moment)
 
     async def _claim_anew(self) -> None:
-        """Take back what others may have taken over."""
+        """Claim again what other runs may have taken over."""
         if self._stale:
             stale, self._ready = self._ready, deque()
             self._requests = chain(stale, self._requests)
             self._looked_up = False
             with suppress(JournalError):  # which ends the run
-                await self._observer.lease.renew()
+                await self._lease.renew()
             self._ready_since = time.monotonic()
 
-    def put_back(self, indices: Iterable[int]) -> None:
-        """Take requests that are to be fed, and claimed, once more."""
-        self._requests = chain(self._plan.requests(sorted(indices)), self._requests)
+    def put_back(self, numbers: Iterable[int]) -> None:
+        """Take back requests, by number, that are to be claimed and fed once more."""
+        self._requests = chain(self._plan.requests(sorted(numbers)), self._requests)
         self._looked_up = False
 
     def end(self) -> None:
-        """Bring no more, and wait for no other run."""
+        """Feed no more, and wait for no other run."""
         self._ended = True
         self._ready.clear()
         self._ending.set()
 
     async def _fill_up(self) -> bool:
-        """Claim a block, so that as many are ready as may be; false when there are no more."""
+        """Claim a block, so that as many are ready as may be; false when no requests are left."""
         most = self._most
         self._low = most // 4
         room = 0 if self._ended else max(0, most - len(self._ready))
@@ -191,18 +179,18 @@ class ClaimedFeed:
         return bool(block)
 
     def _unsettled(self) -> Iterator[Request]:
-        """Give the requests that are to come, but for those that have been answered by another way."""
+        """Give the requests that are left, but for those that have been answered in another way."""
         if self._looked_up:
             return self._requests
-        return (request for request in self._requests if not self._observer.settled(request.number))
+        return (request for request in self._requests if not self._reconciler.is_settled(request.number))
 
     @property
     def _most(self) -> int:
-        """How many may be ready: one window, or what goes in so much time as is soon over."""
+        """How many may be ready: one window, or what is sent in `ahead_seconds`."""
         most = self._window()
         if len(self._claimed) == self._claimed.maxlen:
             seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
-            most = max(most, int(sum(size for _, size in self._claimed) * _AHEAD_SECONDS / seconds))
+            most = max(most, int(sum(size for _, size in self._claimed) * self._ahead_seconds / seconds))
         return max(1, min(most, self._largest))
 
     async def _fill(self, *, patient: bool) -> None:
@@ -220,7 +208,7 @@ class ClaimedFeed:
         if patient:
             await self._pause(min(_LONGEST_LOOK_SECONDS, _FIRST_LOOK_SECONDS * 2 ** min(self._looks, 9)))
             self._looks += 1
-        held = [index for index in self._held if not self._observer.settled(index)]
+        held = [number for number in self._held if not self._reconciler.is_settled(number)]
         self._requests, self._held, self._parts = self._plan.requests(held), [], set()
         self._looked_up = False
 
@@ -232,95 +220,26 @@ class ClaimedFeed:
     async def _claim(self, block: Sequence[Request]) -> None:
         keys = [request.key for request in block]
         try:
-            claimed = await registry.on_thread(
-                self._journal.claim,
-                self._session,
-                keys,
-                retry_failed=self._retry_failed,
-                looked_up=self._looked_up,
+            claimed = await self._journal.claim(
+                self._session, keys, is_failure=self._is_failure, looked_up=self._looked_up
             )
         except JournalError as error:
             self._ended = True
-            self._observer.journal_failed(error)
+            self._journal_failed(error)
             return
         if len(claimed.granted) < len(keys):
-            block = self._told_apart(block, claimed)
+            block = self._granted(block, claimed)
         if not self._ended:
             self._ready.extend(block)
         self._parts.update(claimed.parts)
         self._looks = self._looks if not claimed.granted else 0
-        self._observer.taken_over(claimed.uncertain)
-        self._observer.in_batches(claimed.parts)
+        self._reconciler.add_inherited(claimed.uncertain)
+        self._reconciler.on_batches(claimed.parts)
 
-    def _told_apart(self, block: Sequence[Request], claimed: Claimed) -> list[Request]:
-        """Return the requests that were granted, and take note of the others."""
+    def _granted(self, block: Sequence[Request], claimed: ClaimResult) -> list[Request]:
+        """Return the requests that were granted; reconcile or hold the others."""
         requests = {request.key: request for request in block}
         self._held.extend(requests[key].number for key in claimed.held)
-        for kept in claimed.answered:
-            self._observer.settle(requests[kept.key].number, kept)
+        for stored in claimed.answered:
+            self._reconciler.reconcile(requests[stored.key].number, stored)
         return [requests[key] for key in claimed.granted]
-
-
-class Recorder:
-    """Commits answers in groups, soon after they arrive, off the loop's thread."""
-
-    def __init__(
-        self, journal: Journal, session: Session, journal_failed: Callable[[JournalError], object]
-    ) -> None:
-        self._journal = journal
-        self._session = session
-        self._journal_failed = journal_failed
-        self._answers: list[Priced] = []
-        self._released: list[Key] = []
-        self._commit: asyncio.Task[None] | None = None
-        self._failed = False
-
-    def answered(self, answer: Answer, cost: float | None) -> None:
-        """Keep an answer, and what it cost in US dollars, where that is known."""
-        self._answers.append((answer, cost))
-        if self._commit is None:
-            self._soon()
-
-    def gave_up(self, key: Key) -> None:
-        self._released.append(key)
-        if self._commit is None:
-            self._soon()
-
-    def _soon(self) -> None:
-        if not self._failed:
-            self._commit = asyncio.create_task(self._commit_group())
-
-    async def _commit_group(self) -> None:
-        try:
-            while (self._answers or self._released) and not self._failed:
-                await asyncio.sleep(COMMIT_SECONDS)
-                await self._write()
-        finally:
-            self._commit = None
-
-    async def _write(self) -> None:
-        answers, self._answers = self._answers, []
-        released, self._released = self._released, []
-        try:
-            await registry.on_thread(self._journal.record, self._session, answers, released)
-        except Exception as error:
-            self._answers, self._released = answers + self._answers, released + self._released
-            self._failed = True
-            if isinstance(error, JournalError):
-                self._journal_failed(error)
-                return
-            self._journal_failed(JournalError(f"an answer could not be kept: {error!r}"))
-            raise
-
-    async def flush(self) -> None:
-        """Return when everything so far is written, or the journal has failed."""
-        while (commit := self._commit) is not None:
-            await asyncio.wait({commit})
-            commit.result()
-
-    async def close(self) -> None:
-        """Write what is left; a disk that was full gets a second chance."""
-        await self.flush()
-        if self._answers or self._released:
-            self._failed = False
-            await self._write()

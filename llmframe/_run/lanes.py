@@ -8,121 +8,158 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from llmframe._api.batch_api import BatchApi
-from llmframe._batch.collection import Harvester
-from llmframe._batch.lane import Batch
-from llmframe._batch.reattach import reattach, take_back
-from llmframe._batch.submission import Submitter
-from llmframe._journal.sqlite.batch_store import Label
-from llmframe._live.lane import Live
-from llmframe._live.limit_exchange import Neighbours
-from llmframe._options import options
-from llmframe._pacing.pace import Pace
-from llmframe._pacing.retry import Watch
+from llmframe._api import BatchApi
+from llmframe._batch import BatchLane, Collector, SubmissionContext, reattach, take_back
+from llmframe._journal import PartLabel
+from llmframe._json import load
+from llmframe._live import LimitExchange, LiveLane
+from llmframe._pacing import Pace, RetryPolicy
 from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmframe._api.sdk_client import Client
-    from llmframe._columns.plan import Plan
-    from llmframe._journal.protocol import Journal, Session
-    from llmframe._lane import Lane
-    from llmframe._live.attempt import Sender
-    from llmframe._run.outcome_sink import Intake
-    from llmframe._run.results import Score
+    from llmframe._api import Client, Transport
+    from llmframe._columns import Plan
+    from llmframe._errors import JournalError
+    from llmframe._journal import Journal, Lease, Recorder, Session
+    from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
+    from llmframe._run.reconciler import Reconciler
+    from llmframe._run.results import Results
+    from llmframe._run.settings import RunSettings
     from llmframe._values import Key
-    from llmframe._verbs.arguments import Call
 
 _BATCH_CLAIM = 2_000
 """So many requests of a batch are claimed in one transaction."""
 
 
 @dataclass(frozen=True)
-class Work:
+class LaneContext:
     """What a lane is made of."""
 
-    call: Call
+    settings: RunSettings
     plan: Plan
-    score: Score
+    columns: str
+    """Which columns it is about, as a person calls them."""
+    results: Results
     journal: Journal
     session: Session
-    intake: Intake
+    lease: Lease
+    recorder: Recorder
+    sink: OutcomeSink
+    collected: CollectedResults
+    reconciler: Reconciler
+    journal_failed: Callable[[JournalError], object]
     client: Client
-    sender: Sender
-    title: str
-    """The columns, as a person calls them."""
+    transport: Transport
 
     @property
-    def label(self) -> Label:
-        return Label(self.session.recipe, self.call.server, self.call.model, self.title)
+    def label(self) -> PartLabel:
+        return PartLabel(self.session.recipe, self.settings.server, self.settings.model, self.columns)
 
     @property
-    def watch(self) -> Watch:
-        return Watch(self.call.max_retries, random.Random())  # noqa: S311 (for jitter)
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(self.settings.max_retries, random.Random())  # noqa: S311 (for jitter)
 
-    def harvester(self) -> Harvester:
+    def collector(self) -> Collector:
+        settings = self.settings
         api = BatchApi(
             self.client,
-            timeout=self.call.timeout,
-            headers=self.call.headers,
-            max_retries=self.call.max_retries,
+            timeout=settings.timeout,
+            headers=settings.headers,
+            max_retries=settings.max_retries,
         )
-        return Harvester(
+        return Collector(
             api,
+            settings.verb.endpoint,
             self.journal,
             self.session,
-            self.intake.recorder,
-            keep_files=options.keep_batch_files,
-            strict=options.reattach,
+            self.recorder,
+            keep_files=settings.keep_batch_files,
+            strict=settings.reattach,
         )
 
     def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
         """Give the identities of these requests, one after the other."""
-        return (self.plan.keys[index] for index in wanted)
+        return (self.plan.keys[number] for number in wanted)
 
     def feed(
         self, wanted: Sequence[int], window: Callable[[], int], largest: int, *, looked_up: bool
     ) -> ClaimedFeed:
-        left = array("i", (index for index in wanted if not self.score.settled(index)))
+        left = array("i", (number for number in wanted if not self.results.is_settled(number)))
         return ClaimedFeed(
             self.plan,
             left,
             self.journal,
             self.session,
-            self.intake,
+            lease=self.lease,
+            reconciler=self.reconciler,
+            journal_failed=self.journal_failed,
             window=window,
-            retry_failed=self.call.retry_failed,
+            ahead_seconds=self.settings.tuning.claim_ahead_seconds,
+            is_failure=self._is_failure if self.settings.retry_failed else None,
             looked_up=looked_up,
             largest=largest,
         )
 
-
-async def live(work: Work, wanted: Sequence[int]) -> tuple[Lane, ClaimedFeed, Neighbours]:
-    """Make the live lane ready, and those known that share its limits; rows in open batches end the run."""
-    await take_back(work.harvester(), work.label, work.keys(wanted), work.intake.take)
-    pace = Pace(work.call.max_concurrency)
-    lane = Live(work.sender, pace, work.watch, work.intake.hear)
-    pool = blake2b(work.call.account.pool + work.call.model.encode(), digest_size=16).digest()
-    neighbours = Neighbours(work.journal, work.session, pool, pace, work.intake.journal_failed)
-    return lane, work.feed(wanted, lambda: pace.window, LARGEST_CLAIM, looked_up=True), neighbours
+    def _is_failure(self, body: bytes) -> bool:
+        return self.settings.verb.kind.judge(load(body)).value is None
 
 
-async def batch(work: Work, wanted: Sequence[int], announce: Callable[[], None]) -> tuple[Batch, ClaimedFeed]:
-    """Make the batch lane ready; what the account has under way of this call is found first."""
-    harvester, label, session = work.harvester(), work.label, work.session
-    if options.reattach:
-        await harvester.find(label, session.digest, session.since)
-    await reattach(harvester, label, work.keys(wanted), work.intake.take)
-    submitter = Submitter(label, session.digest, session.owner, work.call.recipe.endpoint, work.plan.keys)
-    lane = Batch(
-        harvester,
-        work.journal.parts,
-        submitter,
-        work.watch,
-        emit=work.intake.hear,
-        take=work.intake.take,
-        announce=announce,
-        most_rounds=work.call.max_retries,
+async def make_live_lane(
+    context: LaneContext, wanted: Sequence[int]
+) -> tuple[LiveLane, ClaimedFeed, LimitExchange]:
+    """Make the live lane, and the exchange with runs that share its limits; rows in open batches end the run."""
+    add_result = context.collected.add_result
+    await take_back(context.collector(), context.label, context.keys(wanted), add_result)
+    settings, verb = context.settings, context.settings.verb
+    pace = Pace(settings.max_concurrency)
+    lane = LiveLane(
+        context.transport,
+        pace,
+        context.policy,
+        endpoint=verb.endpoint,
+        kind=verb.kind,
+        emit=context.sink.add_outcome,
     )
-    return lane, work.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM, looked_up=False)
+    group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
+    exchange = LimitExchange(
+        context.journal,
+        context.session,
+        group,
+        pace,
+        seconds=settings.tuning.exchange_seconds,
+        journal_failed=context.journal_failed,
+    )
+    return lane, context.feed(wanted, lambda: pace.window, LARGEST_CLAIM, looked_up=True), exchange
+
+
+async def make_batch_lane(
+    context: LaneContext, wanted: Sequence[int], announce: Callable[[], None]
+) -> tuple[BatchLane, ClaimedFeed]:
+    """Make the batch lane; what the account has under way of this call is found first."""
+    collector, label, session, settings = (
+        context.collector(),
+        context.label,
+        context.session,
+        context.settings,
+    )
+    if settings.reattach:
+        await collector.find_batches(label, session.digest, session.since)
+    add_result = context.collected.add_result
+    await reattach(collector, label, context.keys(wanted), add_result)
+    submission = SubmissionContext(
+        label, session.digest, session.owner, settings.verb.endpoint, context.plan.keys, settings.tuning
+    )
+    lane = BatchLane(
+        collector,
+        context.journal.batches,
+        submission,
+        settings.verb.kind,
+        context.policy,
+        emit=context.sink.add_outcome,
+        add_result=add_result,
+        announce=announce,
+        most_rounds=settings.max_retries,
+    )
+    return lane, context.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM, looked_up=False)

@@ -1,108 +1,74 @@
-"""Where all that comes is taken in: outcomes of a lane, results of batches, and what other runs answered."""
+"""Where outcomes arrive: what a lane emits, and what is collected of batches that this run did not submit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._batch.reattach import in_open_batch
-from llmframe._journal.lease import Lease
-from llmframe._pacing.retry import Stop
-from llmframe._run.feed import Recorder
-from llmframe._values import Failure, Outcome, Request, Trouble
+from llmframe._values import Failure, FaultKind, Outcome, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from llmframe._batch.lines import Result
-    from llmframe._columns.plan import Plan
-    from llmframe._errors import JournalError
-    from llmframe._journal.protocol import Journal, Kept, Session
-    from llmframe._journal.sqlite.batch_store import Part
-    from llmframe._run.results import Score
+    from llmframe._batch import BatchResult
+    from llmframe._columns import Plan
+    from llmframe._journal import BatchPart, Recorder
+    from llmframe._run.results import Results
     from llmframe._values import Key
 
 
-class Intake:
-    """Enters what comes into the score and the journal.
+class OutcomeSink:
+    """Adds a lane's outcomes to the results and the journal."""
+
+    def __init__(self, results: Results, recorder: Recorder) -> None:
+        self._results = results
+        self._recorder = recorder
+
+    def add_outcome(self, outcome: Outcome) -> float | None:
+        """Take an outcome; return what its answer cost in US dollars, where that is known."""
+        cost = self._results.add_outcome(outcome)
+        if outcome.answer is None:
+            self._recorder.release_claim(outcome.request.key)
+        else:
+            self._recorder.add_answer(outcome.answer, cost)
+        return cost
+
+
+class CollectedResults:
+    """Adds results of batches that this run did not submit, whether it asks for them or not.
 
     Parameters
     ----------
-    waits_for_batches
-        Whether requests that are in an open batch are waited for; otherwise they end the run.
-    halt
-        Ends the run.
+    since
+        Seconds since the epoch: results of older batches are kept, and do not answer this run.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        score: Score,
-        journal: Journal,
-        session: Session,
-        halt: Callable[[Stop], None],
-        *,
-        waits_for_batches: bool,
+        self, plan: Plan, results: Results, sink: OutcomeSink, recorder: Recorder, since: float
     ) -> None:
-        self.recorder = Recorder(journal, session, self.journal_failed)
-        self.lease = Lease(journal, session, self.journal_failed)
-        self.inherited = 0
-        """Requests that a vanished run had claimed, and may have paid without keeping the answers."""
         self._plan = plan
-        self._score = score
-        self._since = session.since
-        self._halt = halt
-        self._waits_for_batches = waits_for_batches
-        self._places: dict[Key, int] | None = None
+        self._results = results
+        self._sink = sink
+        self._recorder = recorder
+        self._since = since
+        self._numbers: dict[Key, int] | None = None
 
-    def hear(self, outcome: Outcome) -> float | None:
-        """Take a lane's outcome; return what it cost."""
-        cost = self._score.hear(outcome)
-        if outcome.answer is None:
-            self.recorder.gave_up(outcome.request.key)
-        else:
-            self.recorder.answered(outcome.answer, cost)
-        return cost
-
-    def take(self, result: Result, part: Part) -> float | None:
-        """Take a result of a batch that this run did not submit, whether it asks for it or not."""
-        index = self._place(result.key)
-        asked = index >= 0 and part.created >= self._since and not self._score.settled(index)
-        request = Request(result.key, index, b"")
-        if result.answer is not None:
+    def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
+        """Take a result; return what its answer cost in US dollars, where that is known."""
+        number = self._number(result.key)
+        asked = number >= 0 and part.created >= self._since and not self._results.is_settled(number)
+        if result.answer is not None and result.body is not None:
             answer = result.answer._replace(asked=part.created)
             if asked:
-                return self.hear(Outcome(request, answer, None))
-            cost = self._score.price(answer)
-            self.recorder.answered(answer, cost)
+                verdict = self._results.kind.judge(result.body)
+                request = Request(result.key, number, b"")
+                return self._sink.add_outcome(Outcome(request, answer, verdict, None))
+            cost = self._results.price(answer)
+            self._recorder.add_answer(answer, cost)
             return cost
         fault = result.fault
-        if asked and fault is not None and fault.trouble in {Trouble.ROW, Trouble.PARAMETER}:
-            self._score.fail(index, Failure(fault.code, fault.message))
+        if asked and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
+            self._results.add_failure(number, Failure(fault.code, fault.message))
         return None
 
-    def _place(self, key: Key) -> int:
-        if self._places is None:
-            self._places = {known: index for index, known in enumerate(self._plan.keys)}
-        return self._places.get(key, -1)
-
-    def settle(self, index: int, kept: Kept) -> None:
-        """Take what another run answered meanwhile."""
-        if not self._score.settled(index):
-            self._score.recall(index, kept)
-
-    def settled(self, index: int) -> bool:
-        """Tell whether nothing more is to come for a request."""
-        return self._score.settled(index)
-
-    def taken_over(self, uncertain: int) -> None:
-        """Count what a vanished run had claimed."""
-        self.inherited += uncertain
-
-    def in_batches(self, nonces: Sequence[str]) -> None:
-        """Hear that another run is submitting requests of this one in batches."""
-        if nonces and not self._waits_for_batches:
-            self._halt(in_open_batch(["a batch of another run"]))
-
-    def journal_failed(self, error: JournalError) -> None:
-        """Stop sending: answers could not be kept."""
-        self._halt(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+    def _number(self, key: Key) -> int:
+        if self._numbers is None:
+            self._numbers = {known: number for number, known in enumerate(self._plan.keys)}
+        return self._numbers.get(key, -1)

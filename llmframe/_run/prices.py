@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmframe._values import Lane, Usage
+    from llmframe._values import LaneName, Usage
 
 Price: TypeAlias = "Callable[[Usage], float]"
 
@@ -27,10 +27,10 @@ class Prices:
 
     def __init__(self, own: Mapping[str, Mapping[str, float]]) -> None:
         self._own = own
-        self._known: dict[tuple[str | None, str, Lane, str | None], Price | None] = {}
+        self._known: dict[tuple[str | None, str, LaneName, str | None], Price | None] = {}
 
     def cost(
-        self, answered: str | None, asked: str, usage: Usage, lane: Lane, tier: str | None
+        self, answered: str | None, asked: str, usage: Usage, lane: LaneName, tier: str | None
     ) -> float | None:
         """Return US dollars, or `None` where neither the answering nor the asked model has a price."""
         names = (answered, asked, lane, tier)
@@ -40,7 +40,7 @@ class Prices:
             price = self._known[names] = self._find(*names)
         return None if price is None else price(usage)
 
-    def _find(self, answered: str | None, asked: str, lane: Lane, tier: str | None) -> Price | None:
+    def _find(self, answered: str | None, asked: str, lane: LaneName, tier: str | None) -> Price | None:
         own = self._own.get(asked) or self._own.get(answered or "")
         if own is not None:
             return _linear(own["input"], own.get("cached_input", own["input"]), own["output"])
@@ -50,7 +50,7 @@ class Prices:
         )
 
 
-def _context(lane: Lane, tier: str | None) -> dict[str, str]:
+def _context(lane: LaneName, tier: str | None) -> dict[str, str]:
     # The wrong key silently gives the full price (genai-prices 0.2.3); known sums are tested.
     if lane == "batch":
         return {"processing": "batch"}
@@ -61,7 +61,7 @@ def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | 
     """Give a price by these rates, in US dollars per million tokens; another one beyond `_LINEAR_TOKENS`."""
 
     def price(usage: Usage) -> float:
-        asked, answered, known, _ = usage
+        asked, answered, known = usage[:3]
         if beyond is not None and asked > _LINEAR_TOKENS:
             return beyond(usage)
         return ((asked - known) * prompt + known * cached + answered * completion) / 1e6

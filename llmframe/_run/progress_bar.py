@@ -1,17 +1,22 @@
-"""The bar while a run works, and the lines it says: a widget in a notebook, text elsewhere."""
+"""The bar while a run works, and lines beside it: a widget in a notebook, text elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmframe._loop import beside
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+
+_log = logging.getLogger("llmframe")
 
 _REFRESH_SECONDS = 0.2
 _REFRESH_SECONDS_IN_A_LOG = 5.0
@@ -21,7 +26,7 @@ _shown: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Progress:
     """How far a run is, in rows."""
 
     done: int
@@ -44,7 +49,21 @@ def dollars(amount: float) -> str:
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
 
 
-async def show(title: str, total: int, standing: Callable[[], Standing]) -> None:
+@asynccontextmanager
+async def progress_bar(title: str, total: int, progress: Callable[[], Progress]) -> AsyncIterator[None]:
+    """Show a bar for the length of a block. What breaks it is logged, and never ends the run."""
+    async with beside(_show_or_log(title, total, progress)):
+        yield
+
+
+async def _show_or_log(title: str, total: int, progress: Callable[[], Progress]) -> None:
+    try:
+        await _show(title, total, progress)
+    except Exception:  # noqa: BLE001 (whatever a terminal or a widget raises)
+        _log.exception("The progress bar was given up.")
+
+
+async def _show(title: str, total: int, progress: Callable[[], Progress]) -> None:
     """Show a bar until cancelled; the last thing it shows is how the run ended."""
     from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
 
@@ -54,17 +73,17 @@ async def show(title: str, total: int, standing: Callable[[], Standing]) -> None
         with closing(tqdm(total=total, desc=title, unit="row", mininterval=0)) as bar:
             try:
                 while True:
-                    _draw(bar, standing())
+                    _draw(bar, progress())
                     await asyncio.sleep(seconds)
             finally:
-                _draw(bar, standing())
+                _draw(bar, progress())
     finally:
         _shown.remove(title)
 
 
-def _draw(bar: Any, standing: Standing) -> None:
-    bar.n = standing.done
-    bar.set_postfix_str(standing.describe(), refresh=False)
+def _draw(bar: Any, progress: Progress) -> None:
+    bar.n = progress.done
+    bar.set_postfix_str(progress.describe(), refresh=False)
     bar.refresh()
 
 

@@ -1,4 +1,4 @@
-"""What is said about a run: its closing line, its error, its table and its plot."""
+"""What is told of a run: its closing line, its error, its table and its plot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PAID = frozenset({"refusal", "content_filter", "length", "empty", "no_choices",
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RunSummary:
     """A run in numbers; rows unless it says otherwise."""
 
     verb: str
@@ -85,6 +85,7 @@ class Tally:
             "prompt_tokens": self.usage.prompt,
             "completion_tokens": self.usage.completion,
             "cached_tokens": self.usage.cached,
+            "cache_write_tokens": self.usage.cache_write,
             "reasoning_tokens": self.usage.reasoning,
             "cost": self.cost,
             "seconds": round(self.seconds, 3),
@@ -92,7 +93,7 @@ class Tally:
         }
 
 
-def closing_line(tally: Tally) -> str:
+def closing_line(summary: RunSummary) -> str:
     """Say in one line how a run ended.
 
     Examples
@@ -106,25 +107,25 @@ def closing_line(tally: Tally) -> str:
     >>> repr(llmframe.last_run())  # doctest: +ELLIPSIS
     '<Run done: llmframe: 1 of 2 rows answered (not sent: prompt missing or blank in 1), ... s>'
     """
-    parts = [f"llmframe: {tally.answered:,} of {tally.rows:,} {_rows(tally.rows)} answered"]
-    if tally.skipped:
+    parts = [f"llmframe: {summary.answered:,} of {summary.rows:,} {_rows(summary.rows)} answered"]
+    if summary.skipped:
         counts = ", ".join(
-            f"{column} missing or blank in {count:,}" for column, count in tally.skipped.items()
+            f"{column} missing or blank in {count:,}" for column, count in summary.skipped.items()
         )
         parts[0] += f" (not sent: {counts})"
-    if tally.from_journal:
-        parts.append(f"{tally.from_journal:,} from the journal")
-    if tally.failed:
-        parts.append(f"{tally.failed:,} failed")
-    if tally.unfinished:
-        parts.append(f"{tally.unfinished:,} not done")
-    if tally.uncertain:
-        parts.append(f"{tally.uncertain:,} requests may have been billed without an answer")
-    if tally.sent or tally.usage.total:
+    if summary.from_journal:
+        parts.append(f"{summary.from_journal:,} from the journal")
+    if summary.failed:
+        parts.append(f"{summary.failed:,} failed")
+    if summary.unfinished:
+        parts.append(f"{summary.unfinished:,} not done")
+    if summary.uncertain:
+        parts.append(f"{summary.uncertain:,} requests may have been billed without an answer")
+    if summary.sent or summary.usage.total:
         parts.append(
-            dollars(tally.cost) if tally.cost is not None else f"the price of {tally.model} is unknown"
+            dollars(summary.cost) if summary.cost is not None else f"the price of {summary.model} is unknown"
         )
-    parts.append(f"{tally.seconds:.1f} s")
+    parts.append(f"{summary.seconds:.1f} s")
     return ", ".join(parts)
 
 
@@ -188,14 +189,14 @@ def _short(message: str) -> str:
     return line if len(line) <= 160 else f"{line[:159]}…"
 
 
-def html(tally: Tally) -> str:
+def html(summary: RunSummary) -> str:
     """Show a run as a small table."""
-    numbers = tally.as_dict()
-    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in tally.latency.items())
-    numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in tally.skipped.items()) or "0"
-    numbers["cost"] = "unknown" if tally.cost is None else dollars(tally.cost)
+    numbers = summary.as_dict()
+    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.latency.items())
+    numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in summary.skipped.items()) or "0"
+    numbers["cost"] = "unknown" if summary.cost is None else dollars(summary.cost)
     numbers["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
-    head = f"<b>llmframe {escape(tally.verb)}</b> · {escape(tally.model)} · {escape(tally.status)}"
+    head = f"<b>llmframe {escape(summary.verb)}</b> · {escape(summary.model)} · {escape(summary.status)}"
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
         for name, value in numbers.items()
@@ -211,7 +212,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(("p50", "p90", "p99"), values, strict=True)}
 
 
-def plot(tally: Tally, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
+def plot(summary: RunSummary, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
     """Draw answers per second over the run, and how long they took.
 
     Parameters
@@ -226,7 +227,7 @@ def plot(tally: Tally, arrivals: Sequence[float], latencies: Sequence[float]) ->
     counts, edges = np.histogram(np.asarray(arrivals), bins=bins)
     over_time.step(edges[:-1], counts / np.diff(edges), where="post")
     over_time.set(
-        title=f"{tally.answered:,} rows, {tally.model}", xlabel="seconds", ylabel="answers per second"
+        title=f"{summary.answered:,} rows, {summary.model}", xlabel="seconds", ylabel="answers per second"
     )
     spread.hist(np.asarray(latencies), bins=50)
     spread.set(title="latency", xlabel="seconds", ylabel="answers")

@@ -1,4 +1,4 @@
-"""What is known of a run's rows so far: answers, reasons, tokens and dollars."""
+"""What is known of a run's requests so far: values, reasons, tokens and dollars; and of its rows."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._columns.text_answers import content
-from llmframe._columns.write_back import spread
+from llmframe._columns import spread
 from llmframe._json import load
 from llmframe._values import Failure, Usage
 
 if TYPE_CHECKING:
-    from llmframe._columns.plan import Plan
-    from llmframe._journal.protocol import Kept
+    from llmframe._columns import Plan
+    from llmframe._journal import StoredAnswer
     from llmframe._run.prices import Prices
-    from llmframe._values import Answer, Outcome
+    from llmframe._values import Answer, AnswerKind, Outcome, Verdict
 
 
-class Score:
-    """Takes answers and failures of distinct requests, and speaks of rows.
+class Results:
+    """Takes verdicts and failures of distinct requests, and gives values and reasons of rows.
 
     Attributes
     ----------
-    answers : list of str or None
-        The text of each distinct request of the plan, as far as it is there.
     answered, failed, truncated : int
         Rows.
     from_journal : int
@@ -36,16 +33,18 @@ class Score:
         Seconds that each paid answer took, and when it came, since the run began.
     """
 
-    def __init__(self, plan: Plan, prices: Prices, model: str) -> None:
-        self.answers: list[str | None] = [None] * len(plan.keys)
+    def __init__(self, plan: Plan, kind: AnswerKind, prices: Prices, model: str) -> None:
+        self.kind = kind
         self.answered = 0
         self.failed = len(plan.refused)
         self.truncated = 0
         self.from_journal = 0
-        self._tokens = [0, 0, 0, 0]
+        self._tokens = [0] * len(Usage._fields)
         self.latencies = array("f")
         self.arrivals = array("f")
         self._plan = plan
+        self._values = kind.storage(len(plan.keys))
+        self._has_value = bytearray(len(plan.keys))
         self._prices = prices
         self._model = model
         self._began = time.monotonic()
@@ -79,63 +78,67 @@ class Score:
     def unfinished(self) -> int:
         return self.to_answer - self.answered - self.failed
 
-    def settled(self, index: int) -> bool:
-        """Tell whether a request has its answer, or its reason for having none."""
-        return self.answers[index] is not None or index in self._failures
+    def is_settled(self, number: int) -> bool:
+        """Tell whether a request has its value, or its reason for having none."""
+        return bool(self._has_value[number]) or number in self._failures
 
     def price(self, answer: Answer) -> float | None:
-        """Say what an answer cost, in US dollars; `None` where its model's price is unknown."""
+        """Return what an answer cost, in US dollars; `None` where its model's price is unknown."""
         return self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
 
-    def recall(self, index: int, kept: Kept) -> None:
-        """Take an answer from the journal."""
-        self.from_journal += 1
-        text = content(load(kept.body))[0]
-        self._take(index, text, kept.problem, kept.detail, attempts=0)
+    def judge(self, stored: StoredAnswer) -> Verdict:
+        """Decide what a stored body means for this run's verb."""
+        return self.kind.judge(load(stored.body))
 
-    def hear(self, outcome: Outcome) -> float | None:
+    def add_stored(self, number: int, verdict: Verdict) -> None:
+        """Take the verdict on an answer from the journal."""
+        self.from_journal += 1
+        self._add_verdict(number, verdict, attempts=0)
+
+    def add_outcome(self, outcome: Outcome) -> float | None:
         """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
-        request, answer, failure, attempts, seconds = outcome
-        index = request.number
-        if answer is None:
-            self.fail(index, failure or Failure("no_answer", "the lane brought no answer"))
+        request, answer, verdict, failure, attempts, seconds = outcome
+        if answer is None or verdict is None:
+            no_answer = failure or Failure("no_answer", "the lane brought no answer")
+            self.add_failure(request.number, no_answer)
             return None
         cost = self.price(answer)
-        self._count(answer.usage)
+        self._add_tokens(answer.usage)
         if cost is None:
             self._priced = False
         else:
             self._spent += cost
         self.latencies.append(seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._take(index, answer.text, answer.problem, answer.detail, attempts)
+        self._add_verdict(request.number, verdict, attempts)
         return cost
 
-    def _count(self, usage: Usage) -> None:
+    def _add_tokens(self, usage: Usage) -> None:
         tokens = self._tokens
-        tokens[0] += usage[0]
-        tokens[1] += usage[1]
-        tokens[2] += usage[2]
-        tokens[3] += usage[3]
+        for place, count in enumerate(usage):
+            if count:
+                tokens[place] += count
 
-    def _take(self, index: int, text: str | None, problem: str | None, detail: str, attempts: int) -> None:
-        if text is None:
-            self.fail(index, Failure(problem or "empty", detail, attempts))
+    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
+        value, problem, detail = verdict
+        if value is None:
+            self.add_failure(number, Failure(problem or "empty", detail, attempts))
             return
-        rows = self._rows_of[index]
-        self.answers[index] = text
+        rows = self._rows_of[number]
+        self._values[number] = value
+        self._has_value[number] = True
         self.answered += rows
         if problem is not None:
             self.truncated += rows
 
-    def fail(self, index: int, failure: Failure) -> None:
+    def add_failure(self, number: int, failure: Failure) -> None:
         """Take a request's reason for having no answer."""
-        self._failures[index] = failure
-        self.failed += self._rows_of[index]
+        self._failures[number] = failure
+        self.failed += self._rows_of[number]
 
-    def by_row(self) -> list[str | None]:
-        """Each row's answer so far, by position."""
-        return spread(self.answers, self._plan.codes)
+    def by_row(self) -> list[Any]:
+        """Return each row's value so far, by position."""
+        return spread(self._values, self._plan.codes)
 
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
@@ -146,8 +149,8 @@ class Score:
             reasons[position] = self._failures[int(codes[position])]
         return dict(sorted(reasons.items()))
 
-    def explanations(self, ending: str) -> list[str | None]:
-        """Say in one line for each row why it has no answer; `ending` says it of rows that were not tried."""
+    def reasons_by_row(self, ending: str) -> list[str | None]:
+        """Say in one line for each row why it has no value; `ending` says it of rows that were not tried."""
         reasons = self.reasons()
         return [self._explain(position, reasons, ending) for position in range(self._plan.rows)]
 
@@ -159,10 +162,10 @@ class Score:
         if column is not None:
             return f"not sent: {column} is missing or blank"
         code = int(self._plan.codes[position])
-        return None if code < 0 or self.answers[code] is not None else f"not asked: {ending}"
+        return None if code < 0 or self._has_value[code] else f"not asked: {ending}"
 
     def failures(self) -> pd.DataFrame:
-        """Give a line for each failed row."""
+        """Return a line for each failed row."""
         lines: list[dict[str, Any]] = [
             {
                 "position": position,

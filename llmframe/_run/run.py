@@ -8,31 +8,28 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, StoppedError
-from llmframe._loop.tasks import (
-    Work,
-    uninterrupted,
-)
+from llmframe._loop import LoopTask, uninterrupted
 from llmframe._run import report
-from llmframe._run.execution import Errand
+from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
 from llmframe._run.progress_bar import say
-from llmframe._run.results import Score
+from llmframe._run.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
 
-    from llmframe._columns.plan import Plan
-    from llmframe._loop.tasks import Interrupts
+    from llmframe._columns import Plan
+    from llmframe._loop import Interrupts
+    from llmframe._run.settings import RunSettings
     from llmframe._values import Usage
-    from llmframe._verbs.arguments import Call
 
 
-class Deliver(Protocol):
+class WriteBack(Protocol):
     """Writes a run's answers where the call wants them, in the caller's thread."""
 
-    def __call__(self, score: Score, record: dict[str, Any], ending: str) -> Any:
+    def __call__(self, results: Results, record: dict[str, Any], ending: str) -> Any:
         """Return what the call returns; `ending` is the run's status, or why it stopped."""
 
 
@@ -79,14 +76,14 @@ class Run:
     ('done', 1, {'prompt': 1})
     """
 
-    def __init__(self, call: Call, plan: Plan, title: str, deliver: Deliver) -> None:
-        self._call = call
+    def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
+        self._settings = settings
         self._plan = plan
-        self._score = Score(plan, Prices(call.prices), call.model)
-        self._errand = Errand(call, plan, self._score, title)
-        self._deliver = deliver
-        self._delivered: tuple[Any] | None = None
-        self._work: Work[None] | None = None
+        self._results = Results(plan, settings.verb.kind, Prices(settings.prices), settings.model)
+        self._execution = Execution(settings, plan, self._results, columns)
+        self._write_back = write_back
+        self._written: tuple[Any] | None = None
+        self._task: LoopTask[None] | None = None
         self._started = time.monotonic()
         self._ended: float | None = None
         self._given_up = False
@@ -99,15 +96,15 @@ class Run:
             return "interrupted"
         if self._error is not None:
             return "error"
-        return "stopped" if self._errand.stop is not None else "done"
+        return "stopped" if self._execution.stop is not None else "done"
 
     @property
     def _error(self) -> BaseException | None:
-        return self._work.future.exception() if self._work is not None and self._work.future.done() else None
+        return self._task.future.exception() if self._task is not None and self._task.future.done() else None
 
     def done(self) -> bool:
         """Tell whether the work has ended, however it ended."""
-        return self._work is not None and self._work.future.done()
+        return self._task is not None and self._task.future.done()
 
     def cancel(self) -> None:
         """Send nothing more and end the run; what is answered stays in the journal and in `values`.
@@ -115,9 +112,9 @@ class Run:
         Batches that are under way are cancelled; what they have finished by then is billed, and
         comes with the next call. (Ctrl-C only leaves them: they go on.)
         """
-        self._errand.cancel()
-        if self._work is not None:
-            self._work.cancel()
+        self._execution.cancel_batches()
+        if self._task is not None:
+            self._task.cancel()
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run, write its column, and return what the plain call would have.
@@ -138,19 +135,19 @@ class Run:
         """
         with uninterrupted() as interrupts:
             result = written(self, timeout, interrupts)
-        return judged(self, result)
+        return concluded(self, result)
 
     @property
     def values(self) -> list[str | None]:
-        return self._score.by_row()
+        return self._results.by_row()
 
     @property
     def failures(self) -> pd.DataFrame:
-        return self._score.failures()
+        return self._results.failures()
 
     @property
     def rows(self) -> int:
-        return self._score.rows
+        return self._results.rows
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -162,43 +159,43 @@ class Run:
 
     @property
     def answered(self) -> int:
-        return self._score.answered
+        return self._results.answered
 
     @property
     def failed(self) -> int:
-        return self._score.failed
+        return self._results.failed
 
     @property
     def truncated(self) -> int:
-        return self._score.truncated
+        return self._results.truncated
 
     @property
     def from_journal(self) -> int:
-        return self._score.from_journal
+        return self._results.from_journal
 
     @property
     def sent(self) -> int:
-        return self._errand.traffic.sent
+        return self._execution.traffic.sent
 
     @property
     def retries(self) -> int:
-        return self._errand.traffic.retries
+        return self._execution.traffic.retries
 
     @property
     def limited(self) -> int:
-        return self._errand.traffic.limited
+        return self._execution.traffic.limited
 
     @property
     def uncertain(self) -> int:
-        return self._errand.inherited + self._errand.traffic.uncertain
+        return self._execution.inherited + self._execution.traffic.uncertain
 
     @property
     def tokens(self) -> Usage:
-        return self._score.tokens
+        return self._results.tokens
 
     @property
     def cost(self) -> float | None:
-        return self._score.cost
+        return self._results.cost
 
     @property
     def seconds(self) -> float:
@@ -206,26 +203,26 @@ class Run:
 
     @property
     def waited_seconds(self) -> float:
-        return self._errand.waited_seconds
+        return self._execution.waited_seconds
 
     @property
     def latency(self) -> dict[str, float]:
-        return report.percentiles(self._score.latencies)
+        return report.percentiles(self._results.latencies)
 
     def plot(self) -> Any:
         """Draw answers per second and latencies; a matplotlib figure (`pip install llmframe[plot]`)."""
-        return report.plot(self._tally(), self._score.arrivals, self._score.latencies)
+        return report.plot(self._summary(), self._results.arrivals, self._results.latencies)
 
     def __repr__(self) -> str:
-        return f"<Run {self.status}: {report.closing_line(self._tally())}>"
+        return f"<Run {self.status}: {report.closing_line(self._summary())}>"
 
     def _repr_html_(self) -> str:
-        return report.html(self._tally())
+        return report.html(self._summary())
 
-    def _tally(self) -> report.Tally:
-        return report.Tally(
-            verb=self._call.verb,
-            model=self._call.model,
+    def _summary(self) -> report.RunSummary:
+        return report.RunSummary(
+            verb=self._settings.verb.name,
+            model=self._settings.model,
             status=self.status,
             rows=self.rows,
             skipped=self.skipped,
@@ -245,53 +242,59 @@ class Run:
             latency=self.latency,
         )
 
-    def _begin(self, how: Callable[[Callable[[], Any]], Work[None]], *, shared_loop: bool) -> Work[None]:
+    def _begin(
+        self, how: Callable[[Callable[[], Any]], LoopTask[None]], *, shared_loop: bool
+    ) -> LoopTask[None]:
         """Start the work on the loop that `how` chooses."""
-        self._work = how(lambda: self._carry_out(shared_loop=shared_loop))
-        return self._work
+        self._task = how(lambda: self._carry_out(shared_loop=shared_loop))
+        return self._task
 
     async def _carry_out(self, *, shared_loop: bool) -> None:
         try:
-            await self._errand.carry_out(lambda: self._tally().as_dict(), shared_loop=shared_loop)
+            await self._execution.carry_out(lambda: self._summary().as_dict(), shared_loop=shared_loop)
         finally:
             self._ended = time.monotonic()
 
     def _wait(self, timeout: float | None, interrupts: Interrupts | None = None) -> None:
-        if self._work is not None:
-            self._work.wait(timeout, interrupts)
+        if self._task is not None:
+            self._task.wait(timeout, interrupts)
 
-    def _finish(self) -> Any:
+    def _write_once(self) -> Any:
         """Write what is there, once, in the caller's thread; say how the run ended."""
         self._given_up = not self.done()
-        if self._delivered is None:
-            stop = self._errand.stop
+        if self._written is None:
+            stop = self._execution.stop
             ending = self.status if stop is None else stop.code
-            self._delivered = (self._deliver(self._score, self._record(), ending),)
+            self._written = (self._write_back(self._results, self._record(), ending),)
             self._say_ending()
-        return self._delivered[0]
+        return self._written[0]
 
     def _record(self) -> dict[str, Any]:
-        """Give what `df.attrs` keeps of the run: JSON-able, and small."""
+        """Return what `df.attrs` keeps of the run: JSON-able, and small."""
         kept = ("rows", "answered", "failed", "cost", "prompt_tokens", "completion_tokens")
-        numbers = self._tally().as_dict()
-        told = {"verb": self._call.verb, "model": self._call.model, "complete": self.status == "done"}
-        return {**told, **{name: numbers[name] for name in kept}}
+        numbers = self._summary().as_dict()
+        identified = {
+            "verb": self._settings.verb.name,
+            "model": self._settings.model,
+            "complete": self.status == "done",
+        }
+        return {**identified, **{name: numbers[name] for name in kept}}
 
     def _say_ending(self) -> None:
-        line = report.closing_line(self._tally())
+        line = report.closing_line(self._summary())
         if self.status == "interrupted":
             say(f"{line}; interrupted: {self._way_on()}")
-        elif self._call.progress and self._error is None:
+        elif self._settings.progress and self._error is None:
             say(line)
-        if self._call.progress and self.cost is None and self._call.model not in _unpriced:
-            _unpriced.add(self._call.model)
+        if self._settings.progress and self.cost is None and self._settings.model not in _unpriced:
+            _unpriced.add(self._settings.model)
             say(
-                f"llmframe: no price is known for {self._call.model}; set llmframe.options.prices to see costs"
+                f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
             )
 
     def _way_on(self) -> str:
         """Say how an interrupted run is continued."""
-        batches = self._errand.batches
+        batches = self._execution.batches
         if batches:
             count = "1 batch goes" if len(batches) == 1 else f"{len(batches)} batches go"
             return (
@@ -299,17 +302,17 @@ class Run:
             )
         return (
             "run the cell again to continue"
-            if self._call.journal is not False
+            if self._settings.journal is not False
             else "journal=False kept nothing"
         )
 
     def _failure_message(self) -> str:
-        reasons = self._score.reasons()
+        reasons = self._results.reasons()
         codes = Counter(reason.code for reason in reasons.values())
         first = list(reasons.items())[:3]
         labels = self._plan.labels
         examples = [(position, labels[position], reason.code, reason.message) for position, reason in first]
-        return report.failure_message(codes, examples, self.rows, batch=self._call.mode == "batch")
+        return report.failure_message(codes, examples, self.rows, batch=self._settings.mode == "batch")
 
 
 _unpriced: set[str] = set()
@@ -318,13 +321,13 @@ _unpriced: set[str] = set()
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
     """Wait for a run and write what is there."""
     run._wait(timeout, interrupts)
-    return run._finish()
+    return run._write_once()
 
 
-def judged(run: Run, result: Any) -> Any:
+def concluded(run: Run, result: Any) -> Any:
     """Return the result, or raise what the run's end calls for."""
-    line = report.closing_line(run._tally())
-    error, stop = run._error, run._errand.stop
+    line = report.closing_line(run._summary())
+    error, stop = run._error, run._execution.stop
     if isinstance(error, asyncio.CancelledError):
         raise StoppedError(f"the run was cancelled; {line}", code="cancelled", run=run, result=result)
     if error is not None:
@@ -334,7 +337,7 @@ def judged(run: Run, result: Any) -> Any:
         raise StoppedError(message, code=stop.code, run=run, result=result)
     if run.truncated:
         report.warn(report.truncation_message(run.truncated))
-    if run.failed and run._call.errors == "raise":
+    if run.failed and run._settings.errors == "raise":
         raise CompletionError(run._failure_message(), run=run, result=result)
     if run.failed:
         report.warn(run._failure_message())

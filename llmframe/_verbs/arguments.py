@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._api import sdk_client
-from llmframe._api.account import Account
-from llmframe._columns.plan import Recipe, normalise
-from llmframe._columns.prompts import canonical
+from llmframe._addresses import is_openai, normalise
+from llmframe._api import Account, list_models
+from llmframe._json import NotJSONError, canonical
 from llmframe._options import check, from_environment, options
+from llmframe._run import RunSettings
+
+if TYPE_CHECKING:
+    from llmframe._run import Verb
+    from llmframe._values import Tuning
 
 DEFAULT_MODEL = "gpt-6-luna"
 
 _FROM_OPTIONS = (
     "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
-    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop",
+    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "reattach", "keep_batch_files", "_tuning",
 )  # fmt: skip
 _ARGUMENTS = frozenset(
     {
@@ -29,50 +33,11 @@ _ARGUMENTS = frozenset(
     }
 )  # fmt: skip
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
-_PLACE_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
+_BATCH_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
 _FLAGS = ("dedupe", "fresh", "retry_failed")
 
 
-@dataclass(frozen=True)
-class Call:
-    """Everything that a call says besides its data."""
-
-    verb: str
-    account: Account
-    model: str
-    server: str
-    system: str | None
-    params: Mapping[str, Any]
-    headers: Mapping[str, str] = field(repr=False)
-    journal: bool | Path
-    mode: str
-    errors: str
-    max_concurrency: int | None
-    max_retries: int
-    timeout: float
-    progress: bool
-    prices: Mapping[str, Mapping[str, float]]
-    nested: bool
-    version: str | None = None
-    dedupe: bool = True
-    fresh: bool = False
-    retry_failed: bool = False
-
-    @property
-    def recipe(self) -> Recipe:
-        """What decides the answers and is the same in every row."""
-        return Recipe(
-            self.verb,
-            self.server,
-            sdk_client.COMPLETIONS,
-            self.model,
-            self.params,
-            self.headers,
-            self.version,
-        )
-
-
-def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
+def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
     """Check a call's keywords and fill in the defaults.
 
     Raises
@@ -82,7 +47,7 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
     ValueError
         For a value that cannot be, and where no model is known for the server.
     """
-    _check_words(arguments)
+    _check_words(verb, arguments)
     given = {name: value for name, value in arguments.items() if name in _ARGUMENTS and value is not None}
     for name, value in given.items():
         if name in _FROM_OPTIONS:
@@ -92,7 +57,7 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
     account = _account(given, chosen)
     if chosen["mode"] == "batch" and account.api_version is not None:
         raise ValueError("mode: 'batch' is OpenAI's Batch API, and Azure has another; use mode='live' there")
-    return Call(
+    return RunSettings(
         verb=verb,
         account=account,
         model=chosen["model"] or _default_model(account, chosen),
@@ -109,13 +74,16 @@ def resolve(verb: str, arguments: Mapping[str, Any]) -> Call:
         progress=chosen["progress"],
         prices=chosen["prices"],
         nested=chosen["loop"] == "nested",
+        reattach=chosen["reattach"],
+        keep_batch_files=chosen["keep_batch_files"],
+        tuning=chosen["_tuning"],
         version=given.get("version"),
         **{name: given[name] for name in _FLAGS if name in given},
     )
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchSettings:
     """Whose batches, and in which journal they are known."""
 
     account: Account
@@ -125,13 +93,16 @@ class Place:
     max_retries: int
     prices: Mapping[str, Mapping[str, float]]
     offline: bool
+    reattach: bool
+    keep_batch_files: bool
+    tuning: Tuning
 
 
-def place(arguments: Mapping[str, Any]) -> Place:
+def resolve_for_batches(arguments: Mapping[str, Any]) -> BatchSettings:
     """Check the keywords of what concerns batches and no column, and fill in the defaults."""
     for name, value in arguments.items():
-        if name not in _PLACE_ARGUMENTS:
-            raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_PLACE_ARGUMENTS))}")
+        if name not in _BATCH_ARGUMENTS:
+            raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_BATCH_ARGUMENTS))}")
         check(name, value)
     given = {name: value for name, value in arguments.items() if value is not None}
     chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
@@ -139,14 +110,17 @@ def place(arguments: Mapping[str, Any]) -> Place:
     journal = _journal(chosen["journal"])
     if journal is False:
         raise ValueError("journal: batches are known by a journal; leave journal=False out")
-    return Place(
-        account,
-        _server(account, chosen["server"]),
-        journal,
-        float(chosen["timeout"]),
-        chosen["max_retries"],
-        chosen["prices"],
-        chosen["mode"] == "offline",
+    return BatchSettings(
+        account=account,
+        server=_server(account, chosen["server"]),
+        journal=journal,
+        timeout=float(chosen["timeout"]),
+        max_retries=chosen["max_retries"],
+        prices=chosen["prices"],
+        offline=chosen["mode"] == "offline",
+        reattach=chosen["reattach"],
+        keep_batch_files=chosen["keep_batch_files"],
+        tuning=chosen["_tuning"],
     )
 
 
@@ -157,10 +131,10 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     return Account.of(client, chosen["api_key"], chosen["base_url"])
 
 
-def _check_words(arguments: Mapping[str, Any]) -> None:
+def _check_words(verb: Verb, arguments: Mapping[str, Any]) -> None:
     if "stream" in arguments or "stream_options" in arguments:
         raise TypeError("stream: a column needs whole answers; leave stream= out")
-    known = _ARGUMENTS | sdk_client.parameters()
+    known = _ARGUMENTS | verb.endpoint.parameters()
     for name in arguments:
         if name not in known:
             raise TypeError(f"unexpected keyword {name!r}; {_hint(name, known)}")
@@ -204,7 +178,7 @@ def _plain(name: str, value: Any) -> Any:
     try:
         plain = canonical(value, sort=False)
         orjson.dumps(plain)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (NotJSONError, orjson.JSONEncodeError) as error:
         raise ValueError(f"{name}: {error}; pass plain JSON values") from error
     return plain
 
@@ -217,8 +191,8 @@ def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _journal(value: bool | str | Path) -> bool | Path:
-    place = from_environment("journal") if value is True else value
-    return value is True if place is None or isinstance(place, bool) else Path(place)
+    path = from_environment("journal") if value is True else value
+    return value is True if path is None or isinstance(path, bool) else Path(path)
 
 
 def _server(account: Account, name: str | None = None) -> str:
@@ -230,12 +204,6 @@ def _server(account: Account, name: str | None = None) -> str:
     return address if account.api_version is None else f"{address}?api-version={account.api_version}"
 
 
-def is_openai(base_url: str) -> bool:
-    """Tell whether an address is OpenAI's own (data residency included)."""
-    host = normalise(base_url).partition("://")[2].partition("/")[0]
-    return host == "api.openai.com" or host.endswith(".api.openai.com")
-
-
 def _default_model(account: Account, chosen: Mapping[str, Any]) -> str:
     if is_openai(account.base_url):
         return DEFAULT_MODEL
@@ -245,10 +213,10 @@ def _default_model(account: Account, chosen: Mapping[str, Any]) -> str:
 
 
 def _offer(account: Account, chosen: Mapping[str, Any]) -> str:
-    """Say which models the server has, where it may be asked."""
+    """List the server's models, where it may be asked."""
     if chosen["mode"] == "offline" or not account.has_key:
         return "with an API key, and not offline, this would list the server's models"
-    listed = sdk_client.list_models(account)
+    listed = list_models(account)
     return (
         f"the server has {', '.join(map(repr, listed[:20]))}"
         if listed

@@ -9,26 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from llmframe._api import sdk_client
-from llmframe._api.batch_api import BatchApi, Gone
-from llmframe._batch.collection import Harvester
+from llmframe._api import CHAT_COMPLETIONS, BatchApi, Gone, connect
+from llmframe._batch import Collector
 from llmframe._errors import JournalError, StoppedError
-from llmframe._journal import registry
-from llmframe._journal.sqlite.batch_store import Label
-from llmframe._loop.tasks import submit
-from llmframe._options import options
-from llmframe._pacing.retry import NO_KEY, Halt
-from llmframe._run.feed import Recorder
-from llmframe._run.prices import Prices
-from llmframe._verbs.arguments import Place, place
+from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
+from llmframe._loop import submit
+from llmframe._pacing import NO_KEY, StopRun
+from llmframe._run import Prices
+from llmframe._verbs.arguments import BatchSettings, resolve_for_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from llmframe._batch.lines import Result
-    from llmframe._journal.protocol import Session
-    from llmframe._journal.sqlite.batch_store import Part
-    from llmframe._journal.sqlite.journal import FileJournal
+    from llmframe._batch import BatchResult
+    from llmframe._journal import BatchPart, Journal, Session
 
 T = TypeVar("T")
 
@@ -51,7 +45,7 @@ def batches(**settings: Any) -> pd.DataFrame:
     DataFrame
         One row a batch: `id`, `state` (the API's word; `"intended"` before it was created),
         `requests`, `completed`, `failed` (int64), `created` (datetime, UTC), `model`, `column` and
-        `cost` (US dollars of what was harvested, or missing).
+        `cost` (US dollars of what was collected, or missing).
 
     Examples
     --------
@@ -59,7 +53,7 @@ def batches(**settings: Any) -> pd.DataFrame:
     >>> list(llmframe.batches().columns[:3])
     ['id', 'state', 'requests']
     """
-    where = place(settings)
+    where = resolve_for_batches(settings)
     return _table(_carry_out(lambda: _known(where)))
 
 
@@ -91,7 +85,7 @@ def collect(**settings: Any) -> pd.DataFrame:
     ...     len(llmframe.collect(base_url=server.base_url, api_key="any"))
     0
     """
-    where = place(settings)
+    where = resolve_for_batches(settings)
     return _table(_carry_out(lambda: _collect(where)))
 
 
@@ -126,7 +120,7 @@ def cancel(batch: str, **settings: Any) -> str:
     """
     if not isinstance(batch, str) or not batch:
         raise TypeError(f"batch must be a batch's id, such as 'batch_abc123'; got {batch!r}")
-    where = place(settings)
+    where = resolve_for_batches(settings)
     return _carry_out(lambda: _cancel(where, batch))
 
 
@@ -134,116 +128,118 @@ def _carry_out(make: Callable[[], Awaitable[T]]) -> T:
     async def carried_out() -> T:
         return await make()
 
-    work = submit(carried_out)
-    work.wait()
+    task = submit(carried_out)
+    task.wait()
     try:
-        return work.future.result()
-    except Halt as halt:
-        message = f"{halt.stop.message}\nTo go on: {halt.stop.remedy}."
-        raise StoppedError(message, code=halt.stop.code) from None
+        return task.future.result()
+    except StopRun as stopped:
+        message = f"{stopped.stop.message}\nTo go on: {stopped.stop.remedy}."
+        raise StoppedError(message, code=stopped.stop.code) from None
 
 
 @asynccontextmanager
-async def _journal_of(where: Place) -> AsyncIterator[FileJournal]:
-    journal = await registry.opened(where.journal)
-    try:
-        yield journal
-    finally:
-        await registry.on_thread(registry.release, journal)
-
-
-@asynccontextmanager
-async def _api_of(where: Place) -> AsyncIterator[BatchApi]:
+async def _batch_api(where: BatchSettings) -> AsyncIterator[BatchApi]:
     if not where.account.has_key:
-        raise Halt(NO_KEY)
-    client, owned = sdk_client.connect(where.account, timeout=where.timeout, shared_loop=False)
-    transport = sdk_client.Transport(client, owned=owned, timeout=where.timeout, headers={})
+        raise StopRun(NO_KEY)
+    client, owned = connect(where.account, timeout=where.timeout)
     try:
         yield BatchApi(client, timeout=where.timeout, headers={}, max_retries=where.max_retries)
     finally:
-        await transport.close()
+        if owned:
+            await client.close()
 
 
-async def _known(where: Place) -> list[Part]:
-    if not registry.exists(where.journal):
+async def _known(where: BatchSettings) -> list[BatchPart]:
+    if not journal_path(where.journal).exists():
         return []
-    async with _journal_of(where) as journal:
-        parts = await registry.on_thread(journal.parts.known)
+    async with open_journal(where.journal, where.tuning) as journal:
+        parts = await journal.batches.list_parts()
         if where.account.has_key and not where.offline:
-            with suppress(Halt):
+            with suppress(StopRun):
                 await _look(where, journal, [part for part in parts if part.open and part.batch])
-        return await registry.on_thread(journal.parts.known)
+        return await journal.batches.list_parts()
 
 
-async def _look(where: Place, journal: FileJournal, parts: Sequence[Part]) -> None:
+async def _look(where: BatchSettings, journal: Journal, parts: Sequence[BatchPart]) -> None:
     if not parts:
         return
-    async with _api_of(where) as api:
+    async with _batch_api(where) as api:
         for part in parts:
             if part.server == where.server and part.batch is not None:
                 with suppress(Gone):
-                    await registry.on_thread(journal.parts.stands, part.nonce, await api.retrieve(part.batch))
+                    await journal.batches.set_state(part.nonce, await api.retrieve(part.batch))
 
 
-async def _collect(where: Place) -> list[Part]:
-    async with _journal_of(where) as journal, _api_of(where) as api:
-        session = await registry.on_thread(journal.begin, _DIGEST, {"verb": "collect"}, fresh=b"")
+async def _collect(where: BatchSettings) -> list[BatchPart]:
+    async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
+        session = await journal.begin(_DIGEST, {"verb": "collect"})
         if session.obstacle is not None:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:
-            label = Label(session.recipe, where.server, "", "")
-            await _harvester(api, journal, session, None).find(label, None, 0.0)
-            for part in await _harvester(api, journal, session, None).open_parts(where.server):
+            label = PartLabel(session.recipe, where.server, "", "")
+            collector = _collector(where, api, journal, session, None)
+            await collector.find_batches(label, None, 0.0)
+            for part in await collector.open_parts(where.server):
                 if part.batch is not None:
-                    await _take_in(where, api, journal, replace(session, recipe=part.recipe), part)
+                    await _collect_part(where, api, journal, replace(session, recipe=part.recipe), part)
         finally:
-            await registry.on_thread(journal.end, session, {}, finished=True)
-        return await registry.on_thread(journal.parts.known)
+            await journal.end(session, {}, finished=True)
+        return await journal.batches.list_parts()
 
 
-async def _take_in(where: Place, api: BatchApi, journal: FileJournal, session: Session, part: Part) -> None:
+async def _collect_part(
+    where: BatchSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
+) -> None:
     prices = Prices(where.prices)
     failed: list[JournalError] = []
-    recorder = Recorder(journal, session, failed.append)
+    recorder = Recorder(journal, session, where.tuning.commit_seconds, failed.append)
 
-    def take(result: Result, part: Part) -> float | None:
+    def add_result(result: BatchResult, part: BatchPart) -> float | None:
         answer = result.answer
         if answer is None:
             return None
         cost = prices.cost(answer.model, part.model, answer.usage, answer.lane, answer.tier)
-        recorder.answered(answer._replace(asked=part.created), cost)
+        recorder.add_answer(answer._replace(asked=part.created), cost)
         return cost
 
     try:
-        await _harvester(api, journal, session, recorder).take_in(part, take)
+        await _collector(where, api, journal, session, recorder).collect_if_ended(part, add_result)
     finally:
-        await recorder.close()
+        await recorder.finish()
     if failed:
         raise failed[0]
 
 
-def _harvester(api: BatchApi, journal: FileJournal, session: Session, recorder: Recorder | None) -> Harvester:
-    return Harvester(
-        api, journal, session, recorder, keep_files=options.keep_batch_files, strict=options.reattach
+def _collector(
+    where: BatchSettings, api: BatchApi, journal: Journal, session: Session, recorder: Recorder | None
+) -> Collector:
+    return Collector(
+        api,
+        CHAT_COMPLETIONS,
+        journal,
+        session,
+        recorder,
+        keep_files=where.keep_batch_files,
+        strict=where.reattach,
     )
 
 
-async def _cancel(where: Place, batch: str) -> str:
-    async with _journal_of(where) as journal, _api_of(where) as api:
+async def _cancel(where: BatchSettings, batch: str) -> str:
+    async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
         try:
             state = await api.cancel(batch)
         except Gone:
             raise ValueError(
                 f"batch: the account has no batch {batch!r}; llmframe.batches() lists those that are known"
             ) from None
-        part = await registry.on_thread(journal.parts.find_batch, batch)
+        part = await journal.batches.find_batch(batch)
         if part is not None:
-            await registry.on_thread(journal.parts.cancelled, part.nonce)
-            await registry.on_thread(journal.parts.stands, part.nonce, state)
+            await journal.batches.mark_cancelled(part.nonce)
+            await journal.batches.set_state(part.nonce, state)
         return state.status
 
 
-def _table(parts: Sequence[Part]) -> pd.DataFrame:
+def _table(parts: Sequence[BatchPart]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": pd.Series([part.batch for part in parts], dtype="str"),

@@ -1,4 +1,4 @@
-"""One call over a frame, a Series or a list: checked, planned, run, and written back."""
+"""The verb `complete`, over a frame, a Series or a list: checked, planned, run, and written back."""
 
 from __future__ import annotations
 
@@ -8,46 +8,52 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from llmframe._columns.plan import Plan, make
-from llmframe._columns.prompts import Asking, Prompt, is_messages
-from llmframe._columns.write_back import (
+from llmframe._api import CHAT_COMPLETIONS
+from llmframe._columns import (
+    TEXT,
     Overwrite,
-    Target,
-    located,
-    mask,
+    Plan,
+    Prompt,
+    PromptSpec,
+    TargetColumn,
+    full_label,
+    is_messages,
+    label_text,
+    make_plan,
     occurrences,
-    put,
-    spelt,
+    put_column,
+    row_mask,
     text_series,
 )
-from llmframe._run.run import Run
-from llmframe._run.start import aconclude, carry_out, start
-from llmframe._verbs.arguments import Call, resolve
+from llmframe._run import Run, Verb, await_run, run_to_end, start
+from llmframe._verbs.arguments import resolve
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from llmframe._run.results import Score
+    from llmframe._run import Results, RunSettings
+
+COMPLETE = Verb("complete", CHAT_COMPLETIONS, TEXT)
 
 
 def _plan(
     frame: pd.DataFrame,
-    call: Call,
-    asking: Asking,
+    settings: RunSettings,
+    spec: PromptSpec,
     selected: npt.NDArray[Any] | None,
 ) -> Plan:
-    cells = {column: frame[column].copy(deep=False) for column in asking.reads}
-    return make(call.recipe, asking, cells, frame.index, selected, dedupe=call.dedupe)
+    cells = {column: frame[column].copy(deep=False) for column in spec.reads}
+    return make_plan(settings.recipe, spec, cells, frame.index, selected, dedupe=settings.dedupe)
 
 
 def _names(columns: Iterable[Hashable]) -> dict[str, Hashable]:
     """Map what a template calls the columns to their labels; of `1` and `"1"`, the text is exact."""
     labels = sorted(columns, key=lambda label: isinstance(label, str))
-    return {spelt(label): label for label in labels}
+    return {label_text(label): label for label in labels}
 
 
-def _check_readable(frame: pd.DataFrame, asking: Asking) -> None:
-    for column in asking.reads:
+def _check_readable(frame: pd.DataFrame, spec: PromptSpec) -> None:
+    for column in spec.reads:
         count = occurrences(frame, column)
         if count == 0:
             raise KeyError(_no_column(frame, column))
@@ -64,7 +70,7 @@ def _no_column(frame: pd.DataFrame, column: Hashable) -> str:
     return f"column: there is no column {column!r}; {hint}"
 
 
-class FrameJob:
+class FrameCompletion:
     """One completion over a frame: checked, planned, and ready to be run and written back."""
 
     def __init__(  # noqa: PLR0917 (the verb's own arguments)
@@ -76,61 +82,63 @@ class FrameJob:
         where: Any,
         overwrite: Overwrite,
         error_into: Hashable | None,
-        settings: Mapping[str, Any],
+        arguments: Mapping[str, Any],
     ) -> None:
         self._frame = frame
-        self._call = resolve("complete", settings)
-        into = located(frame, _target_name(column, into), "into")
-        error_into = located(frame, error_into, "error_into") if error_into is not None else None
-        column = located(frame, column, "column") if column is not None else None
+        settings = resolve(COMPLETE, arguments)
+        into = full_label(frame, _target_name(column, into), "into")
+        error_into = full_label(frame, error_into, "error_into") if error_into is not None else None
+        column = full_label(frame, column, "column") if column is not None else None
         readable = (
             [name for name in frame.columns if name not in {into, error_into}]
             if callable(prompt)
             else frame.columns
         )
-        self._asking = Asking.of(column, prompt, self._call.system, _names(readable))
-        _check_readable(frame, self._asking)
+        self._spec = PromptSpec.parse(column, prompt, settings.system, _names(readable))
+        _check_readable(frame, self._spec)
         for name, argument in ((into, "into"), (error_into, "error_into")):
-            if name in self._asking.reads:
+            if name in self._spec.reads:
                 raise ValueError(
                     f"{argument}: {name!r} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {argument}="
                 )
-        written_by = {"verb": self._call.verb, "model": self._call.model}
-        self._target = Target.of(frame, into, overwrite, where, written_by)
+        written_by = {"verb": settings.verb.name, "model": settings.model}
+        self._kind = settings.verb.kind
+        self._targets = [TargetColumn.of(frame, into, overwrite, where, written_by)]
         self._reasons = None
         if error_into is not None:
-            self._reasons = Target.of_reasons(frame, error_into, self._target, written_by)
-        self._planned = _plan(frame, self._call, self._asking, self._target.selected)
-        self.run = Run(self._call, self._planned, _title(column, into, self._call.model), self._deliver)
+            self._reasons = TargetColumn.of_reasons(frame, error_into, self._targets[0], written_by)
+        self._planned = _plan(frame, settings, self._spec, self._targets[0].selected)
+        self.run = Run(settings, self._planned, _columns(column, into), self._write_back)
 
-    def _deliver(self, score: Score, record: dict[str, Any], ending: str) -> pd.DataFrame:
-        frame, target = self._frame, self._target
+    def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
+        frame, targets = self._frame, self._targets
         self._check_unchanged()
-        if not record["complete"] and not (target.open_to_partial and score.answered):
+        partial = results.answered and all(target.open_to_partial for target in targets)
+        if not record["complete"] and not partial:
             return frame
-        put(frame, target.column(score.by_row(), frame.index), record)
+        names = [target.into for target in targets]
+        made = self._kind.columns(results.by_row(), frame.index, names)
+        for target, column in zip(targets, made, strict=True):
+            put_column(frame, target.merged(column, self._kind), record)
         if self._reasons is not None:
-            reasons = self._reasons.column(score.explanations(ending), frame.index)
-            put(frame, reasons, {**record, "verb": "reasons"})
+            reasons = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
+            put_column(frame, self._reasons.merged(reasons, TEXT), {**record, "verb": "reasons"})
         return frame
 
     def _check_unchanged(self) -> None:
-        frame, plan = self._frame, self._planned
-        readable = all(occurrences(frame, column) == 1 for column in self._asking.reads)
+        frame, plan, reads = self._frame, self._planned, self._spec.reads
+        readable = all(occurrences(frame, column) == 1 for column in reads)
         there = readable and len(frame) == plan.rows
-        if not there or not plan.same_inputs({column: frame[column] for column in self._asking.reads}):
+        if not there or not plan.same_inputs({column: frame[column] for column in reads}):
             raise ValueError(
                 "the rows that were asked have changed since the call, so its answers are not written into the frame; "
                 "they are in run.values and in the journal: run the call again on the frame as it is now"
             )
-        into, existing = self._target.into, self._target.existing
-        now = frame[into] if occurrences(frame, into) else None
-        if (now is None) != (existing is None) or (
-            now is not None and existing is not None and not now.equals(existing)
-        ):
-            raise ValueError(
-                f"into: the column {into!r} has changed since the call; the answers are in run.values and in the journal"
-            )
+        for target in self._targets:
+            if target.changed(frame):
+                raise ValueError(
+                    f"into: the column {target.into!r} has changed since the call; the answers are in run.values and in the journal"
+                )
 
 
 def _target_name(column: Hashable | None, into: Hashable | None) -> Hashable:
@@ -141,41 +149,43 @@ def _target_name(column: Hashable | None, into: Hashable | None) -> Hashable:
     return "completion" if column is None else f"{column}_completion"
 
 
-def _title(column: Hashable | None, into: Hashable, model: str) -> str:
-    return f"{'prompt' if column is None else spelt(column)} → {spelt(into)} · {model}"
+def _columns(column: Hashable | None, into: Hashable) -> str:
+    return f"{'prompt' if column is None else label_text(column)} → {label_text(into)}"
 
 
-class SeriesJob:
+class SeriesCompletion:
     """One completion over a Series: its answers come back as another Series."""
 
-    def __init__(self, series: pd.Series, prompt: Prompt, where: Any, settings: Mapping[str, Any]) -> None:
-        call = resolve("complete", settings)
+    def __init__(self, series: pd.Series, prompt: Prompt, where: Any, arguments: Mapping[str, Any]) -> None:
+        settings = resolve(COMPLETE, arguments)
         name = "text" if series.name is None else series.name
         frame = series.to_frame(name)
-        fields = {"": name} if series.name is None else {"": name, spelt(name): name}
-        asking = Asking.of(name, prompt, call.system, fields)
+        fields = {"": name} if series.name is None else {"": name, label_text(name): name}
+        spec = PromptSpec.parse(name, prompt, settings.system, fields)
         self._series = series
         self._name = "completion" if series.name is None else f"{series.name}_completion"
-        plan = _plan(frame, call, asking, mask(where, series.index))
-        self.run = Run(call, plan, _title(series.name, self._name, call.model), self._deliver)
+        self._kind = settings.verb.kind
+        plan = _plan(frame, settings, spec, row_mask(where, series.index))
+        self.run = Run(settings, plan, _columns(series.name, self._name), self._write_back)
 
-    def _deliver(self, score: Score, record: dict[str, Any], ending: str) -> pd.Series:  # noqa: ARG002
-        return text_series(score.by_row(), self._series.index, self._name)
+    def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.Series:  # noqa: ARG002
+        (series,) = self._kind.columns(results.by_row(), self._series.index, [self._name])
+        return series
 
 
-class ListJob:
+class ListCompletion:
     """One completion over plain prompts: a list of texts, one for each."""
 
-    def __init__(self, prompts: Iterable[Any], settings: Mapping[str, Any]) -> None:
-        call = resolve("complete", settings)
+    def __init__(self, prompts: Iterable[Any], arguments: Mapping[str, Any]) -> None:
+        settings = resolve(COMPLETE, arguments)
         cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
-        asking = Asking.of("prompt", None, call.system, {"prompt": "prompt"})
-        plan = _plan(cells.to_frame(), call, asking, None)
-        self.run = Run(call, plan, _title("prompts", "list", call.model), _listed)
+        spec = PromptSpec.parse("prompt", None, settings.system, {"prompt": "prompt"})
+        plan = _plan(cells.to_frame(), settings, spec, None)
+        self.run = Run(settings, plan, _columns("prompts", "list"), _listed)
 
 
-def _listed(score: Score, record: dict[str, Any], ending: str) -> list[str | None]:  # noqa: ARG001
-    return score.by_row()
+def _listed(results: Results, record: dict[str, Any], ending: str) -> list[Any]:  # noqa: ARG001
+    return results.by_row()
 
 
 def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
@@ -197,16 +207,16 @@ def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
     return several
 
 
-Job: TypeAlias = FrameJob | SeriesJob | ListJob
+Completion: TypeAlias = FrameCompletion | SeriesCompletion | ListCompletion
 
 
-def run_or_return(job: Job, *, wait: bool) -> Any:
-    """Wait for the job's result, or return its run, which works on in the background."""
+def run_or_return(completion: Completion, *, wait: bool) -> Any:
+    """Wait for the result, or return the run, which works on in the background."""
     if not isinstance(wait, bool):
         raise TypeError(f"wait must be True or False; got {wait!r}")
-    return carry_out(job.run) if wait else start(job.run, background=True)
+    return run_to_end(completion.run) if wait else start(completion.run, background=True)
 
 
-async def awaited(job: Job) -> Any:
-    """Await the job's result on the caller's loop."""
-    return await aconclude(start(job.run, awaiting=True))
+async def awaited(completion: Completion) -> Any:
+    """Await the result on the caller's loop."""
+    return await await_run(start(completion.run, awaiting=True))

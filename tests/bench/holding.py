@@ -18,7 +18,7 @@ import orjson
 import psutil
 
 import llmframe  # noqa: F401 (registers df.llm)
-from llmframe._journal.sqlite.journal import FileJournal
+from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._values import Answer, Usage
 from llmframe.testing import LocalServer
 from llmframe.testing._answers import Completion, answer_body
@@ -54,7 +54,7 @@ def fill(rows: int, journal: str) -> dict:
     """Answer all rows in a journal, with the identities that the call will ask for."""
     frame = measure.reviews(rows)
     keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False)._plan.keys
-    file = FileJournal(Path(journal))
+    file = SqliteJournal(Path(journal))
     session = file.begin(b"bench", {}, fresh=b"")
     head, tail = BODY.split(b"000000000000.")
     for start in range(0, rows, 5_000):

@@ -24,15 +24,15 @@ from llmframe._api import http_client, sdk_client
 from llmframe._api.account import Account
 from llmframe._journal import registry
 from llmframe._journal.protocol import NoJournal
-from llmframe._live.lane import Live
+from llmframe._live.lane import LiveLane
 from llmframe._loop import tasks
-from llmframe._loop.gc_threshold import looking_seldom
+from llmframe._loop.gc_threshold import raised_gc_threshold
 from llmframe._pacing.pace import Pace
-from llmframe._pacing.retry import Watch
+from llmframe._pacing.retry import RetryPolicy
 from llmframe._run.feed import ClaimedFeed
-from llmframe._run.outcome_sink import Intake
+from llmframe._run.outcome_sink import OutcomeSink
 from llmframe._run.prices import Prices
-from llmframe._run.results import Score
+from llmframe._run.results import Results
 
 ROWS, ROUNDS, IN_FLIGHT = 8_000, 15, 100
 
@@ -69,10 +69,10 @@ class Steps:
         async def done() -> None:
             account = Account.of(None, "any", self._url)
             client, owned = sdk_client.connect(account, timeout=600.0, shared_loop=False)
-            slow = sdk_client.Transport(client, owned=owned, timeout=600.0, headers={})
-            transport = http_client.FastTransport(slow, timeout=600.0)
+            slow = sdk_client.SdkTransport(client, owned=owned, timeout=600.0, headers={})
+            transport = http_client.HttpTransport(slow, timeout=600.0)
             try:
-                with looking_seldom():
+                with raised_gc_threshold():
                     await work(transport)
             finally:
                 await transport.close()
@@ -91,8 +91,8 @@ class Steps:
 
         self._on_loop(work)
 
-    def _lane(self, transport, pace, emit) -> Live:
-        return Live(transport, pace, Watch(6, random.Random()), emit)
+    def _lane(self, transport, pace, emit) -> LiveLane:
+        return LiveLane(transport, pace, RetryPolicy(6, random.Random()), emit)
 
     def lane(self) -> None:
         self._on_loop(
@@ -105,8 +105,8 @@ class Steps:
         async def work(transport) -> None:
             journal = NoJournal()
             session = await registry.on_thread(journal.begin, b"", {})
-            score = Score(self._plan, Prices({}), measure.MODEL)
-            intake = Intake(self._plan, score, journal, session, print, waits_for_batches=False)
+            score = Results(self._plan, Prices({}), measure.MODEL)
+            intake = OutcomeSink(self._plan, score, journal, session, print, waits_for_batches=False)
             pace = Pace(IN_FLIGHT)
             feed = ClaimedFeed(
                 self._plan,

@@ -94,12 +94,12 @@ def reviews(rows: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"review": [text[:200] for text in texts]})
 
 
-_journals = count()
+_journal = count()
 
 
 def settings(base_url: str, folder: str, **more) -> dict:
     """Give the settings of a call with a fresh journal and everything switched on."""
-    journal = str(Path(folder) / f"journal-{next(_journals)}.sqlite")
+    journal = str(Path(folder) / f"journal-{next(_journal)}.sqlite")
     return {"base_url": base_url, "api_key": "any", "model": MODEL, "journal": journal, **more}
 
 

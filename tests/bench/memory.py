@@ -1,6 +1,6 @@
 """Memory per row, flat memory while waiting, and what a row costs that the journal already answers.
 
-What: (1) 1,000,000 rows, all answered from a journal that was filled beforehand with `FileJournal.record`;
+What: (1) 1,000,000 rows, all answered from a journal that was filled beforehand with `SqliteJournal.record`;
 (2) 1,000,000 rows live, from end to end, against the local server; (3) 100,000 rows of which only the first 1,000 are ever answered:
 growth of the process while it waits with 1,000 in flight; (4) 1,000,000 rows by batch, in twenty parts.
 Against what: a process that has imported the same and holds the same frame with the same answers as a column.

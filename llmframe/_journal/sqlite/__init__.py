@@ -1,0 +1,10 @@
+"""The journal in one SQLite file, shared by all runs of a process and by processes of one machine.
+
+Answers are only ever appended, so that nothing paid is overwritten. All files are used on one thread; each is
+opened once in a process, and closed for the moment of a fork.
+"""
+
+from llmframe._journal.sqlite.journal import SqliteJournal
+from llmframe._journal.sqlite.open_files import open_file
+
+__all__ = ["SqliteJournal", "open_file"]

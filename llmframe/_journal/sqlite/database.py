@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
 from llmframe._journal.sqlite.schema import (
-    FORMAT,
     connect,
     create_private,
     create_tables,
     damaged,
     explain,
-    newer,
     not_writable,
     on_network,
     primary,
+    refuse_format,
     refuse_others,
     set_journal_mode,
     size,
-    temporary,
 )
+from llmframe._journal.sqlite.thread import close_for_forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _CHECKPOINT_BYTES = 16 * 2**20
 _CHECKPOINT_SECONDS = 60.0
@@ -68,6 +67,7 @@ class Database:
         create_private(path)
         refuse_others(path)
         self._handle: sqlite3.Connection | None = self._open()
+        close_for_forks(self)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -77,9 +77,9 @@ class Database:
         return self._handle
 
     def foreign_state(self) -> tuple[int, int]:
-        """Name what others have made of the file: the name is another when another connection has committed.
+        """Name the state of the file: the name changes when another connection has committed.
 
-        `PRAGMA data_version` says that of one and the same connection (SQLite's documentation of it), so the
+        `PRAGMA data_version` tells that of one and the same connection (SQLite's documentation of it), so the
         name also counts how often the file was opened anew.
         """
         connection = self.connection
@@ -108,8 +108,7 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self._fit_cache(connection)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > FORMAT:
-            raise JournalError(newer(self.path, version))
+        refuse_format(self.path, version)
         self._check(connection)
         if self.obstacle is None:
             self.obstacle = self._find_obstacle(connection)
@@ -173,8 +172,8 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def wrote(self, size: int, now: float) -> None:
-        """Take note that so many bytes were written, of which much makes a checkpoint due."""
+    def on_written(self, size: int, now: float) -> None:
+        """Count the bytes that were written: many of them make a checkpoint due."""
         self._bytes_since_checkpoint += size
         if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
             self._checkpoint(now)
@@ -192,21 +191,8 @@ class Database:
             with self.transaction() as connection:
                 connection.execute("UPDATE checkpointer SET until = 0")
 
-    def close(self) -> None:
-        """Let go of the file; it is opened again when it is next used."""
+    def close_connection(self) -> None:
+        """Close the file; it is opened again when it is next used."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
-
-
-class TemporaryDatabase(Database):
-    """A database that is gone when it is closed."""
-
-    def __init__(self) -> None:
-        self.path = Path()
-        self.obstacle = None
-        self._opened = 0
-        self._handle = temporary()
-
-    def wrote(self, size: int, now: float) -> None:
-        """Have nothing that lasts."""

@@ -1,8 +1,4 @@
-"""A journal in one SQLite file.
-
-Answers are only ever appended, so that nothing paid is overwritten, and the newest of several
-counts.
-"""
+"""A journal in one SQLite file: its answers, runs, claims and usage reports."""
 
 from __future__ import annotations
 
@@ -17,71 +13,63 @@ from zlib import crc32
 import orjson
 
 from llmframe._errors import JournalError
-from llmframe._journal.liveness import Presence, machine
-from llmframe._journal.protocol import LEASE_SECONDS, Claimed, Kept, Session
-from llmframe._journal.sqlite.batch_store import Parts
-from llmframe._journal.sqlite.claims import Flights
-from llmframe._journal.sqlite.database import Database, TemporaryDatabase
-from llmframe._journal.sqlite.maintenance import Upkeep
+from llmframe._journal.liveness import Liveness, machine
+from llmframe._journal.protocol import ClaimResult, Session, StoredAnswer
+from llmframe._journal.sqlite import maintenance
+from llmframe._journal.sqlite.batch_store import SqliteBatchStore, nonces_of
+from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, marks, vanished
+from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import damaged, not_writable
-from llmframe._pacing.sharing import Report
+from llmframe._journal.sqlite.thread import on_thread
+from llmframe._values import Tuning, UsageReport
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from llmframe._journal.protocol import Priced
+    from llmframe._journal.protocol import Judge, PricedAnswer
     from llmframe._values import Key
 
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
 _SILENT_SECONDS = 3.0
-"""A run that has told nothing for so long no longer counts when limits are shared."""
+"""A run that has reported nothing for so long no longer counts when limits are shared."""
+_USUAL = Tuning()
 
 
-class FileJournal:
-    """A journal in a SQLite file; what is wrong with that, `Database` says."""
+class SqliteJournal:
+    """A journal in a SQLite file, to be made and closed on the journals' thread.
 
-    def __init__(self, path: Path) -> None:
-        self._keep(Database(path))
+    Raises
+    ------
+    JournalError
+        When the file is corrupt, is no journal, or is of another format; it is left as it was.
+    """
 
-    def _keep(self, database: Database) -> None:
-        self._database = database
-        self._flights = Flights()
-        self._presence = Presence()
+    def __init__(self, path: Path, tuning: Tuning = _USUAL) -> None:
+        self._database = Database(path)
+        self._lease_seconds = tuning.lease_seconds
+        self._liveness = Liveness(tuning.lease_seconds / 2)
+        self._claims = RequestClaims()
         self._recorded = Counter[int]()
         """How often each run has recorded answers."""
+        self._states_at_begin: dict[int, tuple[int, ...]] = {}
+        """By owner: the state in which others had left the file when the run began."""
+        self.batches = SqliteBatchStore(self._database, self._liveness)
 
     @property
-    def path(self) -> Path:
-        return self._database.path
+    def place(self) -> str:
+        return str(self._database.path)
 
-    @property
-    def obstacle(self) -> str | None:
-        """Why nothing can be written."""
-        return self._database.obstacle
-
-    @property
-    def parts(self) -> Parts:
-        """The parts of batch runs."""
-        return Parts(self._database.transaction, lambda: self._database.outside("read"), self._presence)
-
-    @property
-    def upkeep(self) -> Upkeep:
-        """What its owner asks of it."""
-        return Upkeep(self._database.transaction, self._database.outside)
-
+    @on_thread
     def begin(
-        self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes, sends: bool = True
+        self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes = b"", sends: bool = True
     ) -> Session:
-        """Enter a run; a fresh one, named by what it asks, goes on where the last equal one was cut short.
-
-        Where nothing can be written (a read-only or full disk) the session says so, and may read.
-        """
+        """Enter a run; where nothing can be written (a read-only or full disk) its session may only read."""
         now = time.time()
-        obstacle = self.obstacle
+        obstacle = self._database.obstacle
         if obstacle is None:
             try:
                 return self._begin(digest, orjson.dumps(description).decode(), now, fresh=fresh, sends=sends)
@@ -97,170 +85,181 @@ class FileJournal:
             since = _fresh_since(connection, recipe, fresh, now) if fresh else 0.0
             owner = connection.execute(
                 "INSERT INTO owner (machine, pid, lease, sends) VALUES (?, ?, ?, ?)",
-                (machine(), os.getpid(), now + LEASE_SECONDS, sends),
+                (machine(), os.getpid(), now + self._lease_seconds, sends),
             ).lastrowid
             run = connection.execute(
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
                 (recipe, since or now, fresh),
             ).lastrowid
-            others = self._others(owner or 0)
-        return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest, others=others)
+            self._states_at_begin[owner or 0] = self._state_by_others(owner or 0)
+        return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest)
 
-    def recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
-        """Enter a recipe if it is not known, and return its number."""
+    @on_thread
+    def add_recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
         with self._database.transaction() as connection:
             return _recipe(connection, digest, orjson.dumps(description).decode())
 
-    def lookup(self, session: Session, keys: Sequence[Key]) -> list[Kept]:
-        """Return what is known of these requests; of several answers the newest comes last."""
-        found: list[Kept] = []
+    @on_thread
+    def lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
+        return self._lookup(session, keys)
+
+    def _lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
+        found: list[StoredAnswer] = []
         with self._database.outside("read") as connection:
             for start in range(0, len(keys), _VARIABLES):
-                part = keys[start : start + _VARIABLES]
+                some = keys[start : start + _VARIABLES]
                 rows = connection.execute(
-                    "SELECT key, problem, detail, body, created, checksum FROM answer "  # noqa: S608
-                    f"WHERE key IN ({_marks(part)}) AND created >= ? ORDER BY key, id",
-                    (*map(bytearray, part), session.since),
+                    "SELECT key, body, created, checksum FROM answer "  # noqa: S608
+                    f"WHERE key IN ({marks(some)}) AND created >= ? ORDER BY key, id",
+                    (*map(bytearray, some), session.since),
                 )
-                found.extend(self._whole(Kept(*row)) for row in rows)
+                found.extend(self._undamaged(*row) for row in rows)
         return found
 
-    @contextmanager
-    def _flying(self) -> Iterator[sqlite3.Connection]:
-        """Give a transaction that enters or drops claims: what it did not bring about is not remembered."""
-        try:
-            with self._database.transaction() as connection:
-                yield connection
-        except BaseException:
-            self._flights.forget()
-            raise
+    def _undamaged(self, key: Key, body: bytes, created: float, checksum: int) -> StoredAnswer:
+        if _checksum(key, body) != checksum:
+            path = self._database.path
+            raise JournalError(damaged(path, f"the answer {key.hex()} is not as it was written"))
+        return StoredAnswer(key, body, created)
 
-    def _others(self, owner: int) -> tuple[int, ...]:
-        """Name the state in which all others have left the file: other processes, and other runs of this one."""
-        records = self._recorded.total() - self._recorded[owner]
-        return (*self._database.foreign_state(), records)
-
-    def _whole(self, kept: Kept) -> Kept:
-        if _checksum(kept.key, kept.body) != kept.checksum:
-            raise JournalError(damaged(self.path, f"the answer {kept.key.hex()} is not as it was written"))
-        return kept
-
+    @on_thread
     def claim(
-        self, session: Session, keys: Sequence[Key], *, retry_failed: bool, looked_up: bool = False
-    ) -> Claimed:
-        """Claim requests before they are sent; what others answered meanwhile comes back instead.
-
-        Parameters
-        ----------
-        retry_failed
-            Whether only those failures count that are no older than the run.
-        looked_up
-            Whether the run has looked for these since it began and asked none of them since: they need not
-            be looked for again while nobody else has written.
-        """
-        with self._flying() as connection:
-            answered: dict[Key, Kept] = {}
-            if not looked_up or session.others != self._others(session.owner):
-                answered = {kept.key: kept for kept in self.lookup(session, keys)}
-            if retry_failed:
+        self,
+        session: Session,
+        keys: Sequence[Key],
+        *,
+        is_failure: Callable[[bytes], bool] | None = None,
+        looked_up: bool = False,
+    ) -> ClaimResult:
+        with self._claiming() as connection:
+            answered: dict[Key, StoredAnswer] = {}
+            if not looked_up or self._changed_by_others(session):
+                answered = {stored.key: stored for stored in self._lookup(session, keys)}
+            if is_failure is not None:
                 answered = {
-                    key: kept
-                    for key, kept in answered.items()
-                    if kept.problem in {None, "truncated"} or kept.created >= session.began
+                    key: stored
+                    for key, stored in answered.items()
+                    if stored.created >= session.began or not is_failure(stored.body)
                 }
             open_ = [key for key in keys if key not in answered] if answered else keys
-            holders = self._flights.claimed(connection, open_, but=session.owner)
-            holders.update(_claimed_by_parts(connection, open_))
-            gone = _vanished(connection, set(holders.values()), self._presence)
+            holders = self._claims.claimed(connection, open_, but=session.owner)
+            holders.update(claimed_by_parts(connection, open_))
+            gone = vanished(connection, set(holders.values()), self._liveness)
             taken = {key for key, owner in holders.items() if owner not in gone}
             held = [key for key in open_ if key in taken] if taken else []
             granted = [key for key in open_ if key not in taken] if taken else open_
             for owner in gone:
-                self._flights.leave(connection, owner, granted)
-            self._flights.enter(connection, session.owner, granted)
+                self._claims.drop(connection, owner, granted)
+            self._claims.add(connection, session.owner, granted)
             uncertain = sum(gone.get(owner, False) for owner in holders.values())
-        parts = self.parts.of_owners({holders[key] for key in held})
-        return Claimed(granted, list(answered.values()), held, uncertain, parts)
+            parts = nonces_of(connection, {holders[key] for key in held})
+        return ClaimResult(granted, list(answered.values()), held, uncertain, parts)
 
-    def holding(self, keys: Sequence[Key]) -> set[str]:
-        """Name the open parts of batches, by nonce, that hold some of these requests."""
-        with self._database.outside("read") as connection:
-            owners = set(_claimed_by_parts(connection, keys).values())
-        return set(self.parts.of_owners(owners))
+    @contextmanager
+    def _claiming(self) -> Iterator[sqlite3.Connection]:
+        """Give a transaction that adds or drops claims: what it did not commit is not remembered."""
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        except BaseException:
+            self._claims.forget()
+            raise
 
-    def record(self, session: Session, answers: Sequence[Priced], released: Sequence[Key]) -> None:
-        """Commit answers in one transaction, and give up the session's claims on them and on `released`."""
+    def _changed_by_others(self, session: Session) -> bool:
+        return self._states_at_begin.get(session.owner) != self._state_by_others(session.owner)
+
+    def _state_by_others(self, owner: int) -> tuple[int, ...]:
+        """Name the state in which all others have left the file: other processes, and other runs of this one."""
+        records = self._recorded.total() - self._recorded[owner]
+        return (*self._database.foreign_state(), records)
+
+    @on_thread
+    def record(self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]) -> None:
         now = time.time()
-        with self._flying() as connection:
+        with self._claiming() as connection:
             connection.executemany(
-                "INSERT INTO answer (key, problem, detail, body, checksum, prompt_tokens, completion_tokens, "
-                "cached_tokens, reasoning_tokens, cost, lane, tier, model, recipe, created) "
-                "VALUES (?,nullif(?,''),?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO answer (key, body, checksum, prompt_tokens, completion_tokens, "
+                "cached_tokens, reasoning_tokens, cache_write_tokens, cost, lane, tier, model, recipe, created) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 _rows(answers, session.recipe, now),
             )
             self._recorded[session.owner] += 1
-            self._flights.leave(
+            self._claims.drop(
                 connection, session.owner, chain((answer.key for answer, _ in answers), released)
             )
-        self._database.wrote(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
+        self._database.on_written(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
-    def exchange(self, session: Session, pool: bytes, mine: Report | None) -> dict[int, Report]:
-        """Leave a report for the other runs of a pool, or none, and return what those tell that are at work."""
+    @on_thread
+    def exchange(self, session: Session, group: bytes, mine: UsageReport | None) -> Mapping[int, UsageReport]:
         now = time.time()
         with self._database.transaction() as connection:
             if mine is None:
-                connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
+                connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO report (owner, pool, heard, load, hungry, rate, parties, used, measured) "
-                    "VALUES (?,?,?,?,?,?,?,?,?)",
-                    (session.owner, pool, now, *mine),
+                    "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, hungry, rate, parties, used, "
+                    "measured) VALUES (?,?,?,?,?,?,?,?,?)",
+                    (session.owner, group, now, *mine),
                 )
             rows = connection.execute(
-                "SELECT owner, load, hungry, rate, parties, used, measured FROM report "
-                "WHERE pool = ? AND owner <> ? AND heard BETWEEN ? AND ?",
-                (pool, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
+                "SELECT owner, load, hungry, rate, parties, used, measured FROM usage_report "
+                "WHERE limit_group = ? AND owner <> ? AND reported BETWEEN ? AND ?",
+                (group, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
-        self._database.wrote(_PAGE_BYTES, now)
+        self._database.on_written(_PAGE_BYTES, now)
         return {
-            owner: Report(load, bool(hungry), rate, parties, used, bool(measured))
+            owner: UsageReport(load, bool(hungry), rate, parties, used, bool(measured))
             for owner, load, hungry, rate, parties, used, measured in rows
         }
 
+    @on_thread
     def renew(self, session: Session) -> None:
-        """Say that the owner is still there."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE owner SET lease = ? WHERE id = ?", (time.time() + LEASE_SECONDS, session.owner)
+                "UPDATE owner SET lease = ? WHERE id = ?",
+                (time.time() + self._lease_seconds, session.owner),
             )
 
+    @on_thread
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None:
-        """Leave a run: its counts stay, its claims go."""
+        self._states_at_begin.pop(session.owner, None)
         if session.obstacle is not None:
             return
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM flight WHERE owner = ?", (session.owner,))
+            connection.execute("DELETE FROM claim WHERE owner = ?", (session.owner,))
             connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
-            connection.execute("DELETE FROM report WHERE owner = ?", (session.owner,))
+            connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
             connection.execute(
                 "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),
             )
 
-    def close(self) -> None:
-        """Let go of the file; it is opened again when it is next used."""
-        self._database.close()
+    @on_thread
+    def summary(self, judge: Judge) -> dict[str, Any]:
+        return maintenance.summarise(self._database, judge)
+
+    async def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
+        after = 0
+        while some := await self._export_some(judge, after):
+            for number, record in some:
+                after = number
+                yield record
+
+    @on_thread
+    def _export_some(self, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
+        return maintenance.export_some(self._database, judge, after)
+
+    @on_thread
+    def prune(self, before: float) -> int:
+        return maintenance.prune(self._database, before)
+
+    def close_connection(self) -> None:
+        """Close the file; it is opened again when it is next used."""
+        self._database.close_connection()
 
 
-class TemporaryJournal(FileJournal):
-    """What `journal=False` gives to a batch run: it knows what is under way, and keeps nothing after it."""
-
-    def __init__(self) -> None:
-        self._keep(TemporaryDatabase())
-
-
-def _rows(answers: Sequence[Priced], recipe: int, now: float) -> list[tuple[Any, ...]]:
-    """Give what is kept of answers.
+def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tuple[Any, ...]]:
+    """Return what is kept of answers.
 
     sqlite3 looks for adapters of bytes and `None`, but not of bytearrays and texts (CPython's `need_adapt` in
     `Modules/_sqlite/statement.c`): that takes longer than a copy does.
@@ -268,8 +267,6 @@ def _rows(answers: Sequence[Priced], recipe: int, now: float) -> list[tuple[Any,
     return [
         (
             bytearray(key),
-            problem or "",
-            detail,
             bytearray(body),
             _checksum(key, body),
             *usage,
@@ -280,7 +277,7 @@ def _rows(answers: Sequence[Priced], recipe: int, now: float) -> list[tuple[Any,
             recipe,
             asked or now,
         )
-        for (key, body, usage, _, problem, detail, lane, tier, model, asked), cost in answers
+        for (key, body, usage, lane, tier, model, asked), cost in answers
     ]
 
 
@@ -301,38 +298,3 @@ def _fresh_since(connection: sqlite3.Connection, recipe: int, fresh: bytes, now:
         (recipe, fresh),
     ).fetchone()
     return last[0] if last is not None and last[1] is None else now
-
-
-def _claimed_by_parts(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
-    """Map those of the requests that parts of batches have claimed to these parts' owners."""
-    owners: dict[Key, int] = {}
-    if connection.execute("SELECT 1 FROM claim LIMIT 1").fetchone() is None:
-        return owners
-    for start in range(0, len(keys), _VARIABLES):
-        part = keys[start : start + _VARIABLES]
-        owners.update(
-            connection.execute(f"SELECT key, owner FROM claim WHERE key IN ({_marks(part)})", part)  # noqa: S608
-        )
-    return owners
-
-
-def _vanished(connection: sqlite3.Connection, owners: set[int], presence: Presence) -> dict[int, bool]:
-    """Tell which owners are gone, and whether they may have sent what they claimed.
-
-    Gone is who is unknown, past the lease (for a while, if it runs here), or a process of here that is no more.
-    """
-    if not owners:
-        return {}
-    known = {
-        owner: (tuple(process), bool(sends))
-        for owner, sends, *process in connection.execute(
-            f"SELECT id, sends, machine, pid, lease FROM owner WHERE id IN ({_marks(owners)})",  # noqa: S608
-            tuple(owners),
-        )
-    }
-    there = {owner for owner, (process, _) in known.items() if presence.there(owner, *process)}
-    return {owner: known[owner][1] if owner in known else True for owner in owners - there}
-
-
-def _marks(values: Iterable[object]) -> str:
-    return ",".join("?" for _ in values)

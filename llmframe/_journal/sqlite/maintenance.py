@@ -1,4 +1,4 @@
-"""What the owner of a journal asks of it: how much is there, all of it as JSON, and that old answers go."""
+"""What the owner of a journal's file asks of it: how much is there, all of it as JSON, and that old answers go."""
 
 from __future__ import annotations
 
@@ -9,64 +9,56 @@ import orjson
 from llmframe._json import load
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from llmframe._journal.protocol import Judge
+    from llmframe._journal.sqlite.database import Database
+
+_ROWS_AT_ONCE = 500
 
 
-class Upkeep:
-    """Counts, exports and prunes a journal.
+def summarise(database: Database, judge: Judge) -> dict[str, Any]:
+    """Count answers, those without a value, tokens, dollars, claims, and dates."""
+    with database.outside("read") as connection:
+        row = connection.execute(
+            "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
+            "sum(cost), min(created), max(created) FROM answer"
+        ).fetchone()
+        bodies = connection.execute("SELECT body FROM answer")
+        without_text = sum(judge(load(body)).value is None for (body,) in bodies)
+        claims = connection.execute(
+            "SELECT (SELECT count(*) FROM part_claim) + (SELECT coalesce(sum(length(keys)), 0) / 16 FROM claim)"
+        ).fetchone()[0]
+        runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
+    answers, *rest = row
+    names = ("prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
+    counted = dict(zip(names, rest, strict=True))
+    return {"answers": answers, "without_text": without_text, **counted, "claims": claims, "runs": runs}
 
-    Parameters
-    ----------
-    transaction, outside
-        Give the connection within a transaction, and outside of one, to be "read" or "written".
-    """
 
-    def __init__(
-        self,
-        transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        outside: Callable[[str], AbstractContextManager[sqlite3.Connection]],
-    ) -> None:
-        self._transaction = transaction
-        self._outside = outside
+def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
+    """Return the next answers behind a row number, each with its own."""
+    with database.outside("read") as connection:
+        cursor = connection.execute(
+            "SELECT answer.id, lower(hex(key)) AS key, body, prompt_tokens, completion_tokens, cached_tokens, "
+            "reasoning_tokens, cache_write_tokens, cost, lane, tier, model, created, description AS recipe "
+            "FROM answer JOIN recipe ON recipe.id = answer.recipe WHERE answer.id > ? ORDER BY answer.id LIMIT ?",
+            (after, _ROWS_AT_ONCE),
+        )
+        names = [column[0] for column in cursor.description[1:]]
+        return [(number, _record(dict(zip(names, row, strict=True)), judge)) for number, *row in cursor]
 
-    def summary(self) -> dict[str, Any]:
-        """Count what is there: answers, those without a text, tokens, dollars, claims, and dates."""
-        with self._outside("read") as connection:
-            row = connection.execute(
-                "SELECT count(*), coalesce(sum(problem IS NOT NULL AND problem <> 'truncated'), 0), "
-                "coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), sum(cost), min(created), max(created) FROM answer"
-            ).fetchone()
-            claims = connection.execute(
-                "SELECT (SELECT count(*) FROM claim) + (SELECT coalesce(sum(length(keys)), 0) / 16 FROM flight)"
-            ).fetchone()[0]
-            runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
-        names = ("answers", "without_text", "prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
-        return {**dict(zip(names, row, strict=True)), "claims": claims, "runs": runs}
 
-    def export(self) -> Iterator[dict[str, Any]]:
-        """Yield every answer with its recipe, oldest first."""
-        with self._outside("read") as connection:
-            cursor = connection.execute(
-                "SELECT lower(hex(key)) AS key, problem, detail, body, prompt_tokens, completion_tokens, cached_tokens, "
-                "reasoning_tokens, cost, lane, tier, model, created, description AS recipe "
-                "FROM answer JOIN recipe ON recipe.id = answer.recipe ORDER BY answer.id"
-            )
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                record = dict(zip(names, row, strict=True))
-                yield {
-                    **record,
-                    "body": load(record["body"]),
-                    "recipe": orjson.loads(record["recipe"]),
-                }
+def _record(stored: dict[str, Any], judge: Judge) -> dict[str, Any]:
+    body = load(stored["body"])
+    verdict = judge(body)
+    told = {"key": stored["key"], "problem": verdict.problem, "detail": verdict.detail}
+    return {**told, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
 
-    def prune(self, before: float) -> int:
-        """Delete answers from before this time (seconds since the epoch); return how many."""
-        with self._transaction() as connection:
-            pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
-            connection.execute("DELETE FROM run WHERE started < ?", (before,))
-        with self._outside("written") as connection:
-            connection.execute("VACUUM")
-        return pruned
+
+def prune(database: Database, before: float) -> int:
+    """Delete answers from before this time (seconds since the epoch); return how many."""
+    with database.transaction() as connection:
+        pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
+        connection.execute("DELETE FROM run WHERE started < ?", (before,))
+    with database.outside("written") as connection:
+        connection.execute("VACUUM")
+    return pruned

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmframe._errors import JournalError
 
-FORMAT = 1
+FORMAT = 2
 
 _APPLICATION_ID = 0x6C6C6D66
 _BUSY_SECONDS = 30.0
@@ -50,41 +50,31 @@ _NOT_WRITABLE = frozenset(
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
 CREATE TABLE answer (
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL, problem TEXT, detail TEXT NOT NULL, body BLOB NOT NULL,
-    checksum INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL, cost REAL, lane TEXT NOT NULL, tier TEXT, model TEXT,
-    recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL);
+    reasoning_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, cost REAL, lane TEXT NOT NULL,
+    tier TEXT, model TEXT, recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL);
 CREATE INDEX answer_key ON answer (key);
-CREATE TABLE owner (id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL);
-CREATE TABLE claim (key BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE owner (
+    id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL,
+    sends INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE claim (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
+CREATE TABLE part_claim (key BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
     id INTEGER PRIMARY KEY, recipe INTEGER NOT NULL REFERENCES recipe (id), started REAL NOT NULL,
     finished REAL, counts TEXT NOT NULL, fresh BLOB NOT NULL);
-CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
-INSERT INTO checkpointer VALUES (1, 0);
-"""
-_BATCHES = """
-ALTER TABLE owner ADD COLUMN sends INTEGER NOT NULL DEFAULT 1;
-CREATE TABLE part (
-    id INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL, agent INTEGER NOT NULL,
+CREATE TABLE batch_part (
+    id INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL, leased_to INTEGER NOT NULL,
     recipe INTEGER NOT NULL REFERENCES recipe (id), server TEXT NOT NULL, model TEXT NOT NULL, title TEXT NOT NULL,
     created REAL NOT NULL, file TEXT, batch TEXT, state TEXT NOT NULL, requests INTEGER NOT NULL,
     completed INTEGER NOT NULL, failed INTEGER NOT NULL, cost REAL, open INTEGER NOT NULL,
-    cancelled INTEGER NOT NULL)
+    cancelled INTEGER NOT NULL);
+CREATE TABLE usage_report (
+    owner INTEGER PRIMARY KEY, limit_group BLOB NOT NULL, reported REAL NOT NULL, load REAL NOT NULL,
+    hungry INTEGER NOT NULL, rate REAL, parties INTEGER NOT NULL, used REAL NOT NULL, measured INTEGER NOT NULL);
+CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
+INSERT INTO checkpointer VALUES (1, 0)
 """
-_SHARED_LIMITS = """
-CREATE TABLE report (
-    owner INTEGER PRIMARY KEY, pool BLOB NOT NULL, heard REAL NOT NULL, load REAL NOT NULL, hungry INTEGER NOT NULL,
-    rate REAL, parties INTEGER NOT NULL, used REAL NOT NULL, measured INTEGER NOT NULL);
-DROP TABLE IF EXISTS neighbour
-"""
-_FLIGHTS = """
-CREATE TABLE flight (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
-DELETE FROM claim WHERE owner NOT IN (SELECT owner FROM part)
-"""
-_TABLES = {"answer": _SCHEMA, "part": _BATCHES, "report": _SHARED_LIMITS, "flight": _FLIGHTS}
-"""What came with which table; a journal from before one is given it when it is next opened."""
 
 
 def create_private(path: Path) -> None:
@@ -118,9 +108,7 @@ def refuse_others(path: Path) -> None:
         raise JournalError(damaged(path, "file is not a database"))
     if int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
         raise JournalError(f"{path} is a database of another program; pass another path as journal=")
-    version = int.from_bytes(header[60:64], "big")
-    if version > FORMAT:
-        raise JournalError(newer(path, version))
+    refuse_format(path, int.from_bytes(header[60:64], "big"))
 
 
 def connect(path: Path, how: str) -> sqlite3.Connection:
@@ -135,33 +123,17 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        there = {
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        }
-        for table, statements in _TABLES.items():
-            if table not in there:
-                _execute(connection, statements)
         if not version:
+            for statement in _SCHEMA.split(";\n"):  # executescript() would commit
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("ROLLBACK" if version and there >= _TABLES.keys() else "COMMIT")
+        connection.execute("ROLLBACK" if version else "COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
-
-
-def _execute(connection: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";\n"):  # executescript() would commit
-        connection.execute(statement)
-
-
-def temporary() -> sqlite3.Connection:
-    """Give an empty database that is gone with its connection; SQLite moves it to disk when it grows."""
-    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    create_tables(connection)
-    return connection
 
 
 def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
@@ -219,11 +191,18 @@ def damaged(path: Path, found: str) -> str:
     )
 
 
-def newer(path: Path, version: int) -> str:
-    return (
-        f"{path} was written by a newer llmframe (format {version}, this one knows {FORMAT}); "
-        "upgrade llmframe, or pass another path as journal="
-    )
+def refuse_format(path: Path, version: int) -> None:
+    """Refuse a file of another format than this version's; 0 is a file without tables."""
+    if version > FORMAT:
+        raise JournalError(
+            f"{path} was written by a newer llmframe (format {version}, this one knows {FORMAT}); "
+            "upgrade llmframe, or pass another path as journal="
+        )
+    if 0 < version < FORMAT:
+        raise JournalError(
+            f"{path} was written by an early llmframe (format {version}, this one knows {FORMAT} only); it is left "
+            f"as it was. To start a new one: mv '{path}' '{path}.format-{version}', or pass another path as journal="
+        )
 
 
 def on_network(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The runs of this process: how they are started, where, and what becomes of them when the process ends."""
+"""How runs are started, on which loop, and what becomes of them when the process ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from llmframe._journal.liveness import forgetful_machine
-from llmframe._loop.tasks import (
-    NestedWork,
+from llmframe._journal import forgetful_machine
+from llmframe._loop import (
+    NestedTask,
     begin_here,
     refuse_on_private_loop,
     running_loop,
@@ -19,7 +19,7 @@ from llmframe._loop.tasks import (
     uninterrupted,
 )
 from llmframe._run.progress_bar import say
-from llmframe._run.run import judged, written
+from llmframe._run.run import concluded, written
 
 if TYPE_CHECKING:
     from llmframe._run.run import Run
@@ -54,22 +54,27 @@ def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
     """Start a run where its client belongs: the private loop, or the caller's own."""
     _warn_of_forgetting(run)
     here = running_loop()
-    own = run._call.account.asynchronous or run._call.nested
+    own = run._settings.account.asynchronous or run._settings.nested
     if awaiting and own:
-        work = run._begin(begin_here, shared_loop=True)
+        task = run._begin(begin_here, shared_loop=True)
     elif here is not None and own and not background:
-        work = run._begin(NestedWork, shared_loop=True)
+        task = run._begin(NestedTask, shared_loop=True)
     else:
-        work = run._begin(submit, shared_loop=False)
+        task = run._begin(submit, shared_loop=False)
     _active.add(run)
-    work.future.add_done_callback(lambda _: _active.discard(run))
+    task.future.add_done_callback(lambda _: _active.discard(run))
     _last[:] = [run]
     return run
 
 
 def _warn_of_forgetting(run: Run) -> None:
     place = forgetful_machine()
-    if place is None or run._call.journal is not True or not run._call.progress or _warned_of_forgetting:
+    if (
+        place is None
+        or run._settings.journal is not True
+        or not run._settings.progress
+        or _warned_of_forgetting
+    ):
         return
     _warned_of_forgetting.append(place)
     say(
@@ -78,23 +83,23 @@ def _warn_of_forgetting(run: Run) -> None:
     )
 
 
-def carry_out(run: Run) -> Any:
-    """Start a run and conclude it, without a gap through which Ctrl-C could slip."""
+def run_to_end(run: Run) -> Any:
+    """Start a run, wait for it and write it back, without a gap through which Ctrl-C could slip."""
     refuse_on_private_loop()
     with uninterrupted() as interrupts:
         result = written(start(run), None, interrupts)
-    return judged(run, result)
+    return concluded(run, result)
 
 
-async def aconclude(run: Run) -> Any:
-    """Conclude a run on the caller's loop; cancelling the caller ends the run as Ctrl-C does."""
+async def await_run(run: Run) -> Any:
+    """Await a started run on the caller's loop and write it back; cancelling the caller ends it as Ctrl-C does."""
     try:
-        if run._work is not None:
-            await run._work.waited()
+        if run._task is not None:
+            await run._task.wait_async()
     finally:
         with uninterrupted():
-            result = run._finish()
-    return judged(run, result)
+            result = run._write_once()
+    return concluded(run, result)
 
 
 @atexit.register
@@ -102,8 +107,8 @@ def _end_all() -> None:
     """Cancel what is in flight when the process ends, and write down what has come."""
     deadline = time.monotonic() + _EXIT_SECONDS
     for run in list(_active):
-        if run._work is not None:
-            run._work.cancel()
+        if run._task is not None:
+            run._task.cancel()
     for run in list(_active):
         with suppress(TimeoutError, asyncio.CancelledError, Exception):
             run._wait(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,108 @@
+"""What decides the answers: the part that all rows share, and each request's identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmframe._addresses import SECRET_HEADERS
+from llmframe._json import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmframe._values import Endpoint, Key
+
+IDENTITY_VERSION = 1
+"""Part of every identity; it changes only when the same request would get another hash."""
+
+KEY_BYTES = 16
+
+_NOT_IN_IDENTITY = frozenset({"service_tier", "metadata", "user", "safety_identifier", "store"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the answers and is the same in every row.
+
+    Parameters
+    ----------
+    server
+        The normalised address (Azure: with its API version), or the name that stands for it.
+    endpoint
+        Where the requests go, and how their bodies are written.
+    params
+        The API's parameters, merged with `extra_body`; JSON values.
+    headers
+        The call's `extra_headers`; those that carry a key are left out of the identity.
+    version
+        The user's own mark for new answers.
+    """
+
+    verb: str
+    server: str
+    endpoint: Endpoint
+    model: str
+    params: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    version: str | None = None
+
+    @property
+    def prefix(self) -> bytes:
+        """The part of every identity that the rows share, as canonical JSON."""
+        params = {
+            name: canonical(value, sort=False)
+            for name, value in sorted(self.params.items())
+            if name not in _NOT_IN_IDENTITY and not name.startswith("prompt_cache_")
+        }
+        headers = sorted(
+            (name.lower(), value)
+            for name, value in self.headers.items()
+            if name.lower() not in SECRET_HEADERS
+        )
+        return orjson.dumps(
+            [IDENTITY_VERSION, self.server, self.endpoint.path, self.model, params, headers, self.version]
+        )
+
+    @property
+    def template(self) -> bytes:
+        """The start of every request body, up to what the row gives."""
+        params = {name: canonical(value, sort=False) for name, value in self.params.items()}
+        return self.endpoint.template(self.model, params)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the journal keeps of the recipe: no prompts, no headers, no nested values."""
+        plain = {name: value for name, value in self.params.items() if isinstance(value, str | int | float)}
+        return {
+            "verb": self.verb,
+            "server": self.server.partition("?")[0],
+            "endpoint": self.endpoint.path,
+            "model": self.model,
+            "params": {
+                name: value for name, value in plain.items() if name not in {"user", "safety_identifier"}
+            },
+            "version": self.version,
+        }
+
+
+def hashed(prefix: bytes) -> blake2b:
+    """Hash what the rows share."""
+    return blake2b(prefix + b"\n", digest_size=KEY_BYTES)
+
+
+def identity(shared: blake2b, content: bytes, draw: int = 0) -> Key:
+    """Hash what decides an answer; `draw` tells the k-th of equal requests apart.
+
+    Examples
+    --------
+    >>> identity(hashed(b"[]"), b"[]").hex()
+    '1dc909498904db1477bbd3ce1d821d1f'
+    """
+    digest = shared.copy()
+    digest.update(content)
+    if draw:
+        digest.update(b"\n%d" % draw)
+    return digest.digest()

@@ -1,0 +1,73 @@
+"""The one thread of a process on which journals' files are used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from weakref import WeakSet
+
+from llmframe._loop import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class _Closable(Protocol):
+    def close_connection(self) -> None: ...
+
+
+_closed_for_forks: WeakSet[Any] = WeakSet()
+_threads: dict[int, Worker] = {}
+_lock = threading.Lock()
+
+
+def journal_thread() -> Worker:
+    """Return the thread on which all of this process's journals are used."""
+    with _lock:
+        if os.getpid() not in _threads:  # a forked child has none of its parent's threads
+            _threads[os.getpid()] = Worker("llmframe-journal", before_fork=_close_connections)
+        return _threads[os.getpid()]
+
+
+def on_thread(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make a method awaitable from any loop: its body runs on the journals' thread."""
+
+    @wraps(method)
+    async def awaitable(self: S, *arguments: P.args, **keywords: P.kwargs) -> T:
+        call = partial(method, self, *arguments, **keywords)
+        return await asyncio.wrap_future(journal_thread().call(call))
+
+    return awaitable  # type: ignore[return-value] # mypy takes `self` for a named argument
+
+
+def close_for_forks(closable: _Closable) -> None:
+    """Let a connection be closed for the moment of a fork; it is opened again when it is next used.
+
+    A child that inherits SQLite's open files believes to hold locks that the system gave to its
+    parent alone, and its own connections to the same file would then write unprotected.
+    """
+    _closed_for_forks.add(closable)
+
+
+def _close_connections() -> None:
+    for closable in list(_closed_for_forks):
+        closable.close_connection()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
+    _lock = threading.Lock()
+    _closed_for_forks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
