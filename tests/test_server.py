@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmframe.testing import Fault, Limits, LocalServer, made_up_answer, request_digest, reviews
-from llmframe.testing._faults import ANSWERS, ERRORS, KINDS
-from llmframe.testing._instances import instance
-from llmframe.testing._limits import Gate, duration
+from llmframe.testing._chat.instances import instance
+from llmframe.testing._server.rate_limiter import Gate, duration
+from llmframe.testing._settings import ANSWER_FAULTS, ERROR_FAULTS, FAULT_KINDS
 
 OPENAPI = Path(__file__).parents[2] / "shared" / "openai-spec" / "chat-batch.openapi.json"
 MODEL = "gpt-6-luna"
@@ -470,8 +470,8 @@ _SCRAPS = st.recursive(
 @given(data=st.data())
 def test_what_the_published_document_rejects_is_rejected(published, data):
     """No body that is wrong by the document passes here, whatever is put into its parameters."""
-    from llmframe.testing._rules import Invalid
-    from llmframe.testing._validation import PARAMETERS, check
+    from llmframe.testing._requests.completions import PARAMETERS, check
+    from llmframe.testing._wire import Invalid
 
     body = dict(data.draw(st.sampled_from(GOOD_BODIES)))
     for name in data.draw(st.lists(st.sampled_from([*sorted(PARAMETERS), "nonsense"]), max_size=2)):
@@ -566,8 +566,8 @@ def test_an_error_fault_answers_with_the_apis_body(server, kind):
 def test_every_error_kind_is_tested():
     """The list of errors above is complete, and so are the kinds."""
     kinds = {kind for kind in ERROR_KINDS if isinstance(kind, str)}
-    assert kinds | {"502"} == set(ERRORS)
-    assert {"reset", "hang", "truncated", "garbled", "trickle"} == KINDS - ERRORS - ANSWERS
+    assert kinds | {"502"} == set(ERROR_FAULTS)
+    assert {"reset", "hang", "truncated", "garbled", "trickle"} == FAULT_KINDS - ERROR_FAULTS - ANSWER_FAULTS
 
 
 def test_a_bad_gateway_is_a_page_of_html(server):

@@ -21,7 +21,7 @@ import llmframe  # noqa: F401 (registers df.llm)
 from llmframe._file_journal import FileJournal
 from llmframe._records import Answer, Usage
 from llmframe.testing import LocalServer
-from llmframe.testing._answers import Completion, answer_body
+from llmframe.testing._chat import Completion, answer_body
 
 ADDRESS = "http://127.0.0.1:1/v1"
 TEXT = "A made-up answer, {:012x}."

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from llmframe.testing import _errors
-from llmframe.testing import _rules as r
-from llmframe.testing._pages import page, window
+from llmframe.testing._batch.pages import page, window
+from llmframe.testing._requests import rules as r
+from llmframe.testing._wire import Invalid, Refused, errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmframe.testing._clock import Clock
+    from llmframe.testing._batch.clock import Clock
+    from llmframe.testing._wire import Upload
 
 MONTH = 30 * 86_400
 SHORTEST_LIFE = 3_600
@@ -22,15 +23,6 @@ _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _purpose = r.choice(*_PURPOSES)
 _anchor = r.choice("created_at")
 _seconds = r.integer(SHORTEST_LIFE, MONTH)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A form with a file; `content` is None where the file was larger than the server takes."""
-
-    fields: dict[str, str] = field(default_factory=dict)
-    filename: str | None = None
-    content: bytes | None = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,7 @@ class Files:
     def upload(self, upload: Upload) -> dict[str, Any]:
         purpose, life = _checked(upload)
         if upload.content is None:
-            raise r.Invalid("File is too large.", None, None)
+            raise Invalid("File is too large.", None, None)
         stored = self.add(
             upload.content, upload.filename or "", purpose, created=self._clock.now(), life=life
         )
@@ -117,7 +109,7 @@ class Files:
     def _existing(self, name: str) -> StoredFile:
         found = self.find(name)
         if found is None:
-            raise _errors.Refused(_errors.error(404, f"No such File object: {name}", param="id"))
+            raise Refused(errors.error(404, f"No such File object: {name}", param="id"))
         return found
 
 
@@ -134,7 +126,7 @@ def _checked(upload: Upload) -> tuple[str, float | None]:
     for name in fields:
         raise r.unknown(name)
     if purpose == "batch" and not upload.filename.endswith(".jsonl"):
-        raise r.Invalid("Invalid file format for Batch API. Must be .jsonl", None, None)
+        raise Invalid("Invalid file format for Batch API. Must be .jsonl", None, None)
     if anchor is None and seconds is None:
         return purpose, MONTH if purpose == "batch" else None
     return purpose, _life(anchor, seconds)

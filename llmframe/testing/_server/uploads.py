@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader
 
-from llmframe.testing._files import Upload
+from llmframe.testing._wire import Upload
 
 if TYPE_CHECKING:
     from aiohttp import web

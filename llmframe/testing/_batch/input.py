@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe.testing import _errors, _validation
-from llmframe.testing import _rules as r
-from llmframe.testing._answers import prompt_tokens
+from llmframe.testing._chat import prompt_tokens
+from llmframe.testing._requests import check
+from llmframe.testing._requests import rules as r
+from llmframe.testing._wire import Invalid, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from llmframe.testing._batches import Batches
+    from llmframe.testing._settings import Batches
 
 _KEYS = ("custom_id", "method", "url", "body")
 ENDPOINTS = (
@@ -82,7 +83,7 @@ def check_input(
             checked.tokens += _prompt_tokens(row["body"])
             late = unfinished > 0 and _share(row["custom_id"]) < unfinished
             (checked.never if late else checked.rows).append(start)
-        except r.Invalid as invalid:
+        except Invalid as invalid:
             checked.wrong(invalid.code, invalid.message, param=invalid.param, line=checked.total)
         start += len(line) + 1
         yield
@@ -107,9 +108,9 @@ def _row(line: bytes, endpoint: str, custom_ids: set[str]) -> dict[str, Any]:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise r.Invalid("This line is not parseable as valid JSON.", None, "invalid_json_line") from None
+        raise Invalid("This line is not parseable as valid JSON.", None, "invalid_json_line") from None
     if not isinstance(row, dict):
-        raise r.Invalid("This line is not a JSON object.", None, "invalid_json_line")
+        raise Invalid("This line is not a JSON object.", None, "invalid_json_line")
     for key in _KEYS:
         if key not in row:
             raise r.missing(key)
@@ -119,7 +120,7 @@ def _row(line: bytes, endpoint: str, custom_ids: set[str]) -> dict[str, Any]:
     _custom_id(row["custom_id"], "custom_id")
     if row["custom_id"] in custom_ids:
         message = f"The custom_id '{row['custom_id']}' was used in an earlier line; each must be unique."
-        raise r.Invalid(message, "custom_id", "duplicate_custom_id")
+        raise Invalid(message, "custom_id", "duplicate_custom_id")
     custom_ids.add(row["custom_id"])
     _check_address(row, endpoint)
     _check_body(row["body"])
@@ -128,13 +129,13 @@ def _row(line: bytes, endpoint: str, custom_ids: set[str]) -> dict[str, Any]:
 
 def _check_address(row: dict[str, Any], endpoint: str) -> None:
     if row["method"] != "POST":
-        raise r.Invalid("The method of a request must be 'POST'.", "method", "invalid_method")
+        raise Invalid("The method of a request must be 'POST'.", "method", "invalid_method")
     if row["url"] == endpoint:
         return
     if row["url"] in ENDPOINTS:
         message = f"The URL '{row['url']}' does not match the batch's endpoint '{endpoint}'."
-        raise r.Invalid(message, "url", "mismatched_endpoint")
-    raise r.Invalid("The URL provided for this request is not one of the API's.", "url", "invalid_url")
+        raise Invalid(message, "url", "mismatched_endpoint")
+    raise Invalid("The URL provided for this request is not one of the API's.", "url", "invalid_url")
 
 
 def _check_body(body: Any) -> None:
@@ -145,7 +146,7 @@ def _check_body(body: Any) -> None:
     if not isinstance(body["model"], str):
         raise r.wrong_type("body.model", "a string", body["model"])
     if body.get("stream"):
-        raise r.Invalid("Streaming is not supported in batches.", "body.stream", "unsupported_value")
+        raise Invalid("Streaming is not supported in batches.", "body.stream", "unsupported_value")
 
 
 def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
@@ -153,18 +154,18 @@ def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
         checked.model = model
         if model not in models:
             message = f"The provided model '{model}' is not supported by the Batch API."
-            raise r.Invalid(message, "body.model", "model_not_found")
+            raise Invalid(message, "body.model", "model_not_found")
     if model != checked.model:
         message = (
             f"The provided model '{model}' does not match the model '{checked.model}' of the first request."
         )
-        raise r.Invalid(message, "body.model", "mismatched_model")
+        raise Invalid(message, "body.model", "mismatched_model")
 
 
 def _prompt_tokens(body: dict[str, Any]) -> int:
     try:
-        _validation.check(body)
-    except _errors.Refused:  # such a row fails alone, later
+        check(body)
+    except Refused:  # such a row fails alone, later
         return 0
     return prompt_tokens(body)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing import _errors
+from llmframe.testing._wire import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,14 +21,6 @@ _NAMES = {
     list: "an array",
     type(None): "null",
 }
-
-
-class Invalid(_errors.Refused):
-    """A request is not valid, for the reason that `message`, `param` and `code` give."""
-
-    def __init__(self, message: str, param: str | None, code: str | None) -> None:
-        super().__init__(_errors.error(400, message, param=param, code=code))
-        self.message, self.param, self.code = message, param, code
 
 
 def wrong_type(path: str, expected: str, value: Any) -> Invalid:

@@ -6,25 +6,36 @@ import hashlib
 import logging
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe.testing import _errors, _validation
-from llmframe.testing._answers import answer_body, complete, output_cap, request_digest, spoil
-from llmframe.testing._batch_service import RowAnswer
-from llmframe.testing._exchange import BATCHES, FILES, Asked, Reply, json_reply
-from llmframe.testing._faults import ANSWERS, CHAT, TRANSPORT, Fault, FaultPlan, Target, error_answer
-from llmframe.testing._limits import Gate, Limits
-from llmframe.testing._storage import Storage
+from llmframe.testing._batch import RowAnswer, Storage
+from llmframe.testing._chat import answer_body, complete, output_cap, request_digest, spoil
+from llmframe.testing._requests import check, parse
+from llmframe.testing._server.fault_plan import FaultPlan, Target, error_answer
+from llmframe.testing._server.rate_limiter import Gate
+from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS
+from llmframe.testing._wire import (
+    BATCHES,
+    CHAT,
+    FILES,
+    Asked,
+    ErrorAnswer,
+    Refused,
+    Reply,
+    errors,
+    json_reply,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from llmframe.testing._answers import Completion
-    from llmframe.testing._ledger import Ledger
+    from llmframe.testing._chat import Completion
+    from llmframe.testing._settings import Fault, Limits, ServiceSettings
+    from llmframe.testing._wire import Ledger
 
 _MODELS = "/v1/models"
 _LEDGER = "/llmframe/ledger"
@@ -32,23 +43,11 @@ _CREATED = 1_767_225_600
 _log = logging.getLogger("llmframe")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How one server behaves; its limits and faults can change while it runs."""
-
-    latency: float | Callable[[random.Random], float] = 0.0
-    models: tuple[str, ...] = ()
-    api_key: str | None = None
-    answer: Callable[[dict[str, Any]], str] | None = None
-    headers: bool = True
-    cached: float = 0.0
-
-
 class Service:
     """The endpoints. All replies are made on the server's own thread."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, limits: Limits | None, faults: Iterable[Fault]
+        self, settings: ServiceSettings, ledger: Ledger, limits: Limits | None, faults: Iterable[Fault]
     ) -> None:
         self.ledger = ledger
         self._settings = settings
@@ -93,49 +92,49 @@ class Service:
         return self._other(asked)
 
     def oversized(self, limit: int) -> Reply:
-        return self._error(_errors.too_big(limit))
+        return self._error(errors.too_big(limit))
 
-    def _authorise(self, key: str) -> _errors.ErrorAnswer | None:
+    def _authorise(self, key: str) -> ErrorAnswer | None:
         if not key:
-            return _errors.missing_key()
+            return errors.missing_key()
         if self._settings.api_key is not None and key != self._settings.api_key:
-            return _errors.invalid_key(key)
+            return errors.invalid_key(key)
         return None
 
     def _other(self, asked: Asked) -> Reply:
         fault = self._faults.choose(_target(asked)) if self._faults.faults else None
         if fault is not None and fault.kind == "hang":
             return Reply(200, b"", delivery="hang", seconds=fault.seconds)
-        if fault is not None and fault.kind not in TRANSPORT:
+        if fault is not None and fault.kind not in TRANSPORT_FAULTS:
             return self._error(error_answer(fault, {}, asked.key, 0))
         try:
             stored = asked.path.startswith((FILES, BATCHES))
             whole = self.storage.reply(asked) if stored else self._models(asked.method, asked.path)
-        except _errors.Refused as refused:
+        except Refused as refused:
             whole = self._error(refused.answer)
         return whole if fault is None else _broken(whole, fault)
 
     def _models(self, method: str, path: str) -> Reply:
         models = self._settings.models
         if path == CHAT or (path == _MODELS and method != "GET"):
-            raise _errors.Refused(_errors.wrong_method(method, path))
+            raise Refused(errors.wrong_method(method, path))
         if path == _MODELS:
             return json_reply({"object": "list", "data": [_model(name) for name in models]})
         if path.startswith(_MODELS + "/") and method == "GET":
             name = path.removeprefix(_MODELS + "/")
-            return json_reply(_model(name)) if name in models else self._error(_errors.model_not_found(name))
-        raise _errors.Refused(_errors.unknown_url(method, path))
+            return json_reply(_model(name)) if name in models else self._error(errors.model_not_found(name))
+        raise Refused(errors.unknown_url(method, path))
 
     def _chat(self, key: str, content: bytes) -> Reply:
-        body = _validation.parse(content)
+        body = parse(content)
         if not isinstance(body, dict):
-            return self._error(_errors.unparsable())
+            return self._error(errors.unparsable())
         try:
-            _validation.check(body)
-        except _errors.Refused as refused:
+            check(body)
+        except Refused as refused:
             return self._error(refused.answer)
         if body["model"] not in self._settings.models:
-            return self._error(_errors.model_not_found(body["model"]))
+            return self._error(errors.model_not_found(body["model"]))
         digest = request_digest(body)
         self.ledger.accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
@@ -147,7 +146,7 @@ class Service:
             return self._completed(body, digest, completion)
         return self._faulty(fault, body, digest, completion, key)
 
-    def _admit(self, body: dict[str, Any], completion: Completion) -> _errors.ErrorAnswer | None:
+    def _admit(self, body: dict[str, Any], completion: Completion) -> ErrorAnswer | None:
         if self._gate is None:
             return None
         cap = output_cap(body)
@@ -156,8 +155,8 @@ class Service:
         if refusal is None:
             return None
         if refusal.wait is None:
-            return _errors.request_too_large(body["model"], refusal.limit, refusal.requested)
-        answer = _errors.rate_limited(
+            return errors.request_too_large(body["model"], refusal.limit, refusal.requested)
+        answer = errors.rate_limited(
             body["model"],
             refusal.unit,
             refusal.limit,
@@ -170,9 +169,9 @@ class Service:
     def _faulty(
         self, fault: Fault, body: dict[str, Any], digest: str, completion: Completion, key: str
     ) -> Reply:
-        if fault.kind in ANSWERS:
+        if fault.kind in ANSWER_FAULTS:
             return self._completed(body, digest, spoil(completion, str(fault.kind), body))
-        if fault.kind not in TRANSPORT:
+        if fault.kind not in TRANSPORT_FAULTS:
             answer = error_answer(fault, body, key, completion.prompt_tokens)
             return replace(self._error(answer), delay=self._delay())
         whole = self._completed(body, digest, completion)
@@ -184,19 +183,19 @@ class Service:
         """Answer a request of a batch as a live one, but without limits and without faults of the connection."""
         try:
             return self._row(body, key)
-        except _errors.Refused as refused:
+        except Refused as refused:
             return _refused_row(refused.answer)
         except Exception:  # noqa: BLE001 - from a function that the server was given; the other rows go on
             _log.exception("A row of a batch could not be answered.")
-            return _refused_row(_errors.status_error(500))
+            return _refused_row(errors.status_error(500))
 
     def _row(self, body: dict[str, Any], key: str) -> RowAnswer:
-        _validation.check(body)
+        check(body)
         digest = request_digest(body)
         self.ledger.accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
         fault = self._faults.choose(Target(body, digest, row=True))
-        if fault is not None and fault.kind not in ANSWERS:
+        if fault is not None and fault.kind not in ANSWER_FAULTS:
             return _refused_row(error_answer(fault, body, key, completion.prompt_tokens))
         if fault is not None:
             completion = spoil(completion, str(fault.kind), body)
@@ -228,7 +227,7 @@ class Service:
         latency = self._settings.latency
         return latency(self._random) if callable(latency) else latency
 
-    def _error(self, answer: _errors.ErrorAnswer) -> Reply:
+    def _error(self, answer: ErrorAnswer) -> Reply:
         headers = self._headers(next(self._numbers)) | answer.headers
         return Reply(answer.status, answer.body, answer.content_type, headers)
 
@@ -247,7 +246,7 @@ def _target(asked: Asked) -> Target:
         content = asked.upload.content or b""
         body = asked.upload.fields | {"filename": asked.upload.filename, "bytes": len(content)}
     elif asked.content:
-        body = _validation.parse(asked.content)
+        body = parse(asked.content)
     digest = hashlib.blake2b(
         f"{asked.method} {asked.path} {dict(asked.query)} {body}".encode(), digest_size=16
     )
@@ -262,9 +261,9 @@ def _broken(whole: Reply, fault: Fault) -> Reply:
     return replace(whole, delivery=str(fault.kind), seconds=fault.seconds)
 
 
-def _refused_row(answer: _errors.ErrorAnswer) -> RowAnswer:
+def _refused_row(answer: ErrorAnswer) -> RowAnswer:
     if answer.content_type != "application/json":
-        answer = _errors.status_error(answer.status)
+        answer = errors.status_error(answer.status)
     # Written anew, because a line of a file has no line breaks inside.
     return RowAnswer(answer.status, orjson.dumps(orjson.loads(answer.body)))
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from llmframe.testing._exchange import BATCHES, FILES, Asked, Reply
-from llmframe.testing._uploads import read_upload
+from llmframe.testing._server.uploads import read_upload
+from llmframe.testing._wire import BATCHES, FILES, Asked, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from llmframe.testing._service import Service
+    from llmframe.testing._server.service import Service
 
 HOST = "127.0.0.1"
 _LARGEST_BODY = 64 * 1024 * 1024

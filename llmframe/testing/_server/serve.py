@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._server import LocalServer
+from llmframe.testing._server.local_server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

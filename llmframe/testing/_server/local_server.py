@@ -5,17 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from llmframe.testing._ledger import Ledger
-from llmframe.testing._service import Service, Settings
+from llmframe.testing._settings import ServiceSettings
+from llmframe.testing._wire import Ledger
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator
 
-    from llmframe.testing._batches import Batches
-    from llmframe.testing._faults import Fault
-    from llmframe.testing._http import HttpServer
-    from llmframe.testing._limits import Limits
+    from llmframe.testing._server.http import HttpServer
+    from llmframe.testing._settings import Batches, Fault, Limits
 
 MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-mini", "gpt-5-nano")
 
@@ -71,7 +69,10 @@ class LocalServer:
         cached: float = 0.0,
         batches: Batches | None = None,
     ) -> None:
-        settings = Settings(latency, tuple(models), api_key, answer, headers, cached)
+        # Imported here, so that importing this package stays cheap.
+        from llmframe.testing._server.service import Service  # noqa: PLC0415
+
+        settings = ServiceSettings(latency, tuple(models), api_key, answer, headers, cached)
         self._ledger = Ledger(keep_bodies=keep_bodies)
         self._service = Service(settings, self._ledger, limits, faults)
         if batches is not None:
@@ -153,7 +154,7 @@ class LocalServer:
         """
         if self._http is None:
             # aiohttp is imported when a server starts, so that importing this package stays cheap.
-            from llmframe.testing._http import HttpServer  # noqa: PLC0415
+            from llmframe.testing._server.http import HttpServer  # noqa: PLC0415
 
             http = HttpServer(self._service, self._port)
             http.start()

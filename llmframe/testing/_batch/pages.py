@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing import _rules as r
+from llmframe.testing._requests import rules as r
+from llmframe.testing._wire import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ def page(entries: list[dict[str, Any]], asked: Window) -> dict[str, Any]:
     if asked.after is not None:
         start = next((i for i, entry in enumerate(entries, 1) if entry["id"] == asked.after), -1)
         if start < 0:
-            raise r.Invalid(f"Invalid 'after': there is no '{asked.after}' here.", "after", "invalid_value")
+            raise Invalid(f"Invalid 'after': there is no '{asked.after}' here.", "after", "invalid_value")
     shown = entries[start : start + asked.limit]
     return {
         "object": "list",

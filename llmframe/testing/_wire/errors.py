@@ -58,6 +58,14 @@ def error(
     return ErrorAnswer(status, orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2))
 
 
+class Invalid(Refused):
+    """A request is not valid, for the reason that `message`, `param` and `code` give."""
+
+    def __init__(self, message: str, param: str | None, code: str | None) -> None:
+        super().__init__(error(400, message, param=param, code=code))
+        self.message, self.param, self.code = message, param, code
+
+
 def missing_key() -> ErrorAnswer:
     return error(
         401,

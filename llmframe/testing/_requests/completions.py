@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
-from llmframe.testing import _rules as r
-from llmframe.testing._strict import check_schema
+from llmframe.testing._requests import rules as r
+from llmframe.testing._requests.strict_schemas import check_schema
+from llmframe.testing._wire import Invalid
 
 _SCHEMA_NAME = "[a-zA-Z0-9_-]+"
 _BREAKPOINT = {"prompt_cache_breakpoint": r.record({"mode": r.choice("explicit")})}
@@ -234,7 +235,7 @@ def parse(content: bytes) -> Any:
 def check(body: dict[str, Any]) -> None:
     """Raise `Invalid` unless the API would take this body."""
     if "model" not in body:
-        raise r.Invalid("you must provide a model parameter", None, None)
+        raise Invalid("you must provide a model parameter", None, None)
     if "messages" not in body:
         raise r.missing("messages")
     for name, value in body.items():
@@ -249,7 +250,7 @@ def check(body: dict[str, Any]) -> None:
 def _check_together(body: dict[str, Any]) -> None:
     """Check what depends on more than one parameter."""
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
-        raise r.Invalid(
+        raise Invalid(
             "The 'logprobs' parameter must be enabled when 'top_logprobs' is used.",
             "top_logprobs",
             None,
@@ -261,12 +262,12 @@ def _check_together(body: dict[str, Any]) -> None:
     ):
         if name in body and needed not in body:
             message = f"'{name}' is only allowed when '{needed}' are specified."
-            raise r.Invalid(message, name, None)
+            raise Invalid(message, name, None)
     if body.get("stream_options") is not None and not body.get("stream"):
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-        raise r.Invalid(message, "stream_options", None)
+        raise Invalid(message, "stream_options", None)
     if body.get("stream"):
-        raise r.Invalid("This local server does not stream.", "stream", "unsupported_value")
+        raise Invalid("This local server does not stream.", "stream", "unsupported_value")
     _check_format(body)
 
 
@@ -274,6 +275,6 @@ def _check_format(body: dict[str, Any]) -> None:
     shape = body.get("response_format", {})
     if shape.get("type") == "json_object" and b"json" not in orjson.dumps(body["messages"]).lower():
         message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-        raise r.Invalid(message, "messages", None)
+        raise Invalid(message, "messages", None)
     if shape.get("type") == "json_schema":
         check_schema(shape["json_schema"])

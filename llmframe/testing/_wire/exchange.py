@@ -10,10 +10,18 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmframe.testing._files import Upload
-
+CHAT = "/v1/chat/completions"
 FILES = "/v1/files"
 BATCHES = "/v1/batches"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form with a file; `content` is None where the file was larger than the server takes."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    content: bytes | None = b""
 
 
 @dataclass(frozen=True, slots=True)

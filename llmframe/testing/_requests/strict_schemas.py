@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._rules import Invalid
+from llmframe.testing._wire import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe.testing import _errors
-from llmframe.testing import _rules as r
-from llmframe.testing._batch_input import ENDPOINTS, Checked, check_input, line_at
-from llmframe.testing._batches import Batch, Batches, Order, Row
-from llmframe.testing._faults import CHAT
-from llmframe.testing._files import MONTH, SHORTEST_LIFE, Files
-from llmframe.testing._pages import page, window
+from llmframe.testing._batch.batch import Batch, Order, Row
+from llmframe.testing._batch.files import MONTH, SHORTEST_LIFE
+from llmframe.testing._batch.input import ENDPOINTS, Checked, check_input, line_at
+from llmframe.testing._batch.pages import page, window
+from llmframe.testing._requests import rules as r
+from llmframe.testing._settings import Batches
+from llmframe.testing._wire import CHAT, Invalid, Refused, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from llmframe.testing._clock import Clock
-    from llmframe.testing._ledger import Ledger
+    from llmframe.testing._batch.clock import Clock
+    from llmframe.testing._batch.files import Files
+    from llmframe.testing._wire import Ledger
 
 _MOST_LISTED, _LISTED = 100, 20
 _SLICE = 0.005
@@ -85,7 +86,7 @@ class BatchService:
             raise _cannot_find(body["input_file_id"])
         if stored.purpose != "batch":
             message = f"The input file must have the purpose 'batch', not '{stored.purpose}'."
-            raise r.Invalid(message, "input_file_id", "invalid_purpose")
+            raise Invalid(message, "input_file_id", "invalid_purpose")
         life = body.get("output_expires_after", {}).get("seconds", MONTH)
         order = Order(stored, body["endpoint"], body.get("metadata"), life, key)
         batch = Batch(order, next(self._numbers), now, self.settings.seconds, self.settings.unfinished)
@@ -110,7 +111,7 @@ class BatchService:
         now = self.settle()
         status = batch.status(now)
         if status not in {"validating", "in_progress", "finalizing", "cancelling"}:
-            raise _errors.Refused(_errors.error(409, f"Cannot cancel a batch with status '{status}'."))
+            raise Refused(errors.error(409, f"Cannot cancel a batch with status '{status}'."))
         if batch.cancelling_at is None:
             batch.cancelling_at, batch.steps = now, None
             self._ledger.noted("batches_cancelled")
@@ -142,7 +143,7 @@ class BatchService:
     def _existing(self, name: str) -> Batch:
         batch = self._batches.get(name)
         if batch is None:
-            raise _errors.Refused(_errors.error(404, f"No batch found with id '{name}'."))
+            raise Refused(errors.error(404, f"No batch found with id '{name}'."))
         return batch
 
     def _admit(self, batch: Batch, at: float) -> None:
@@ -243,7 +244,7 @@ def _slice(batch: Batch) -> None:
 
 def _check_creation(body: Any) -> None:
     if not isinstance(body, dict):
-        raise _errors.Refused(_errors.unparsable())
+        raise Refused(errors.unparsable())
     for name in _REQUIRED:
         if name not in body:
             raise r.missing(name)
@@ -253,17 +254,17 @@ def _check_creation(body: Any) -> None:
         _PARAMETERS[name](value, name)
     if body["endpoint"] != CHAT:
         message = f"This local server has batches for '{CHAT}' only."
-        raise r.Invalid(message, "endpoint", "unsupported_value")
+        raise Invalid(message, "endpoint", "unsupported_value")
 
 
-def _cannot_find(name: str) -> r.Invalid:
-    message = f"Cannot find file {name}, or project {_errors.PROJECT} does not have access to it."
-    return r.Invalid(message, "file_id", None)
+def _cannot_find(name: str) -> Invalid:
+    message = f"Cannot find file {name}, or project {errors.PROJECT} does not have access to it."
+    return Invalid(message, "file_id", None)
 
 
 def _limit_error(unit: str, model: str | None, limit: int) -> dict[str, Any]:
     message = (
-        f"Enqueued {unit} limit reached for {model} in organization {_errors.ORGANISATION}. Limit: {limit:,} "
+        f"Enqueued {unit} limit reached for {model} in organization {errors.ORGANISATION}. Limit: {limit:,} "
         f"enqueued {unit}s. Please try again once some in_progress batches have been completed."
     )
     return {"code": f"{unit}_limit_exceeded", "message": message, "param": None, "line": None}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing import _errors, _validation
-from llmframe.testing._batch_service import BatchService
-from llmframe.testing._clock import Clock
-from llmframe.testing._exchange import BATCHES, FILES, Asked, Reply, json_reply
-from llmframe.testing._files import Files
+from llmframe.testing._batch.clock import Clock
+from llmframe.testing._batch.files import Files
+from llmframe.testing._batch.service import BatchService
+from llmframe.testing._requests import parse
+from llmframe.testing._wire import BATCHES, FILES, Asked, Refused, Reply, errors, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmframe.testing._batch_service import RowAnswer
-    from llmframe.testing._ledger import Ledger
+    from llmframe.testing._batch.service import RowAnswer
+    from llmframe.testing._wire import Ledger
 
 
 class Storage:
@@ -49,12 +49,12 @@ class Storage:
         if route is not None:
             return route(asked, name)
         known = pattern in self._patterns
-        refuse = _errors.wrong_method if known else _errors.unknown_url
-        raise _errors.Refused(refuse(asked.method, asked.path))
+        refuse = errors.wrong_method if known else errors.unknown_url
+        raise Refused(refuse(asked.method, asked.path))
 
     def _upload(self, asked: Asked) -> Reply:
         if asked.upload is None:
-            raise _errors.Refused(_errors.no_form())
+            raise Refused(errors.no_form())
         stored = self.files.upload(asked.upload)
         self._ledger.noted("uploads")
         return json_reply(stored)
@@ -70,4 +70,4 @@ class Storage:
         return json_reply(deleted)
 
     def _create(self, asked: Asked) -> Reply:
-        return json_reply(self.batches.create(_validation.parse(asked.content), asked.key))
+        return json_reply(self.batches.create(parse(asked.content), asked.key))
