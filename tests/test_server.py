@@ -470,16 +470,17 @@ _SCRAPS = st.recursive(
 @given(data=st.data())
 def test_what_the_published_document_rejects_is_rejected(published, data):
     """No body that is wrong by the document passes here, whatever is put into its parameters."""
-    from llmframe.testing._requests.completions import PARAMETERS, check
+    from llmframe.testing._requests import check_completion
+    from llmframe.testing._requests.openapi import COMPONENTS
     from llmframe.testing._wire import Invalid
 
     body = dict(data.draw(st.sampled_from(GOOD_BODIES)))
-    for name in data.draw(st.lists(st.sampled_from([*sorted(PARAMETERS), "nonsense"]), max_size=2)):
+    for name in data.draw(st.lists(st.sampled_from([*sorted(COMPONENTS["CreateChatCompletionRequest"]["properties"]), "nonsense"]), max_size=2)):
         body[name] = data.draw(_SCRAPS)
     if body.get("messages") and isinstance(body["messages"], list) and data.draw(st.booleans()):
         body["messages"] = [*body["messages"], data.draw(_SCRAPS)]
     try:
-        check(json.loads(json.dumps(body)))
+        check_completion(json.loads(json.dumps(body)))
     except Invalid:
         return
     published("CreateChatCompletionRequest").validate(body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from llmframe.testing._batch.pages import page, window
-from llmframe.testing._requests import rules as r
+from llmframe.testing._requests import check_file, check_files_query, integer
 from llmframe.testing._wire import Invalid, Refused, errors
 
 if TYPE_CHECKING:
@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from llmframe.testing._wire import Upload
 
 MONTH = 30 * 86_400
-SHORTEST_LIFE = 3_600
 _MOST_LISTED = 10_000
-_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-_purpose = r.choice(*_PURPOSES)
-_anchor = r.choice("created_at")
-_seconds = r.integer(SHORTEST_LIFE, MONTH)
+_EXPIRES = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +84,8 @@ class Files:
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Answer with one page, the newest first unless `order` says otherwise."""
-        asked = window(query, most=_MOST_LISTED, default=_MOST_LISTED, more=("purpose", "order"))
+        asked = window(query, check_files_query, default=_MOST_LISTED)
         order, purpose = query.get("order", "desc"), query.get("purpose")
-        r.choice("asc", "desc")(order, "order")
         found = [each for each in self.existing() if purpose in (None, each.purpose)]
         if order == "desc":
             found.reverse()
@@ -115,27 +110,20 @@ class Files:
 
 def _checked(upload: Upload) -> tuple[str, float | None]:
     """Return the purpose of a valid upload and for how many seconds the file exists."""
-    fields = dict(upload.fields)
-    if upload.filename is None:
-        raise r.missing("file")
-    if "purpose" not in fields:
-        raise r.missing("purpose")
-    purpose = fields.pop("purpose")
-    _purpose(purpose, "purpose")
-    anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
-    for name in fields:
-        raise r.unknown(name)
-    if purpose == "batch" and not upload.filename.endswith(".jsonl"):
+    for name in upload.fields:
+        if name != "purpose" and name not in _EXPIRES:
+            raise Invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    form: dict[str, Any] = {name: text for name, text in upload.fields.items() if name == "purpose"}
+    expires: dict[str, Any] = {
+        _EXPIRES[name]: text for name, text in upload.fields.items() if name in _EXPIRES
+    }
+    if "seconds" in expires:
+        expires["seconds"] = integer(expires["seconds"])
+    if expires:
+        form["expires_after"] = expires
+    if upload.filename is not None:
+        form["file"] = upload.filename
+    check_file(form)
+    if form["purpose"] == "batch" and not form["file"].endswith(".jsonl"):
         raise Invalid("Invalid file format for Batch API. Must be .jsonl", None, None)
-    if anchor is None and seconds is None:
-        return purpose, MONTH if purpose == "batch" else None
-    return purpose, _life(anchor, seconds)
-
-
-def _life(anchor: str | None, seconds: str | None) -> float:
-    if anchor is None:
-        raise r.missing("expires_after.anchor")
-    if seconds is None:
-        raise r.missing("expires_after.seconds")
-    _anchor(anchor, "expires_after.anchor")
-    return r.whole(seconds, "expires_after.seconds", _seconds)
+    return form["purpose"], expires.get("seconds", MONTH if form["purpose"] == "batch" else None)

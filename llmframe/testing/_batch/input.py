@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llmframe.testing._chat import prompt_tokens
-from llmframe.testing._requests import check
-from llmframe.testing._requests import rules as r
+from llmframe.testing._requests import ENDPOINTS, check_completion, check_line, check_line_body
 from llmframe.testing._wire import Invalid, Refused
 
 if TYPE_CHECKING:
@@ -19,19 +18,7 @@ if TYPE_CHECKING:
 
     from llmframe.testing._settings import Batches
 
-_KEYS = ("custom_id", "method", "url", "body")
-ENDPOINTS = (
-    "/v1/chat/completions",
-    "/v1/responses",
-    "/v1/embeddings",
-    "/v1/completions",
-    "/v1/moderations",
-    "/v1/images/generations",
-    "/v1/images/edits",
-    "/v1/videos",
-)
 _MOST_ERRORS = 1_000
-_custom_id = r.text(shortest=1, longest=64)
 
 
 @dataclass
@@ -111,19 +98,15 @@ def _row(line: bytes, endpoint: str, custom_ids: set[str]) -> dict[str, Any]:
         raise Invalid("This line is not parseable as valid JSON.", None, "invalid_json_line") from None
     if not isinstance(row, dict):
         raise Invalid("This line is not a JSON object.", None, "invalid_json_line")
-    for key in _KEYS:
-        if key not in row:
-            raise r.missing(key)
-    for key in row:
-        if key not in _KEYS:
-            raise r.unknown(key)
-    _custom_id(row["custom_id"], "custom_id")
+    check_line(row)
     if row["custom_id"] in custom_ids:
         message = f"The custom_id '{row['custom_id']}' was used in an earlier line; each must be unique."
         raise Invalid(message, "custom_id", "duplicate_custom_id")
     custom_ids.add(row["custom_id"])
     _check_address(row, endpoint)
-    _check_body(row["body"])
+    check_line_body({"body": row["body"]})
+    if row["body"].get("stream"):
+        raise Invalid("Streaming is not supported in batches.", "body.stream", "unsupported_value")
     return row
 
 
@@ -136,17 +119,6 @@ def _check_address(row: dict[str, Any], endpoint: str) -> None:
         message = f"The URL '{row['url']}' does not match the batch's endpoint '{endpoint}'."
         raise Invalid(message, "url", "mismatched_endpoint")
     raise Invalid("The URL provided for this request is not one of the API's.", "url", "invalid_url")
-
-
-def _check_body(body: Any) -> None:
-    if not isinstance(body, dict):
-        raise r.wrong_type("body", "an object", body)
-    if "model" not in body:
-        raise r.missing("body.model")
-    if not isinstance(body["model"], str):
-        raise r.wrong_type("body.model", "a string", body["model"])
-    if body.get("stream"):
-        raise Invalid("Streaming is not supported in batches.", "body.stream", "unsupported_value")
 
 
 def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
@@ -164,7 +136,7 @@ def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
 
 def _prompt_tokens(body: dict[str, Any]) -> int:
     try:
-        check(body)
+        check_completion(body)
     except Refused:  # such a row fails alone, later
         return 0
     return prompt_tokens(body)

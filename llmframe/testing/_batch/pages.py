@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._requests import rules as r
+from llmframe.testing._requests import integer
 from llmframe.testing._wire import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Window:
     after: str | None
 
 
-def window(query: Mapping[str, str], *, most: int, default: int, more: tuple[str, ...] = ()) -> Window:
-    """Read which page is asked for; `more` names what else a query may hold."""
-    for name in query:
-        if name not in {"limit", "after", *more}:
-            raise r.unknown(name)
-    limit = r.whole(query["limit"], "limit", r.integer(1, most)) if "limit" in query else default
-    return Window(limit, query.get("after"))
+def window(query: Mapping[str, str], check: Callable[[dict[str, Any]], None], *, default: int) -> Window:
+    """Check a query and read from it which page is asked for."""
+    values: dict[str, Any] = dict(query)
+    if "limit" in values:
+        values["limit"] = integer(values["limit"])
+    check(values)
+    return Window(values.get("limit", default), values.get("after"))
 
 
 def page(entries: list[dict[str, Any]], asked: Window) -> dict[str, Any]:

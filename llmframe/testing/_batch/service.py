@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llmframe.testing._batch.batch import Batch, Order, Row
-from llmframe.testing._batch.files import MONTH, SHORTEST_LIFE
-from llmframe.testing._batch.input import ENDPOINTS, Checked, check_input, line_at
+from llmframe.testing._batch.files import MONTH
+from llmframe.testing._batch.input import Checked, check_input, line_at
 from llmframe.testing._batch.pages import page, window
-from llmframe.testing._requests import rules as r
+from llmframe.testing._requests import check_batch, check_batches_query
 from llmframe.testing._settings import Batches
 from llmframe.testing._wire import CHAT, Invalid, Refused, errors
 
@@ -25,19 +25,9 @@ if TYPE_CHECKING:
     from llmframe.testing._batch.files import Files
     from llmframe.testing._wire import Ledger
 
-_MOST_LISTED, _LISTED = 100, 20
+_LISTED = 20
 _SLICE = 0.005
 _SOON = 0.001
-_PARAMETERS: dict[str, r.Rule] = {
-    "input_file_id": r.text(shortest=1),
-    "endpoint": r.choice(*ENDPOINTS),
-    "completion_window": r.choice("24h"),
-    "metadata": r.nullable(r.mapping(r.text(longest=512), most=16, longest_key=64)),
-    "output_expires_after": r.record(
-        {"anchor": r.choice("created_at"), "seconds": r.integer(SHORTEST_LIFE, MONTH)}
-    ),
-}
-_REQUIRED = ("input_file_id", "endpoint", "completion_window")
 _EXPIRED = {
     "code": "batch_expired",
     "message": "This request could not be executed before the completion window expired.",
@@ -97,7 +87,7 @@ class BatchService:
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Answer with one page, the newest first."""
-        asked = window(query, most=_MOST_LISTED, default=_LISTED)
+        asked = window(query, check_batches_query, default=_LISTED)
         now = self.settle()
         return page([batch.as_dict(now) for batch in reversed(self._batches.values())], asked)
 
@@ -245,13 +235,7 @@ def _slice(batch: Batch) -> None:
 def _check_creation(body: Any) -> None:
     if not isinstance(body, dict):
         raise Refused(errors.unparsable())
-    for name in _REQUIRED:
-        if name not in body:
-            raise r.missing(name)
-    for name, value in body.items():
-        if name not in _PARAMETERS:
-            raise r.unknown(name)
-        _PARAMETERS[name](value, name)
+    check_batch(body)
     if body["endpoint"] != CHAT:
         message = f"This local server has batches for '{CHAT}' only."
         raise Invalid(message, "endpoint", "unsupported_value")

@@ -1,6 +1,26 @@
-"""What the API's requests may contain, and its own errors about what they may not."""
+"""What requests may contain by OpenAI's published document, and the API's own errors about what they may not."""
 
-from llmframe.testing._requests import rules
-from llmframe.testing._requests.completions import check, parse
+from llmframe.testing._requests.batches import (
+    ENDPOINTS,
+    check_batch,
+    check_batches_query,
+    check_file,
+    check_files_query,
+    check_line,
+    check_line_body,
+    integer,
+)
+from llmframe.testing._requests.completions import check_completion, parse
 
-__all__ = ["check", "parse", "rules"]
+__all__ = [
+    "ENDPOINTS",
+    "check_batch",
+    "check_batches_query",
+    "check_completion",
+    "check_file",
+    "check_files_query",
+    "check_line",
+    "check_line_body",
+    "integer",
+    "parse",
+]

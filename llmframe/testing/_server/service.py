@@ -14,7 +14,7 @@ import orjson
 
 from llmframe.testing._batch import RowAnswer, Storage
 from llmframe.testing._chat import answer_body, complete, output_cap, request_digest, spoil
-from llmframe.testing._requests import check, parse
+from llmframe.testing._requests import check_completion, parse
 from llmframe.testing._server.fault_plan import FaultPlan, Target, error_answer
 from llmframe.testing._server.rate_limiter import Gate
 from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS
@@ -130,7 +130,7 @@ class Service:
         if not isinstance(body, dict):
             return self._error(errors.unparsable())
         try:
-            check(body)
+            check_completion(body)
         except Refused as refused:
             return self._error(refused.answer)
         if body["model"] not in self._settings.models:
@@ -190,7 +190,7 @@ class Service:
             return _refused_row(errors.status_error(500))
 
     def _row(self, body: dict[str, Any], key: str) -> RowAnswer:
-        check(body)
+        check_completion(body)
         digest = request_digest(body)
         self.ledger.accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
