@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from llmframe.testing import Fault, Limits, LocalServer, made_up_answer, request_digest, reviews
 from llmframe.testing._chat.instances import instance
-from llmframe.testing._server.rate_limiter import Gate, duration
+from llmframe.testing._server.rate_limiter import RateLimiter, duration
 from llmframe.testing._settings import ANSWER_FAULTS, ERROR_FAULTS, FAULT_KINDS
 
 OPENAPI = Path(__file__).parents[2] / "shared" / "openai-spec" / "chat-batch.openapi.json"
@@ -475,7 +475,12 @@ def test_what_the_published_document_rejects_is_rejected(published, data):
     from llmframe.testing._wire import Invalid
 
     body = dict(data.draw(st.sampled_from(GOOD_BODIES)))
-    for name in data.draw(st.lists(st.sampled_from([*sorted(COMPONENTS["CreateChatCompletionRequest"]["properties"]), "nonsense"]), max_size=2)):
+    for name in data.draw(
+        st.lists(
+            st.sampled_from([*sorted(COMPONENTS["CreateChatCompletionRequest"]["properties"]), "nonsense"]),
+            max_size=2,
+        )
+    ):
         body[name] = data.draw(_SCRAPS)
     if body.get("messages") and isinstance(body["messages"], list) and data.draw(st.booleans()):
         body["messages"] = [*body["messages"], data.draw(_SCRAPS)]
@@ -831,10 +836,15 @@ def test_limits_can_change_while_the_server_runs(server):
 )
 def test_no_pattern_of_requests_gets_more_than_the_limit(limit, burst, steps):
     """Over any stretch, admitted tokens stay within the refill, one bucket and one request."""
-    gate, now, admitted, dearest = Gate(Limits(tokens_per_minute=limit, burst=burst), 0.0), 0.0, 0, 0
+    limiter, now, admitted, dearest = (
+        RateLimiter(Limits(tokens_per_minute=limit, burst=burst), 0.0),
+        0.0,
+        0,
+        0,
+    )
     for pause, tokens in steps:
         now += pause
-        if gate.admit(tokens, now) is None:
+        if limiter.admit(tokens, now) is None:
             admitted, dearest = admitted + tokens, max(dearest, tokens)
     assert admitted <= limit / 60 * now + max(1, limit / 60 * burst) + dearest + 1e-6
 
@@ -842,20 +852,20 @@ def test_no_pattern_of_requests_gets_more_than_the_limit(limit, burst, steps):
 def test_the_wait_that_a_refusal_names_is_right():
     """One who waits as told is let through, and one who comes earlier is not."""
     limits = Limits(requests_per_minute=600, burst=0.1, count_refused=False)
-    gate = Gate(limits, 0.0)
-    assert gate.admit(1, 0.0) is None
-    refusal = gate.admit(1, 0.02)
+    limiter = RateLimiter(limits, 0.0)
+    assert limiter.admit(1, 0.0) is None
+    refusal = limiter.admit(1, 0.02)
     assert refusal.wait == pytest.approx(0.08)
-    assert gate.admit(1, 0.09) is not None
-    assert gate.admit(1, 0.1 + 1e-6) is None
+    assert limiter.admit(1, 0.09) is not None
+    assert limiter.admit(1, 0.1 + 1e-6) is None
 
 
 def test_refused_requests_use_up_the_limit():
     """Hammering makes it worse, as it does at OpenAI."""
 
     def admitted(*, count_refused):
-        gate = Gate(Limits(requests_per_minute=600, burst=0.1, count_refused=count_refused), 0.0)
-        return sum(gate.admit(1, i / 100) is None for i in range(1000))
+        limiter = RateLimiter(Limits(requests_per_minute=600, burst=0.1, count_refused=count_refused), 0.0)
+        return sum(limiter.admit(1, i / 100) is None for i in range(1000))
 
     assert admitted(count_refused=False) >= 90
     assert admitted(count_refused=True) < 10

@@ -1,4 +1,4 @@
-"""One batch and its way through the states."""
+"""One batch: its rows, its files and its status."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmframe.testing._batch.files import StoredFile
-    from llmframe.testing._batch.input import Checked
+    from llmframe.testing._batch.input import CheckedInput
 
 DAY = 86_400
 _VALIDATED, _WORKED, _CANCELLED = 0.1, 0.9, 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a batch was created with; `life` is in seconds, for the files that it writes."""
+class BatchParameters:
+    """What a batch was created with; the files that it writes exist for `lifetime` seconds."""
 
     file: StoredFile
     endpoint: str
     metadata: dict[str, str] | None
-    life: float
+    lifetime: float
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An answered line: what the output or the error file gets, and what is billed for it, if anything."""
+class FinishedRow:
+    """A line of the output file (`done`) or of the error file, and what is billed for it, if anything."""
 
     line: bytes
     done: bool
@@ -40,30 +40,30 @@ class Row:
 
 @dataclass(eq=False)
 class Batch:
-    """One batch. Its states follow from the server's time and from how far its work has come.
+    """One batch. Its status follows from the server's time and from how much of its work is done.
 
-    `steps` is the work under way, None where there is none; `answered` are the rows that were answered and are
-    not yet due, in the order in which they fall due.
+    `steps` is the unfinished work, None if there is none. `answered` holds the answered rows in the order in which
+    they fall due; those that are in the files already are replaced by an empty one.
     """
 
-    order: Order
+    parameters: BatchParameters
     number: int
     created: float
     seconds: float
     unfinished: float
     steps: Iterator[None] | None = None
-    checked: Checked | None = None
+    checked: CheckedInput | None = None
     checked_at: float = 0.0
     started_at: float | None = None
-    answered: list[Row] = field(default_factory=list)
+    answered: list[FinishedRow] = field(default_factory=list)
     answered_at: float | None = None
     finished: int = 0
     failed: int = 0
     cancelling_at: float | None = None
     ended: tuple[str, float] | None = None
     errors: list[dict[str, Any]] | None = None
-    output: bytearray = field(default_factory=bytearray)
-    refused: bytearray = field(default_factory=bytearray)
+    output_lines: bytearray = field(default_factory=bytearray)
+    error_lines: bytearray = field(default_factory=bytearray)
     output_file: str | None = None
     error_file: str | None = None
     tokens: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
@@ -71,51 +71,51 @@ class Batch:
 
     @property
     def validated_at(self) -> float | None:
-        """When validating ends; None while the file is being read."""
+        """The time when validating ends; None while the file is being read."""
         if self.checked is None:
             return None
         return max(self.created + _VALIDATED * self.seconds, self.checked_at)
 
     @property
-    def expires(self) -> float:
+    def expires_at(self) -> float:
         return self.created + DAY
 
     @property
-    def _whole(self) -> bool:
-        """Whether all of its rows will be finished in time."""
+    def _completes(self) -> bool:
+        """Whether all rows will be finished before the batch expires."""
         return self.checked is not None and self.checked.complete and self.seconds <= DAY
 
     @property
-    def _worked_at(self) -> float:
-        """When the last row is finished; never, as far as is known, before it was answered."""
+    def _last_row_at(self) -> float:
+        """The time when the last row is finished; infinite as long as it is unknown."""
         if self.seconds:
             return self.created + _WORKED * self.seconds
         return float("inf") if self.answered_at is None else self.answered_at
 
     @property
-    def end(self) -> float:
-        """When it ends, unless something else happens."""
+    def ends_at(self) -> float:
+        """The time when the batch ends unless it is cancelled before."""
         if self.ended is not None:
             return self.ended[1]
         if self.cancelling_at is not None:
             return self.cancelling_at + _CANCELLED * self.seconds
-        if not self._whole:
-            return self.expires
-        return self.created + self.seconds if self.seconds else self._worked_at
+        if not self._completes:
+            return self.expires_at
+        return self.created + self.seconds if self.seconds else self._last_row_at
 
     def next_due(self) -> float:
-        """Return when to look at it again, apart from its work."""
+        """Return the time of the next change of status that does not depend on its work."""
         if self.started_at is None and self.cancelling_at is None:
             validated = self.validated_at
             return float("inf") if validated is None else validated
-        return self.end
+        return self.ends_at
 
-    def take_due(self, now: float) -> list[Row]:
-        """Return the rows that were finished since the last time; they are in the files from now on."""
-        rows = self.answered[self.finished : self._due(min(now, self.expires))]
+    def finish_due_rows(self, now: float) -> list[FinishedRow]:
+        """Write the rows that have fallen due since the last call to the files, and return them."""
+        rows = self.answered[self.finished : self._due(min(now, self.expires_at))]
         for i, row in enumerate(rows, self.finished):
-            self.answered[i] = _TAKEN
-            (self.output if row.done else self.refused).extend(row.line)
+            self.answered[i] = _RELEASED
+            (self.output_lines if row.done else self.error_lines).extend(row.line)
             self.failed += not row.done
             for kind, tokens in enumerate(row.tokens):
                 self.tokens[kind] += tokens
@@ -125,24 +125,24 @@ class Batch:
     def _due(self, now: float) -> int:
         if self.checked is None or self.started_at is None:
             return 0
-        if not self.seconds or now >= self._worked_at:
+        if not self.seconds or now >= self._last_row_at:
             return len(self.checked.rows)
         share = ((now - self.created) / self.seconds - _VALIDATED) / (_WORKED - _VALIDATED)
         return max(0, int(len(self.checked.rows) * share + 1e-9))
 
     def outcome(self, now: float) -> str | None:
-        """Return the state in which it ends by now, if it does."""
+        """Return the final status if the batch has ended by now."""
         if self.cancelling_at is not None:
-            return "cancelled" if now > self.end else None
-        if self.started_at is None or self.answered_at is None or now < self.end:
+            return "cancelled" if now > self.ends_at else None
+        if self.started_at is None or self.answered_at is None or now < self.ends_at:
             return None
-        return "completed" if self._whole else "expired"
+        return "completed" if self._completes else "expired"
 
-    def end_as(self, state: str, at: float) -> None:
-        """Reach the last state, and let go of what was needed on the way."""
+    def end(self, state: str, at: float) -> None:
+        """Set the final status, and free what is no longer needed."""
         self.ended = (state, at)
-        self.order = replace(self.order, file=replace(self.order.file, content=b""))
-        self.answered, self.output, self.refused = [], bytearray(), bytearray()
+        self.parameters = replace(self.parameters, file=replace(self.parameters.file, content=b""))
+        self.answered, self.output_lines, self.error_lines = [], bytearray(), bytearray()
 
     def status(self, now: float) -> str:
         if self.ended is not None:
@@ -151,27 +151,27 @@ class Batch:
             return "cancelling"
         if self.started_at is None:
             return "validating"
-        worked = self.answered_at is not None and now >= self._worked_at
-        return "finalizing" if worked and self._whole else "in_progress"
+        worked = self.answered_at is not None and now >= self._last_row_at
+        return "finalizing" if worked and self._completes else "in_progress"
 
     def as_dict(self, now: float) -> dict[str, Any]:
         status = self.status(now)
         total = 0 if self.checked is None or self.started_at is None else self.checked.total
-        finalizing = self._worked_at if status in {"finalizing", "completed"} else None
+        finalizing = self._last_row_at if status in {"finalizing", "completed"} else None
         return {
             "id": self.id,
             "object": "batch",
-            "endpoint": self.order.endpoint,
+            "endpoint": self.parameters.endpoint,
             "model": None if self.checked is None else self.checked.model,
             "errors": None if self.errors is None else {"object": "list", "data": self.errors},
-            "input_file_id": self.order.file.id,
+            "input_file_id": self.parameters.file.id,
             "completion_window": "24h",
             "status": status,
             "output_file_id": self.output_file,
             "error_file_id": self.error_file,
             "created_at": int(self.created),
             "in_progress_at": _seconds(self.started_at),
-            "expires_at": int(self.expires),
+            "expires_at": int(self.expires_at),
             "finalizing_at": _seconds(finalizing),
             "completed_at": self._ended_at("completed"),
             "failed_at": self._ended_at("failed"),
@@ -184,14 +184,14 @@ class Batch:
                 "failed": self.failed,
             },
             "usage": _usage(*self.tokens),
-            "metadata": self.order.metadata,
+            "metadata": self.parameters.metadata,
         }
 
     def _ended_at(self, state: str) -> int | None:
         return int(self.ended[1]) if self.ended is not None and self.ended[0] == state else None
 
 
-_TAKEN = Row(b"", done=True)
+_RELEASED = FinishedRow(b"", done=True)
 
 
 def _seconds(at: float | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The server's own time, which tests move forward instead of sleeping."""
+"""The time of batches and files, which a test can advance instead of sleeping."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ahead = time.time() - time.monotonic()
+        self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self._offset
 
     def advance(self, seconds: float) -> None:
         with self._lock:
-            self._ahead += seconds
+            self._offset += seconds

@@ -1,4 +1,4 @@
-"""The Files API: what was uploaded, what batches wrote, and until when it exists."""
+"""The Files API: uploaded files, files that batches wrote, and when they expire."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from llmframe.testing._batch.pages import page, window
+from llmframe.testing._batch.pages import page, page_query
 from llmframe.testing._requests import check_file, check_files_query, integer
 from llmframe.testing._wire import Invalid, Refused, errors
 
@@ -47,7 +47,7 @@ class StoredFile:
 
 
 class Files:
-    """The files that exist, and the answers about them; what cannot be answered raises `Refused`."""
+    """The stored files. Methods return the body of a response, or raise `Refused`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -65,31 +65,31 @@ class Files:
         return found
 
     def add(
-        self, content: bytes, filename: str, purpose: str, *, created: float, life: float | None
+        self, content: bytes, filename: str, purpose: str, *, created: float, lifetime: float | None
     ) -> StoredFile:
-        """Store a file that exists for `life` seconds."""
-        expires = None if life is None else created + life
+        """Store a file that exists for `lifetime` seconds."""
+        expires = None if lifetime is None else created + lifetime
         stored = StoredFile(f"file-{uuid4().hex}", content, filename, purpose, created, expires)
         self._files[stored.id] = stored
         return stored
 
     def upload(self, upload: Upload) -> dict[str, Any]:
-        purpose, life = _checked(upload)
+        purpose, lifetime = _checked(upload)
         if upload.content is None:
             raise Invalid("File is too large.", None, None)
         stored = self.add(
-            upload.content, upload.filename or "", purpose, created=self._clock.now(), life=life
+            upload.content, upload.filename or "", purpose, created=self._clock.now(), lifetime=lifetime
         )
         return stored.as_dict()
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Answer with one page, the newest first unless `order` says otherwise."""
-        asked = window(query, check_files_query, default=_MOST_LISTED)
+        """Return one page, the newest file first unless the query says otherwise."""
+        wanted = page_query(query, check_files_query, default=_MOST_LISTED)
         order, purpose = query.get("order", "desc"), query.get("purpose")
         found = [each for each in self.existing() if purpose in (None, each.purpose)]
         if order == "desc":
             found.reverse()
-        return page([each.as_dict() for each in found], asked)
+        return page([each.as_dict() for each in found], wanted)
 
     def retrieve(self, name: str) -> dict[str, Any]:
         return self._existing(name).as_dict()
@@ -109,7 +109,7 @@ class Files:
 
 
 def _checked(upload: Upload) -> tuple[str, float | None]:
-    """Return the purpose of a valid upload and for how many seconds the file exists."""
+    """Return the purpose of a valid upload and the lifetime of the file in seconds, or raise `Invalid`."""
     for name in upload.fields:
         if name != "purpose" and name not in _EXPIRES:
             raise Invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter")

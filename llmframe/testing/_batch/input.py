@@ -1,4 +1,4 @@
-"""The input file of a batch: read line by line, as strict as the API."""
+"""Reading and checking the input file of a batch, line by line, as strictly as the API."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _MOST_ERRORS = 1_000
 
 
 @dataclass
-class Checked:
-    """What reading a file found: where its lines are, and what is wrong with it, if anything.
+class CheckedInput:
+    """What is known of an input file: the offsets of its lines, and the errors in it.
 
-    `rows` and `never` are the starts of the lines that will be finished and of those that will not.
+    `rows` are the offsets of the lines that will be finished, `unfinished_rows` of those that will not.
     """
 
     total: int = 0
     rows: array[int] = field(default_factory=lambda: array("Q"))
-    never: array[int] = field(default_factory=lambda: array("Q"))
+    unfinished_rows: array[int] = field(default_factory=lambda: array("Q"))
     model: str | None = None
     tokens: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return not self.never
+        return not self.unfinished_rows
 
-    def wrong(
+    def add_error(
         self, code: str | None, message: str, *, param: str | None = None, line: int | None = None
     ) -> None:
         if len(self.errors) < _MOST_ERRORS:
@@ -53,9 +53,9 @@ def line_at(content: bytes, start: int) -> bytes:
 
 def check_input(
     content: bytes, endpoint: str, models: tuple[str, ...], batches: Batches, unfinished: float
-) -> Generator[None, None, Checked]:
-    """Read a file, a line a step."""
-    checked = Checked()
+) -> Generator[None, None, CheckedInput]:
+    """Check a file, one line in each step."""
+    checked = CheckedInput()
     _check_size(checked, content, batches)
     if checked.errors:
         return checked
@@ -69,23 +69,23 @@ def check_input(
             _check_model(checked, row["body"]["model"], models)
             checked.tokens += _prompt_tokens(row["body"])
             late = unfinished > 0 and _share(row["custom_id"]) < unfinished
-            (checked.never if late else checked.rows).append(start)
+            (checked.unfinished_rows if late else checked.rows).append(start)
         except Invalid as invalid:
-            checked.wrong(invalid.code, invalid.message, param=invalid.param, line=checked.total)
+            checked.add_error(invalid.code, invalid.message, param=invalid.param, line=checked.total)
         start += len(line) + 1
         yield
     return checked
 
 
-def _check_size(checked: Checked, content: bytes, batches: Batches) -> None:
+def _check_size(checked: CheckedInput, content: bytes, batches: Batches) -> None:
     if not content.strip():
-        checked.wrong("empty_file", "The input file is empty. Provide at least one request.")
+        checked.add_error("empty_file", "The input file is empty. Provide at least one request.")
     elif len(content) > batches.max_bytes:
-        checked.wrong("file_too_large", f"The input file is larger than {batches.max_bytes} bytes.")
+        checked.add_error("file_too_large", f"The input file is larger than {batches.max_bytes} bytes.")
     else:
         total = content.count(b"\n") + (not content.endswith(b"\n"))
         if total > batches.max_requests:
-            checked.wrong(
+            checked.add_error(
                 "too_many_tasks",
                 f"The input file has {total} requests, more than the {batches.max_requests} that a batch may have.",
             )
@@ -121,7 +121,7 @@ def _check_address(row: dict[str, Any], endpoint: str) -> None:
     raise Invalid("The URL provided for this request is not one of the API's.", "url", "invalid_url")
 
 
-def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
+def _check_model(checked: CheckedInput, model: str, models: tuple[str, ...]) -> None:
     if checked.model is None:
         checked.model = model
         if model not in models:
@@ -137,7 +137,7 @@ def _check_model(checked: Checked, model: str, models: tuple[str, ...]) -> None:
 def _prompt_tokens(body: dict[str, Any]) -> int:
     try:
         check_completion(body)
-    except Refused:  # such a row fails alone, later
+    except Refused:  # this row will fail alone
         return 0
     return prompt_tokens(body)
 

@@ -1,7 +1,13 @@
-"""Completions that are a pure function of their request: texts made up, tokens counted, bodies written."""
+"""Chat completions as a pure function of their request: the text is made up, the tokens are counted, the body is built."""
 
 from llmframe.testing._chat.answers import made_up_answer, prompt_tokens, request_digest
-from llmframe.testing._chat.completions import Completion, answer_body, complete, output_cap, spoil
+from llmframe.testing._chat.completions import (
+    Completion,
+    answer_body,
+    complete,
+    output_cap,
+    with_answer_fault,
+)
 
 __all__ = [
     "Completion",
@@ -11,5 +17,5 @@ __all__ = [
     "output_cap",
     "prompt_tokens",
     "request_digest",
-    "spoil",
+    "with_answer_fault",
 ]

@@ -10,8 +10,8 @@ import orjson
 from llmframe.testing._chat.instances import instance
 from llmframe.testing._chat.sentiment import sentiment
 
-# What the answer does not depend on: who asks, how it is billed, where it is cached.
-_BESIDE_THE_POINT = frozenset(
+# Parameters that do not change the answer: who asks, how it is billed, where it is cached.
+_WITHOUT_EFFECT = frozenset(
     {
         "service_tier",
         "metadata",
@@ -97,7 +97,7 @@ def _text(content: Any) -> str:
 
 
 def _answer_hash(body: dict[str, Any], choice: int) -> str:
-    core = {name: value for name, value in body.items() if name not in _BESIDE_THE_POINT}
+    core = {name: value for name, value in body.items() if name not in _WITHOUT_EFFECT}
     digest = request_digest(core)[:12]
     return f"{digest}-{choice}" if choice else digest
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What one request gets: a text for each choice and how it ended."""
+    """The completion of one request: a text for each choice, the token counts and the finish reason."""
 
     texts: tuple[str | None, ...]
     prompt_tokens: int
@@ -53,15 +53,15 @@ def _cut(text: str, tokens: int) -> str:
     return text.encode()[: tokens * 4].decode(errors="ignore")
 
 
-def spoil(completion: Completion, kind: str, body: dict[str, Any]) -> Completion:
-    """Return the completion as an answer fault leaves it; all of them are billed."""
+def with_answer_fault(completion: Completion, kind: str, body: dict[str, Any]) -> Completion:
+    """Return the completion with an answer fault applied; it is billed nevertheless."""
     texts = completion.texts
     if kind == "length_empty":
         spent = (output_cap(body) or 512) * len(texts)
         completion = replace(completion, completion_tokens=spent, reasoning_tokens=spent)
     return replace(
         completion,
-        texts=_spoilt_texts(texts, kind),
+        texts=_faulty_texts(texts, kind),
         finish_reason=_FINISH_REASONS.get(kind, completion.finish_reason),
         refusal="I'm sorry, I can't assist with that request." if kind == "refusal" else None,
     )
@@ -70,7 +70,7 @@ def spoil(completion: Completion, kind: str, body: dict[str, Any]) -> Completion
 _FINISH_REASONS = {"content_filter": "content_filter", "length_empty": "length", "length_text": "length"}
 
 
-def _spoilt_texts(texts: tuple[str | None, ...], kind: str) -> tuple[str | None, ...]:
+def _faulty_texts(texts: tuple[str | None, ...], kind: str) -> tuple[str | None, ...]:
     if kind == "empty_choices":
         return ()
     if kind == "length_text":

@@ -26,10 +26,10 @@ def instance(schema: dict[str, Any], seed: str, label: str | None = None) -> Any
 
     Where an enumeration offers `label` (in any case), that is chosen.
     """
-    return _Maker(schema, label).value(schema, seed, 0)
+    return _Generator(schema, label).value(schema, seed, 0)
 
 
-class _Maker:
+class _Generator:
     def __init__(self, root: dict[str, Any], label: str | None) -> None:
         self._root = root
         self._label = label
@@ -45,7 +45,7 @@ class _Maker:
         return self._typed(schema, seed, depth) if inner is None else self.value(inner, seed, depth + 1)
 
     def _inner(self, schema: dict[str, Any], seed: str, depth: int) -> Any:
-        """Return the schema that this one stands for, if it is a reference or a choice."""
+        """Return the schema that a reference, a choice or a combination stands for, or None."""
         if "$ref" in schema:
             return self._resolve(schema["$ref"])
         options = schema.get("anyOf") or schema.get("oneOf")
@@ -94,7 +94,7 @@ class _Maker:
 
 
 def _branch(options: list[Any], seed: str, depth: int) -> Any:
-    """Choose one alternative; a deep one prefers null, so that recursion ends."""
+    """Choose one alternative; at depth null is preferred, so that recursion ends."""
     if depth >= _DEPTH:
         return next((one for one in options if one in ("null", {"type": "null"})), options[0])
     return options[_number(seed) % len(options)]

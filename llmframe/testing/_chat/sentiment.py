@@ -30,11 +30,11 @@ _NEGATIONS = frozenset(
 )
 _WORD = re.compile(r"[a-z]+(?:['\u2019]t)?")
 _LABEL = re.compile(r"\b(positive|negative|neutral)\b", re.IGNORECASE)
-_NEAR = 60
+_LARGEST_GAP = 60
 
 
 def sentiment(texts: list[str], last: str) -> str | None:
-    """Return the label that the words of the last text earn, spelt as in the prompt; None when none is asked for."""
+    """Return the label that fits the last text, spelt as in the prompt; None if the prompt asks for no sentiment."""
     labels = _labels(texts)
     if labels is None:
         return None
@@ -50,7 +50,7 @@ def _labels(texts: list[str]) -> dict[str, str] | None:
     for text in texts:
         found = list(_LABEL.finditer(text))
         for one, other in pairwise(found):
-            if other.start() - one.end() <= _NEAR and one[0].lower() != other[0].lower():
+            if other.start() - one.end() <= _LARGEST_GAP and one[0].lower() != other[0].lower():
                 labels = {match[0].lower(): match[0] for match in reversed(found)}
                 if {"positive", "negative"} <= labels.keys():
                     return labels
@@ -60,15 +60,15 @@ def _labels(texts: list[str]) -> dict[str, str] | None:
 
 
 def _balance(text: str) -> int:
-    """Count good words less bad words; one that is negated counts for the other side."""
+    """Return the number of good words minus that of bad words; a negated word counts for the other side."""
     balance, sign = 0, 1
-    reach = 0
+    negated_words = 0
     for word in _WORD.findall(text.lower().replace("\u2019", "'")):
         if word in _NEGATIONS:
-            sign, reach = -1, 3
+            sign, negated_words = -1, 3
             continue
         balance += sign * ((word in _GOOD) - (word in _BAD))
-        reach -= 1
-        if reach <= 0:
+        negated_words -= 1
+        if negated_words <= 0:
             sign = 1
     return balance

@@ -1,4 +1,4 @@
-"""What requests may contain by OpenAI's published document, and the API's own errors about what they may not."""
+"""The checks of everything that a client sends: by OpenAI's published document, with the API's own errors."""
 
 from llmframe.testing._requests.batches import (
     ENDPOINTS,

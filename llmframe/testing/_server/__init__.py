@@ -1,4 +1,4 @@
-"""The server itself: what it decides for a request, its faults and limits, and HTTP on the loopback."""
+"""The server itself: its endpoints, the choice of faults, the enforcement of limits, and HTTP on a thread."""
 
 from llmframe.testing._server.local_server import LocalServer
 from llmframe.testing._server.serve import serve

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmframe.testing._settings import TRANSPORT_FAULTS
-from llmframe.testing._wire import CHAT, ErrorAnswer, errors
+from llmframe.testing._wire import CHAT, ErrorResponse, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ _RATE_LIMIT_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A request as a fault sees it; `digest` names it, `row` is true for one in a batch."""
+    """What a fault is matched against; `digest` identifies the request, `row` tells that it is part of a batch."""
 
     body: dict[str, Any]
     digest: str
@@ -30,7 +30,7 @@ class Target:
 
 
 class FaultPlan:
-    """Faults in force and what they have hit so far; the first that applies wins."""
+    """The faults in force and how often each has hit; the first one that applies is used."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -38,7 +38,7 @@ class FaultPlan:
         self._attempts: Counter[str] = Counter()
 
     def choose(self, target: Target) -> Fault | None:
-        """Return the fault that hits this request, if any; every fault counts every request it looks at."""
+        """Return the fault that hits this request, if any; each fault counts every request that concerns it."""
         if not self._states:
             return None
         attempt = self._attempts[target.digest]
@@ -86,18 +86,18 @@ def _share(fault: Fault, digest: str, attempt: int) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) / 2**56
 
 
-def error_answer(fault: Fault, body: dict[str, Any], key: str, tokens: int) -> ErrorAnswer:
-    """Return the error that an error fault answers with."""
-    answer = _plain_error(fault.kind, body, key, tokens)
+def error_response(fault: Fault, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:
+    """Return the error response of an error fault."""
+    response = _plain_error(fault.kind, body, key, tokens)
     seconds = fault.seconds
     if seconds is None and fault.kind == "rate_limit":
         seconds = _RATE_LIMIT_SECONDS
-    return answer if seconds is None else answer.with_retry_after(seconds)
+    return response if seconds is None else response.with_retry_after(seconds)
 
 
-def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -> ErrorAnswer:
+def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:
     model = body.get("model", "of this request")
-    makers: dict[str | int, Callable[[], ErrorAnswer]] = {
+    makers: dict[str | int, Callable[[], ErrorResponse]] = {
         "502": errors.bad_gateway,
         "rate_limit": lambda: errors.rate_limited(
             model, "requests", 500, used=500, requested=1, wait=_RATE_LIMIT_SECONDS
@@ -108,10 +108,10 @@ def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -
         "permission": errors.permission,
         "model_not_found": lambda: errors.model_not_found(model),
         "context_length_exceeded": lambda: errors.context_length_exceeded(tokens),
-        "unsupported_parameter": lambda: errors.unsupported_parameter(_odd_parameter(body)),
+        "unsupported_parameter": lambda: errors.unsupported_parameter(_some_parameter(body)),
     }
     return makers[kind]() if kind in makers else errors.status_error(int(kind))
 
 
-def _odd_parameter(body: dict[str, Any]) -> str:
+def _some_parameter(body: dict[str, Any]) -> str:
     return next((name for name in ("max_tokens", "temperature", "top_p") if name in body), "temperature")

@@ -1,4 +1,4 @@
-"""Real HTTP on the loopback: connections, delivery and its faults, on a thread of its own."""
+"""HTTP on the loopback interface: connections, sending and transport faults, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from llmframe.testing._server.uploads import read_upload
-from llmframe.testing._wire import BATCHES, FILES, Asked, Reply
+from llmframe.testing._wire import BATCHES, FILES, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from llmframe.testing._server.service import Service
+    from llmframe.testing._wire import Ledger
 
 HOST = "127.0.0.1"
 _LARGEST_BODY = 64 * 1024 * 1024
 _BACKLOG = 4096
-_DROPS = 20
-_GRACE = 1.0
+_TRICKLE_CHUNKS = 20
+_GRACE_SECONDS = 1.0
 _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class HttpServer:
     """A listening socket, the connections behind it and the thread that serves them.
 
-    It accepts by itself: on Python 3.11 a connection that `asyncio.Server` accepts just before it
-    is closed gets neither a reset nor an answer, and its client waits for ever. `sock_accept` loses
-    one when it is cancelled.
+    It accepts connections without `asyncio.Server`: on Python 3.11, a connection that `asyncio.Server` accepts just
+    before it is closed gets neither a reset nor a response, and its client waits for ever. `sock_accept` loses a
+    connection when it is cancelled.
     """
 
     def __init__(self, service: Service, port: int) -> None:
         self._service = service
         self._ledger = service.ledger
         self.port = port
-        self._dropping = False
+        self._closing = False
         self._listener: socket.socket | None = None
-        self._opening: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._reserved: socket.socket | None = None
 
     def start(self) -> None:
-        """Listen; returns when connections are accepted."""
+        """Start to listen, and return when connections are accepted."""
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="llmframe-server", daemon=True)
         self._thread.start()
@@ -58,22 +59,22 @@ class HttpServer:
             raise
 
     def stop(self) -> None:
-        """Drop all connections and end the thread."""
+        """Cut all connections and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def up(self) -> None:
-        self._call(self._listen())
+        self._run_on_loop(self._listen())
 
     def down(self) -> None:
-        self._call(self._drop(reserve=True))
+        self._run_on_loop(self._close_connections(reserve=True))
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward, and return when all work is done that falls due by then."""
-        self._call(self._advance(seconds))
+        self._run_on_loop(self._advance(seconds))
 
-    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _run(self, ready: Future[None]) -> None:
@@ -95,42 +96,42 @@ class HttpServer:
             handler_cancellation=True,
             access_log=None,
         )
-        self._work = asyncio.Event()
+        self._batches_changed = asyncio.Event()
         await self._listen()
         worker = self._loop.create_task(self._work_on_batches())
-        # A mistake in the work ends the server, with its traceback: nobody waits for batches in vain.
+        # An exception in the work stops the server, so that no client waits for a batch that never ends.
         worker.add_done_callback(lambda _: self._stopping.set())
         ready.set_result(None)
         await self._stopping.wait()
-        await self._drop(reserve=False)
+        await self._close_connections(reserve=False)
         worker.cancel()
         with suppress(asyncio.CancelledError):
             await worker
 
     async def _work_on_batches(self) -> None:
         while True:
-            self._work.clear()
+            self._batches_changed.clear()
             pause = self._service.storage.batches.work()
             if pause == 0:
                 await asyncio.sleep(0)
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), pause)
+                await asyncio.wait_for(self._batches_changed.wait(), pause)
 
     async def _advance(self, seconds: float) -> None:
         await self._finish_work()
         self._service.storage.clock.advance(seconds)
         await self._finish_work()
-        self._work.set()
+        self._batches_changed.set()
 
     async def _finish_work(self) -> None:
-        while self._service.storage.batches.work() == 0:  # noqa: ASYNC110 - it works, and lets others in
+        while self._service.storage.batches.work() == 0:  # noqa: ASYNC110 - each call does a slice of the work
             await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         if self._listener is not None:
             return
-        self._release()
+        self._release_port()
         listener = _bind(self.port)
         self.port = listener.getsockname()[1]
         listener.listen(_BACKLOG)
@@ -139,34 +140,36 @@ class HttpServer:
         self._listener = listener
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # nobody else is waiting, or there are no file descriptors left: later, then
+        with suppress(
+            OSError
+        ):  # no connection is waiting, or no file descriptor is free: the reader is called again
             while True:
                 accepted, _ = listener.accept()
                 task = self._loop.create_task(self._open(accepted))
-                self._opening.add(task)
-                task.add_done_callback(self._opening.discard)
+                self._accepting.add(task)
+                task.add_done_callback(self._accepting.discard)
 
     async def _open(self, accepted: socket.socket) -> None:
-        with suppress(OSError):  # the client has left already
+        with suppress(OSError):  # the client has closed the connection already
             await self._loop.connect_accepted_socket(self._connections, accepted)
 
-    async def _drop(self, *, reserve: bool) -> None:
-        """Stop listening and cut every connection; keep the port from others if it will be used again."""
-        self._dropping = True
+    async def _close_connections(self, *, reserve: bool) -> None:
+        """Stop listening and cut every connection; `reserve` keeps the port bound until it is used again."""
+        self._closing = True
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        await asyncio.gather(*self._opening)
-        self._release()
+        await asyncio.gather(*self._accepting)
+        self._release_port()
         if reserve:
             self._reserved = _bind(self.port)
         for connection in self._connections.connections:
             _abort(connection.transport)
-        await self._connections.shutdown(_GRACE)
-        self._dropping = False
+        await self._connections.shutdown(_GRACE_SECONDS)
+        self._closing = False
 
-    def _release(self) -> None:
+    def _release_port(self) -> None:
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
@@ -177,21 +180,21 @@ class HttpServer:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._dropping:
+        if self._closing:
             _abort(request.transport)
-            return _Gone()
-        visit = _Visit(self._ledger, request)
+            return _NoResponse()
+        entry = _LedgerEntry(self._ledger, request)
         try:
-            return await self._deliver(request, await self._reply(request), visit)
+            return await self._deliver(request, await self._respond(request), entry)
         except asyncio.CancelledError:
-            visit.end(abandoned=not self._dropping)
+            entry.end(abandoned=not self._closing)
             raise
         finally:
-            visit.end()
+            entry.end()
             if request.path.startswith(BATCHES):
-                self._work.set()
+                self._batches_changed.set()
 
-    async def _reply(self, request: web.BaseRequest) -> Reply:
+    async def _respond(self, request: web.BaseRequest) -> Response:
         content, upload = b"", None
         if request.method == "POST" and request.path == FILES:
             upload = await read_upload(request, self._service.storage.batches.settings.max_bytes)
@@ -201,51 +204,53 @@ class HttpServer:
             except web.HTTPRequestEntityTooLarge:
                 return self._service.oversized(_LARGEST_BODY)
         authorization = request.headers.get("Authorization", "")
-        return self._service.reply(
-            Asked(request.method, request.path, authorization, content, request.query, upload)
+        return self._service.respond(
+            Request(request.method, request.path, authorization, content, request.query, upload)
         )
 
-    async def _deliver(self, request: web.BaseRequest, reply: Reply, visit: _Visit) -> web.StreamResponse:
-        if reply.delay > 0:
-            await asyncio.sleep(reply.delay)
+    async def _deliver(
+        self, request: web.BaseRequest, response: Response, entry: _LedgerEntry
+    ) -> web.StreamResponse:
+        if response.delay > 0:
+            await asyncio.sleep(response.delay)
         if request.transport is None or request.transport.is_closing():
-            visit.end(abandoned=not self._dropping)
-            return _Gone()
-        if reply.bill is not None:
-            self._ledger.charged(*reply.bill)
-        match reply.delivery:
+            entry.end(abandoned=not self._closing)
+            return _NoResponse()
+        if response.bill is not None:
+            self._ledger.completion_billed(*response.bill)
+        match response.delivery:
             case "hang":
-                return await _hang(request, reply, visit)
+                return await _hang(request, response, entry)
             case "reset":
-                visit.end()
+                entry.end()
                 _abort(request.transport)
-                return _Gone()
+                return _NoResponse()
             case "truncated":
-                visit.end(reply.status)
-                return _truncate(request.transport, reply)
+                entry.end(response.status)
+                return _truncate(request.transport, response)
             case "trickle":
-                return await _trickle(request, reply, visit)
-        return await _send(request, reply, visit)
+                return await _trickle(request, response, entry)
+        return await _send(request, response, entry)
 
 
-class _Visit:
-    """One POST from its arrival to its end, whichever way it ends; what concerns files and batches is no visit."""
+class _LedgerEntry:
+    """One POST in the ledger, from its arrival to its end; requests to files and batches are left out."""
 
-    def __init__(self, ledger: Any, request: web.BaseRequest) -> None:
+    def __init__(self, ledger: Ledger, request: web.BaseRequest) -> None:
         self._ledger = ledger
         self._open = request.method == "POST" and not request.path.startswith((FILES, BATCHES))
         if self._open:
-            ledger.arrived(request.headers)
+            ledger.request_arrived(request.headers)
 
     def end(self, status: int | None = None, *, answered: bool = False, abandoned: bool = False) -> None:
-        """Enter the end in the ledger; only the first counts."""
+        """Record the end in the ledger; only the first call counts."""
         if self._open:
             self._open = False
-            self._ledger.left(status, answered=answered, abandoned=abandoned)
+            self._ledger.request_ended(status, answered=answered, abandoned=abandoned)
 
 
-class _Gone(web.StreamResponse):
-    """Stands for an answer where nothing more is to be written."""
+class _NoResponse(web.StreamResponse):
+    """What a handler returns if nothing more is to be written to the connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,54 +282,59 @@ def _abort(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-def _response(reply: Reply) -> web.Response:
+def _web_response(response: Response) -> web.Response:
     return web.Response(
-        status=reply.status,
-        body=reply.body,
-        content_type=reply.content_type,
-        headers=reply.headers,
+        status=response.status,
+        body=response.body,
+        content_type=response.content_type,
+        headers=response.headers,
     )
 
 
-async def _send(request: web.BaseRequest, reply: Reply, visit: _Visit) -> web.StreamResponse:
-    response = _response(reply)
-    # Entered before it is written: a client that has its answer must find it in the ledger.
-    visit.end(reply.status, answered=reply.status == 200 and reply.delivery == "whole")
-    await response.prepare(request)
-    await response.write_eof()
-    return response
+async def _send(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+    stream = _web_response(response)
+    # It is recorded before it is written, so that a client that has its response finds it in the ledger.
+    entry.end(response.status, answered=response.status == 200 and response.delivery == "whole")
+    await stream.prepare(request)
+    await stream.write_eof()
+    return stream
 
 
-async def _hang(request: web.BaseRequest, reply: Reply, visit: _Visit) -> web.StreamResponse:
-    if reply.seconds is None:
+async def _hang(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+    if response.seconds is None:
         await asyncio.Event().wait()
-    await asyncio.sleep(reply.seconds or 0)
-    visit.end()
+    await asyncio.sleep(response.seconds or 0)
+    entry.end()
     _abort(request.transport)
-    return _Gone()
+    return _NoResponse()
 
 
-def _truncate(transport: asyncio.Transport, reply: Reply) -> web.StreamResponse:
-    headers = {"content-type": reply.content_type, "content-length": str(len(reply.body))} | reply.headers
+def _truncate(transport: asyncio.Transport, response: Response) -> web.StreamResponse:
+    headers = {
+        "content-type": response.content_type,
+        "content-length": str(len(response.body)),
+    } | response.headers
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    transport.write(f"HTTP/1.1 {reply.status} OK\r\n{head}\r\n".encode() + reply.body[: len(reply.body) // 2])
+    transport.write(
+        f"HTTP/1.1 {response.status} OK\r\n{head}\r\n".encode() + response.body[: len(response.body) // 2]
+    )
     transport.close()
-    return _Gone()
+    return _NoResponse()
 
 
-async def _trickle(request: web.BaseRequest, reply: Reply, visit: _Visit) -> web.StreamResponse:
-    """Send the body in drops over the whole time."""
-    pause = (1.0 if reply.seconds is None else reply.seconds) / _DROPS
-    response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_type = reply.content_type
-    response.content_length = len(reply.body)
-    await response.prepare(request)
-    size = -(-len(reply.body) // _DROPS)
-    drops = [reply.body[start : start + size] for start in range(0, len(reply.body), size)]
-    for drop in drops[:-1]:
-        await response.write(drop)
+async def _trickle(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+    """Send the body in chunks, spread over the time of the fault."""
+    pause = (1.0 if response.seconds is None else response.seconds) / _TRICKLE_CHUNKS
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
+    stream.content_type = response.content_type
+    stream.content_length = len(response.body)
+    await stream.prepare(request)
+    size = -(-len(response.body) // _TRICKLE_CHUNKS)
+    chunks = [response.body[start : start + size] for start in range(0, len(response.body), size)]
+    for chunk in chunks[:-1]:
+        await stream.write(chunk)
         await asyncio.sleep(pause)
-    visit.end(reply.status, answered=True)
-    await response.write(drops[-1])
-    await response.write_eof()
-    return response
+    entry.end(response.status, answered=True)
+    await stream.write(chunks[-1])
+    await stream.write_eof()
+    return stream

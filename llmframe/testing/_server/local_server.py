@@ -30,7 +30,7 @@ class LocalServer:
     limits
         Rate limits; None lets everything through.
     faults
-        Faults to show; the first that applies to a request wins. `faults` can be set while the server runs.
+        Faults to inject; the first that applies to a request is used. `faults` can be set while the server runs.
     models
         The models that exist here; others get the API's 404.
     api_key
@@ -69,7 +69,7 @@ class LocalServer:
         cached: float = 0.0,
         batches: Batches | None = None,
     ) -> None:
-        # Imported here, so that importing this package stays cheap.
+        # Imported here, so that importing this package does not import pydantic.
         from llmframe.testing._server.service import Service  # noqa: PLC0415
 
         settings = ServiceSettings(latency, tuple(models), api_key, answer, headers, cached)
@@ -89,7 +89,7 @@ class LocalServer:
 
     @property
     def ledger(self) -> Ledger:
-        """What the server has seen and done."""
+        """The counts of what the server received and sent."""
         return self._ledger
 
     @property
@@ -130,7 +130,7 @@ class LocalServer:
         Parameters
         ----------
         seconds
-            How far. When it returns, a running server has done all that falls due by then.
+            How far. When the method returns, a running server has done all that falls due by then.
         """
         if seconds < 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds!r}; time does not go back.")
@@ -153,7 +153,7 @@ class LocalServer:
             If the port is taken.
         """
         if self._http is None:
-            # aiohttp is imported when a server starts, so that importing this package stays cheap.
+            # Imported here, so that importing this package does not import aiohttp.
             from llmframe.testing._server.http import HttpServer  # noqa: PLC0415
 
             http = HttpServer(self._service, self._port)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from llmframe.testing._settings import Limits
 
 
-class Bucket:
-    """An allowance that refills continuously; a large request may leave it in debt."""
+class TokenBucket:
+    """An allowance that refills continuously; a large request may leave it below zero."""
 
     def __init__(self, per_minute: float, burst: float, now: float) -> None:
         self.limit = per_minute
@@ -25,16 +25,16 @@ class Bucket:
         self._updated = now
 
     def wait(self, cost: float) -> float:
-        """Return the seconds until `cost` is let through; 0 is now."""
-        # A request dearer than the bucket holds must still pass one day: it waits for a full bucket.
+        """Return the seconds until a request of this cost is admitted."""
+        # A request that costs more than the bucket holds waits until the bucket is full.
         missing = min(cost, self.capacity) - self.level
         return missing / self.per_second if missing > 1e-9 else 0.0
 
-    def take(self, cost: float) -> None:
+    def spend(self, cost: float) -> None:
         self.level -= cost
 
     def penalise(self) -> None:
-        """Count a refused request, down to one bucket of debt."""
+        """Count a refused request; the level does not fall below minus one bucket."""
         self.level = min(self.level, max(self.level - 1, -self.capacity))
 
     @property
@@ -49,7 +49,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not let through: which unit, its limit, and the wait in seconds; None is for ever."""
+    """Why a request is refused: the unit, its limit, and the wait in seconds; None if no waiting helps."""
 
     unit: str
     limit: int
@@ -57,20 +57,20 @@ class Refusal:
     wait: float | None
 
 
-class Gate:
-    """Both limits together: a request passes when there is room for it in each."""
+class RateLimiter:
+    """The limits on requests and tokens together: a request is admitted if both have room for it."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self._requests = _bucket(limits.requests_per_minute, limits.burst, now)
-        self._tokens = _bucket(limits.tokens_per_minute, limits.burst, now)
+        self._requests = _token_bucket(limits.requests_per_minute, limits.burst, now)
+        self._tokens = _token_bucket(limits.tokens_per_minute, limits.burst, now)
 
     @property
     def retry_after(self) -> bool:
         return self._limits.retry_after
 
     def admit(self, tokens: int, now: float) -> Refusal | None:
-        """Let a request of so many tokens through, or say why not."""
+        """Admit a request of so many tokens, or return why it is refused."""
         costs = {"requests": (self._requests, 1), "tokens": (self._tokens, tokens)}
         refusal = None
         for unit, (bucket, cost) in costs.items():
@@ -82,13 +82,8 @@ class Gate:
             return refusal
         for bucket, cost in costs.values():
             if bucket is not None:
-                bucket.take(cost)
+                bucket.spend(cost)
         return None
-
-    def charge(self, tokens: int) -> None:
-        """Take further tokens that were not known beforehand; negative gives back."""
-        if self._tokens is not None:
-            self._tokens.take(tokens)
 
     def headers(self) -> dict[str, str]:
         """Return the `x-ratelimit-*` headers of the limits that exist."""
@@ -105,11 +100,11 @@ class Gate:
             self._requests.penalise()
 
 
-def _bucket(per_minute: float | None, burst: float, now: float) -> Bucket | None:
-    return None if per_minute is None else Bucket(per_minute, burst, now)
+def _token_bucket(per_minute: float | None, burst: float, now: float) -> TokenBucket | None:
+    return None if per_minute is None else TokenBucket(per_minute, burst, now)
 
 
-def _refusal(unit: str, bucket: Bucket, cost: int) -> Refusal | None:
+def _refusal(unit: str, bucket: TokenBucket, cost: int) -> Refusal | None:
     if unit == "tokens" and cost > bucket.limit:
         return Refusal(unit, int(bucket.limit), cost, None)
     wait = bucket.wait(cost)

@@ -1,4 +1,4 @@
-"""Reading a form with a file from the wire, chunk by chunk."""
+"""Reading the form of an upload from a connection, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_FIELD = 64 * 1024
 
 
 async def read_upload(request: web.BaseRequest, largest: int) -> Upload | None:
-    """Return what a form holds, or None where the request is no form; a larger file is read and dropped."""
+    """Return the form of a request, or None if it has none; the content of a file above `largest` is not kept."""
     if request.content_type != "multipart/form-data":
         return None
     fields: dict[str, str] = {}

@@ -1,4 +1,7 @@
-"""What a test sets on a server: faults, limits, how batches are treated, what is answered. Values only."""
+"""What a test sets on a server: faults, rate limits, how batches are treated, what is answered and how fast.
+
+These are values; they import nothing of the other rooms.
+"""
 
 from llmframe.testing._settings.batches import Batches
 from llmframe.testing._settings.faults import (

@@ -1,4 +1,4 @@
-"""Faults that a server can be told to show."""
+"""Faults that a server injects on demand."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the server lets through.
+    """Rate limits that the server enforces.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a server offers and how it answers."""
+"""Settings of a server's answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """How one server behaves; its limits and faults can change while it runs."""
+    """What a server offers and how it answers; unlike limits and faults, this is fixed when it is made."""
 
     latency: float | Callable[[random.Random], float] = 0.0
     models: tuple[str, ...] = ()

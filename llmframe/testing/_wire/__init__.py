@@ -1,21 +1,21 @@
-"""What crosses the wire: requests, responses and errors in the API's shapes, and the ledger that counts them."""
+"""What crosses the wire: requests, responses, errors in the API's shapes, and the ledger that counts them."""
 
 from llmframe.testing._wire import errors
-from llmframe.testing._wire.errors import ErrorAnswer, Invalid, Refused
-from llmframe.testing._wire.exchange import BATCHES, CHAT, FILES, Asked, Reply, Upload, json_reply
+from llmframe.testing._wire.errors import ErrorResponse, Invalid, Refused
+from llmframe.testing._wire.exchange import BATCHES, CHAT, FILES, Request, Response, Upload, json_response
 from llmframe.testing._wire.ledger import Ledger
 
 __all__ = [
     "BATCHES",
     "CHAT",
     "FILES",
-    "Asked",
-    "ErrorAnswer",
+    "ErrorResponse",
     "Invalid",
     "Ledger",
     "Refused",
-    "Reply",
+    "Request",
+    "Response",
     "Upload",
     "errors",
-    "json_reply",
+    "json_response",
 ]

@@ -1,4 +1,4 @@
-"""The API's error answers, with the bodies and codes that the real one sends."""
+"""Error responses, with the bodies and codes that the API sends."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _BAD_GATEWAY = (
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorAnswer:
-    """An answer that is no completion: a status, a body and what its headers add."""
+class ErrorResponse:
+    """A response with an error: its status, its body and the headers that it adds."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
 
-    def with_retry_after(self, seconds: float) -> ErrorAnswer:
-        """Return the same answer with `retry-after` (whole seconds) and `retry-after-ms`."""
-        return ErrorAnswer(self.status, self.body, self.content_type, self.headers | retry_after(seconds))
+    def with_retry_after(self, seconds: float) -> ErrorResponse:
+        """Return the same response with `retry-after` (whole seconds) and `retry-after-ms`."""
+        return ErrorResponse(self.status, self.body, self.content_type, self.headers | retry_after(seconds))
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
-    """A request is refused; `answer` is what it gets."""
+    """A request is refused; `response` is sent instead of what it asked for."""
 
-    def __init__(self, answer: ErrorAnswer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: ErrorResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """Return the two headers that say when to come back."""
+    """Return the two headers that say after how long to try again."""
     milliseconds = max(1, -int(-seconds * 1000 // 1))
     return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
 
@@ -52,10 +52,10 @@ def error(
     kind: str = "invalid_request_error",
     param: str | None = None,
     code: str | None = None,
-) -> ErrorAnswer:
+) -> ErrorResponse:
     """Build an error with the API's body shape."""
     body: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
-    return ErrorAnswer(status, orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2))
+    return ErrorResponse(status, orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2))
 
 
 class Invalid(Refused):
@@ -66,7 +66,7 @@ class Invalid(Refused):
         self.message, self.param, self.code = message, param, code
 
 
-def missing_key() -> ErrorAnswer:
+def missing_key() -> ErrorResponse:
     return error(
         401,
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
@@ -75,7 +75,7 @@ def missing_key() -> ErrorAnswer:
     )
 
 
-def invalid_key(key: str) -> ErrorAnswer:
+def invalid_key(key: str) -> ErrorResponse:
     return error(
         401,
         f"Incorrect API key provided: {_masked(key)}. You can find your API key at {_KEYS_PAGE}.",
@@ -89,7 +89,7 @@ def _masked(key: str) -> str:
     return f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
 
 
-def unparsable() -> ErrorAnswer:
+def unparsable() -> ErrorResponse:
     return error(
         400,
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
@@ -98,15 +98,15 @@ def unparsable() -> ErrorAnswer:
     )
 
 
-def no_form() -> ErrorAnswer:
+def no_form() -> ErrorResponse:
     return error(400, "We could not parse the multipart form of your request.")
 
 
-def unknown_url(method: str, path: str) -> ErrorAnswer:
+def unknown_url(method: str, path: str) -> ErrorResponse:
     return error(404, f"Invalid URL ({method} {path})")
 
 
-def wrong_method(method: str, path: str) -> ErrorAnswer:
+def wrong_method(method: str, path: str) -> ErrorResponse:
     return error(
         405,
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
@@ -114,11 +114,11 @@ def wrong_method(method: str, path: str) -> ErrorAnswer:
     )
 
 
-def too_big(limit: int) -> ErrorAnswer:
+def too_big(limit: int) -> ErrorResponse:
     return error(413, f"Maximum content size limit ({limit}) exceeded.", code="request_too_large")
 
 
-def model_not_found(model: str) -> ErrorAnswer:
+def model_not_found(model: str) -> ErrorResponse:
     return error(
         404,
         f"The model `{model}` does not exist or you do not have access to it.",
@@ -126,8 +126,10 @@ def model_not_found(model: str) -> ErrorAnswer:
     )
 
 
-def rate_limited(model: str, unit: str, limit: int, *, used: int, requested: int, wait: float) -> ErrorAnswer:
-    """Build the 429 that passes; `unit` is "requests" or "tokens", `wait` is in seconds."""
+def rate_limited(
+    model: str, unit: str, limit: int, *, used: int, requested: int, wait: float
+) -> ErrorResponse:
+    """Build the 429 that waiting helps; `unit` is "requests" or "tokens", `wait` is in seconds."""
     short = "RPM" if unit == "requests" else "TPM"
     return error(
         429,
@@ -139,7 +141,7 @@ def rate_limited(model: str, unit: str, limit: int, *, used: int, requested: int
     )
 
 
-def request_too_large(model: str, limit: int, requested: int) -> ErrorAnswer:
+def request_too_large(model: str, limit: int, requested: int) -> ErrorResponse:
     """Build the 429 that no waiting helps."""
     return error(
         429,
@@ -151,7 +153,7 @@ def request_too_large(model: str, limit: int, requested: int) -> ErrorAnswer:
     )
 
 
-def insufficient_quota() -> ErrorAnswer:
+def insufficient_quota() -> ErrorResponse:
     return error(
         429,
         "You exceeded your current quota, please check your plan and billing details. For more information on this "
@@ -161,7 +163,7 @@ def insufficient_quota() -> ErrorAnswer:
     )
 
 
-def permission() -> ErrorAnswer:
+def permission() -> ErrorResponse:
     return error(
         403,
         "You have insufficient permissions for this operation. Missing scopes: model.request. Check that you have "
@@ -171,7 +173,7 @@ def permission() -> ErrorAnswer:
     )
 
 
-def context_length_exceeded(tokens: int) -> ErrorAnswer:
+def context_length_exceeded(tokens: int) -> ErrorResponse:
     limit = 400_000
     return error(
         400,
@@ -182,7 +184,7 @@ def context_length_exceeded(tokens: int) -> ErrorAnswer:
     )
 
 
-def unsupported_parameter(param: str) -> ErrorAnswer:
+def unsupported_parameter(param: str) -> ErrorResponse:
     hint = " Use 'max_completion_tokens' instead." if param == "max_tokens" else ""
     return error(
         400,
@@ -192,12 +194,12 @@ def unsupported_parameter(param: str) -> ErrorAnswer:
     )
 
 
-def bad_gateway() -> ErrorAnswer:
+def bad_gateway() -> ErrorResponse:
     """Build the HTML page that the API's proxy answers with."""
-    return ErrorAnswer(502, _BAD_GATEWAY, "text/html")
+    return ErrorResponse(502, _BAD_GATEWAY, "text/html")
 
 
-def status_error(status: int) -> ErrorAnswer:
+def status_error(status: int) -> ErrorResponse:
     """Build a plain error for any status."""
     kind, message = _STATUSES.get(status, _DEFAULTS[status >= 500])
     return error(status, message, kind=kind)

@@ -1,4 +1,4 @@
-"""What arrives at the server and what it sends, apart from the connection."""
+"""Requests and responses of the server, without their connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCHES = "/v1/batches"
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A form with a file; `content` is None where the file was larger than the server takes."""
+    """The form of an upload; `content` is None if the file was larger than the server accepts."""
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
@@ -25,8 +25,8 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as it arrived; `upload` is the form of one that stores a file, if it is one."""
+class Request:
+    """A request as it arrived; `upload` is its form if it uploads a file."""
 
     method: str
     path: str
@@ -37,16 +37,16 @@ class Asked:
 
     @property
     def key(self) -> str:
-        """The API key, empty where there is none."""
+        """The API key; empty if the request has none."""
         scheme, _, key = self.authorization.partition(" ")
         return key.strip() if scheme.lower() == "bearer" else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What to send and how: after `delay` seconds, by a `delivery` that may be a transport fault.
+class Response:
+    """A response and how it is sent: after `delay` seconds, by a `delivery` that may be a transport fault.
 
-    A `bill` (digest and tokens) falls due when the delay is over.
+    `bill` is the digest of the request and its tokens; the ledger bills them when the delay is over.
     """
 
     status: int
@@ -59,5 +59,5 @@ class Reply:
     bill: tuple[str, int] | None = None
 
 
-def json_reply(value: Any) -> Reply:
-    return Reply(200, orjson.dumps(value))
+def json_response(value: Any) -> Response:
+    return Response(200, orjson.dumps(value))

@@ -1,4 +1,4 @@
-"""What the server has seen and done, to be read from any thread."""
+"""Counts of what the server received and sent, readable from any thread."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """The valid bodies, those of batches too, in the order in which they were taken up; the first 100,000."""
+        """The valid bodies, those of batches too, in the order in which the server began to answer them; the first 100,000."""
         with self._changed:
             return self._bodies.copy()
 
@@ -89,12 +89,12 @@ class Ledger:
             return {name.lower(): value for name, value in self._headers.items()}
 
     def wait_for(self, condition: Callable[[Ledger], object], timeout: float = 5.0) -> bool:
-        """Wait until a condition holds and say whether it came to that.
+        """Wait until a condition holds, and return whether it did.
 
         Parameters
         ----------
         condition
-            A function of the ledger, asked again after every change.
+            A function of the ledger, called again after every change.
         timeout
             Seconds.
 
@@ -120,11 +120,11 @@ class Ledger:
             return counts
 
     def clear(self) -> None:
-        """Forget everything but what is in flight."""
+        """Set everything to zero except what is in flight."""
         with self._changed:
             self._clear()
 
-    def arrived(self, headers: Mapping[str, str]) -> None:
+    def request_arrived(self, headers: Mapping[str, str]) -> None:
         with self._changed:
             self.requests += 1
             self._arrivals.append(time.monotonic())
@@ -133,25 +133,25 @@ class Ledger:
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
             self._changed.notify_all()
 
-    def accepted(self, body: dict[str, Any]) -> None:
+    def body_accepted(self, body: dict[str, Any]) -> None:
         with self._changed:
             if self._keep_bodies and len(self._bodies) < _BODIES_KEPT:
                 self._bodies.append(body)
 
-    def charged(self, digest: str, tokens: int) -> None:
+    def completion_billed(self, digest: str, tokens: int) -> None:
         with self._changed:
             self.billed += 1
             self.tokens += tokens
             self._billed_by_request[digest] += 1
             self._changed.notify_all()
 
-    def noted(self, name: str) -> None:
-        """Count one more of what the attribute of that name counts."""
+    def count(self, name: str) -> None:
+        """Add one to the attribute of that name."""
         with self._changed:
             setattr(self, name, getattr(self, name) + 1)
             self._changed.notify_all()
 
-    def left(self, status: int | None, *, answered: bool, abandoned: bool) -> None:
+    def request_ended(self, status: int | None, *, answered: bool, abandoned: bool) -> None:
         with self._changed:
             self.in_flight -= 1
             if status is not None:
