@@ -103,6 +103,45 @@ def test_a_bad_request_gets_the_apis_error(shared, body, code, param):
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (ask() | {"temperature": 9, "nonsense": 1}, "decimal_above_max_value", "temperature"),
+        (ask() | {"nonsense": 1, "temperature": 9}, "unknown_parameter", "nonsense"),
+        ({"n": 0} | ask() | {"messages": []}, "integer_below_min_value", "n"),
+        (
+            ask() | {"messages": [{"mood": 1, "role": "user"}]},
+            "missing_required_parameter",
+            "messages[0].content",
+        ),
+        (
+            ask()
+            | {
+                "messages": [
+                    {"role": "user", "user": 1, "content": [{"text": 1, "type": "text", "text2": 1}]}
+                ]
+            },
+            "unknown_parameter",
+            "messages[0].user",
+        ),
+        (
+            ask(tools=[{"type": "function", "function": {"name": "f", "strict": True}, "strict": True}]),
+            "unknown_parameter",
+            "tools[0].strict",
+        ),
+        (
+            ask(tools=[{"type": "function", "function": {"name": "f", "strict": 1}, "strict": True}]),
+            "invalid_type",
+            "tools[0].function.strict",
+        ),
+    ],
+)
+def test_of_several_errors_the_first_in_the_body_is_reported(shared, body, code, param):
+    """Within an object, a key that is missing comes before all that are there."""
+    _, answer, _ = call(shared, body)
+    assert (answer["error"]["code"], answer["error"]["param"]) == (code, param)
+
+
 GOOD_BODIES = [
     ask(),
     ask(temperature=0, top_p=1, n=1, stop="x", seed=1, user="me", store=True, logprobs=True, top_logprobs=3),
