@@ -1,13 +1,10 @@
 """An OpenAI-compatible server on this machine, for tests, benchmarks and trying things out for free."""
 
-from llmframe.testing._answers import made_up_answer, request_digest
-from llmframe.testing._batches import Batches
-from llmframe.testing._faults import Fault
-from llmframe.testing._ledger import Ledger
-from llmframe.testing._limits import Limits
+from llmframe.testing._chat import made_up_answer, request_digest
 from llmframe.testing._reviews import reviews
-from llmframe.testing._serve import serve
-from llmframe.testing._server import LocalServer
+from llmframe.testing._server import LocalServer, serve
+from llmframe.testing._settings import Batches, Fault, Limits
+from llmframe.testing._wire import Ledger
 
 __all__ = [
     "Batches",

@@ -21,7 +21,7 @@ import llmframe  # noqa: F401 (registers df.llm)
 from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._values import Answer, Usage
 from llmframe.testing import LocalServer
-from llmframe.testing._answers import Completion, answer_body
+from llmframe.testing._chat import Completion, answer_body
 
 ADDRESS = "http://127.0.0.1:1/v1"
 TEXT = "A made-up answer, {:012x}."

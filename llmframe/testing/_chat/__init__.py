@@ -1,0 +1,21 @@
+"""Chat completions as a pure function of their request: the text is made up, the tokens are counted, the body is built."""
+
+from llmframe.testing._chat.answers import made_up_answer, prompt_tokens, request_digest
+from llmframe.testing._chat.completions import (
+    Completion,
+    answer_body,
+    complete,
+    output_cap,
+    with_answer_fault,
+)
+
+__all__ = [
+    "Completion",
+    "answer_body",
+    "complete",
+    "made_up_answer",
+    "output_cap",
+    "prompt_tokens",
+    "request_digest",
+    "with_answer_fault",
+]

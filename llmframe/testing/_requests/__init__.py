@@ -1,0 +1,26 @@
+"""The checks of everything that a client sends: by OpenAI's published document, with the API's own errors."""
+
+from llmframe.testing._requests.batches import (
+    ENDPOINTS,
+    check_batch,
+    check_batches_query,
+    check_file,
+    check_files_query,
+    check_line,
+    check_line_body,
+    integer,
+)
+from llmframe.testing._requests.completions import check_completion, parse
+
+__all__ = [
+    "ENDPOINTS",
+    "check_batch",
+    "check_batches_query",
+    "check_completion",
+    "check_file",
+    "check_files_query",
+    "check_line",
+    "check_line_body",
+    "integer",
+    "parse",
+]

@@ -1,0 +1,64 @@
+"""Checking the request of a chat completion, as strictly as the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llmframe.testing._requests.openapi import component
+from llmframe.testing._requests.strict_schemas import check_schema
+from llmframe.testing._requests.validation import checker
+from llmframe.testing._wire import Invalid
+
+_check_shape = checker(component("CreateChatCompletionRequest"))
+
+
+def parse(content: bytes) -> Any:
+    """Return the JSON of a request, or None where there is none."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def check_completion(body: dict[str, Any]) -> None:
+    """Raise `Invalid` unless the API would take this body."""
+    if "model" not in body:
+        raise Invalid("you must provide a model parameter", None, None)
+    _check_shape(body)
+    if len(body) > 2:
+        _check_together(body)
+
+
+def _check_together(body: dict[str, Any]) -> None:
+    """Check what depends on more than one parameter."""
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        raise Invalid(
+            "The 'logprobs' parameter must be enabled when 'top_logprobs' is used.",
+            "top_logprobs",
+            None,
+        )
+    for name, needed in (
+        ("tool_choice", "tools"),
+        ("parallel_tool_calls", "tools"),
+        ("function_call", "functions"),
+    ):
+        if name in body and needed not in body:
+            message = f"'{name}' is only allowed when '{needed}' are specified."
+            raise Invalid(message, name, None)
+    if body.get("stream_options") is not None and not body.get("stream"):
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise Invalid(message, "stream_options", None)
+    if body.get("stream"):
+        raise Invalid("This local server does not stream.", "stream", "unsupported_value")
+    _check_format(body)
+
+
+def _check_format(body: dict[str, Any]) -> None:
+    shape = body.get("response_format", {})
+    if shape.get("type") == "json_object" and b"json" not in orjson.dumps(body["messages"]).lower():
+        message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+        raise Invalid(message, "messages", None)
+    if shape.get("type") == "json_schema":
+        check_schema(shape["json_schema"])

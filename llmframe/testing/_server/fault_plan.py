@@ -1,0 +1,117 @@
+"""The choice of the requests that faults hit, and the errors that they answer with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmframe.testing._settings import TRANSPORT_FAULTS
+from llmframe.testing._wire import CHAT, ErrorResponse, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llmframe.testing._settings import Fault
+
+_RATE_LIMIT_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a fault is matched against; `digest` identifies the request, `row` tells that it is part of a batch."""
+
+    body: dict[str, Any]
+    digest: str
+    path: str = CHAT
+    method: str = "POST"
+    row: bool = False
+
+
+class FaultPlan:
+    """The faults in force and how often each has hit; the first one that applies is used."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        self._states = [_FaultState(fault) for fault in self.faults]
+        self._attempts: Counter[str] = Counter()
+
+    def choose(self, target: Target) -> Fault | None:
+        """Return the fault that hits this request, if any; each fault counts every request that concerns it."""
+        if not self._states:
+            return None
+        attempt = self._attempts[target.digest]
+        self._attempts[target.digest] += 1
+        chosen = None
+        for state in self._states:
+            if state.applies(target, attempt) and chosen is None:
+                chosen = state
+        if chosen is None:
+            return None
+        chosen.hits[target.digest] += 1
+        return chosen.fault
+
+
+class _FaultState:
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.hits: Counter[str] = Counter()
+        self._seen = 0
+
+    def applies(self, target: Target, attempt: int) -> bool:
+        fault, digest = self.fault, target.digest
+        if not _concerns(fault, target) or (fault.when is not None and not fault.when(target.body)):
+            return False
+        position = self._seen - fault.after
+        self._seen += 1
+        if position < 0 or (fault.first is not None and position >= fault.first):
+            return False
+        if fault.times_per_request is not None and self.hits[digest] >= fault.times_per_request:
+            return False
+        return fault.rate >= 1 or _share(fault, digest, attempt) < fault.rate
+
+
+def _concerns(fault: Fault, target: Target) -> bool:
+    if target.row and fault.kind in TRANSPORT_FAULTS:
+        return False
+    if fault.path is None:
+        return target.path == CHAT
+    return target.path.startswith(fault.path) and fault.method in (None, target.method)
+
+
+def _share(fault: Fault, digest: str, attempt: int) -> float:
+    """Return a number in [0, 1) that depends on the seed, the request and the attempt only."""
+    text = f"{fault.seed} {fault.kind} {digest} {attempt}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) / 2**56
+
+
+def error_response(fault: Fault, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:
+    """Return the error response of an error fault."""
+    response = _plain_error(fault.kind, body, key, tokens)
+    seconds = fault.seconds
+    if seconds is None and fault.kind == "rate_limit":
+        seconds = _RATE_LIMIT_SECONDS
+    return response if seconds is None else response.with_retry_after(seconds)
+
+
+def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:
+    model = body.get("model", "of this request")
+    makers: dict[str | int, Callable[[], ErrorResponse]] = {
+        "502": errors.bad_gateway,
+        "rate_limit": lambda: errors.rate_limited(
+            model, "requests", 500, used=500, requested=1, wait=_RATE_LIMIT_SECONDS
+        ),
+        "too_large": lambda: errors.request_too_large(model, 30_000, 36_278),
+        "insufficient_quota": errors.insufficient_quota,
+        "invalid_api_key": lambda: errors.invalid_key(key),
+        "permission": errors.permission,
+        "model_not_found": lambda: errors.model_not_found(model),
+        "context_length_exceeded": lambda: errors.context_length_exceeded(tokens),
+        "unsupported_parameter": lambda: errors.unsupported_parameter(_some_parameter(body)),
+    }
+    return makers[kind]() if kind in makers else errors.status_error(int(kind))
+
+
+def _some_parameter(body: dict[str, Any]) -> str:
+    return next((name for name in ("max_tokens", "temperature", "top_p") if name in body), "temperature")

@@ -1,0 +1,207 @@
+"""The local server that tests and benchmarks talk to."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from llmframe.testing._settings import ServiceSettings
+from llmframe.testing._wire import Ledger
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable, Iterator
+
+    from llmframe.testing._server.http import HttpServer
+    from llmframe.testing._settings import Batches, Fault, Limits
+
+MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-mini", "gpt-5-nano")
+
+
+class LocalServer:
+    """A server with OpenAI's chat completions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
+
+    Parameters
+    ----------
+    port
+        The port; 0 takes a free one, which stays the same when the server is started again.
+    latency
+        Seconds until an answer is sent, or a function that draws them from a `random.Random`.
+    limits
+        Rate limits; None lets everything through.
+    faults
+        Faults to inject; the first that applies to a request is used. `faults` can be set while the server runs.
+    models
+        The models that exist here; others get the API's 404.
+    api_key
+        The only key that is accepted; None accepts any that is not empty.
+    answer
+        A function of the request's body that returns the text of the answer. None is
+        `llmframe.testing.made_up_answer`.
+    headers
+        Whether answers carry `x-ratelimit-*` headers, for those limits that exist.
+    keep_bodies
+        Whether the ledger keeps the request bodies (the first 100,000).
+    cached
+        Share of the prompt tokens that the usage reports as cached.
+    batches
+        How batches and the files for them are treated; None is `Batches()`.
+
+    Examples
+    --------
+    >>> with LocalServer() as server:
+    ...     server.base_url.startswith("http://127.0.0.1:")
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        latency: float | Callable[[random.Random], float] = 0.0,
+        limits: Limits | None = None,
+        faults: Iterable[Fault] = (),
+        models: Iterable[str] = MODELS,
+        api_key: str | None = None,
+        answer: Callable[[dict[str, Any]], str] | None = None,
+        headers: bool = True,
+        keep_bodies: bool = True,
+        cached: float = 0.0,
+        batches: Batches | None = None,
+    ) -> None:
+        # Imported here, so that importing this package does not import pydantic.
+        from llmframe.testing._server.service import Service  # noqa: PLC0415
+
+        settings = ServiceSettings(latency, tuple(models), api_key, answer, headers, cached)
+        self._ledger = Ledger(keep_bodies=keep_bodies)
+        self._service = Service(settings, self._ledger, limits, faults)
+        if batches is not None:
+            self.batches = batches
+        self._port = port
+        self._http: HttpServer | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The address for a client's `base_url`, known once the server has been started."""
+        if not self._port:
+            raise RuntimeError("The server has no address yet; start it first, with start() or a with block.")
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def ledger(self) -> Ledger:
+        """The counts of what the server received and sent."""
+        return self._ledger
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults in force; setting them starts their counts anew."""
+        return self._service.faults
+
+    @faults.setter
+    def faults(self, faults: Iterable[Fault]) -> None:
+        self._service.faults = tuple(faults)
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits in force; setting them starts with a full allowance."""
+        return self._service.limits
+
+    @limits.setter
+    def limits(self, limits: Limits | None) -> None:
+        self._service.limits = limits
+
+    @property
+    def batches(self) -> Batches:
+        """How batches are treated; what concerns a batch's own time holds for those created afterwards."""
+        return self._service.storage.batches.settings
+
+    @batches.setter
+    def batches(self, batches: Batches) -> None:
+        self._service.storage.batches.settings = batches
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The ids of the files that exist now, the oldest first."""
+        return tuple(each.id for each in self._service.storage.files.existing())
+
+    def advance(self, seconds: float) -> None:
+        """Move the time of batches and files forward; it can be called from any thread.
+
+        Parameters
+        ----------
+        seconds
+            How far. When the method returns, a running server has done all that falls due by then.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds must be 0 or more, not {seconds!r}; time does not go back.")
+        if self._http is None:
+            self._service.storage.clock.advance(seconds)
+        else:
+            self._http.advance(seconds)
+
+    def start(self) -> Self:
+        """Start to listen, on the same port as before if there was one; a running server is left alone.
+
+        Returns
+        -------
+        LocalServer
+            The server itself.
+
+        Raises
+        ------
+        OSError
+            If the port is taken.
+        """
+        if self._http is None:
+            # Imported here, so that importing this package does not import aiohttp.
+            from llmframe.testing._server.http import HttpServer  # noqa: PLC0415
+
+            http = HttpServer(self._service, self._port)
+            http.start()
+            self._http, self._port = http, http.port
+        return self
+
+    def stop(self) -> None:
+        """Drop all connections and release the port; a stopped server is left alone."""
+        if self._http is not None:
+            http, self._http = self._http, None
+            http.stop()
+
+    def down(self) -> None:
+        """Stop listening and cut all connections: clients see a reset, then refused connections."""
+        self._running().down()
+
+    def up(self) -> None:
+        """Listen again after `down`, on the same port."""
+        self._running().up()
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Be down for the length of a with block."""
+        self.down()
+        try:
+            yield
+        finally:
+            self.up()
+
+    def reset(self) -> None:
+        """Clear the ledger; limits and faults begin anew. Files and batches stay."""
+        self._service.reset()
+
+    def _running(self) -> HttpServer:
+        if self._http is None:
+            raise RuntimeError("The server is not running; start it first, with start() or a with block.")
+        return self._http
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Say where it listens."""
+        state = self.base_url if self._http is not None else "stopped"
+        return f"<LocalServer {state}>"

@@ -1,0 +1,57 @@
+"""How a server treats batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """How the server treats batches and the files for them.
+
+    Parameters
+    ----------
+    seconds
+        How long a batch takes, in seconds of the server's time: a tenth each for validating and finalizing, and
+        the rest for the rows, one after the other. 0 is as fast as the rows are answered.
+    enqueued_tokens, enqueued_requests
+        How many prompt tokens and requests may be queued for each model over all open batches; None is no limit.
+        A batch that goes over it turns `failed` after validating.
+    release_seconds
+        How long after its end a batch still counts as queued.
+    unfinished
+        Share of the rows, chosen by their `custom_id`, that are never finished: their batch expires after a day.
+    file_seconds
+        How long a file that was just uploaded is unknown when a batch is created from it.
+    max_requests
+        The most requests that a batch may have.
+    max_bytes
+        The largest file that can be uploaded and made a batch of.
+
+    `seconds` and `unfinished` hold for the batches that are created from then on, the rest at once.
+
+    Examples
+    --------
+    >>> Batches(seconds=600, enqueued_tokens=90_000).max_requests
+    50000
+    """
+
+    seconds: float = 0.0
+    enqueued_tokens: int | None = None
+    enqueued_requests: int | None = None
+    release_seconds: float = 0.0
+    unfinished: float = 0.0
+    file_seconds: float = 0.0
+    max_requests: int = 50_000
+    max_bytes: int = 200_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "release_seconds", "file_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)!r}.")
+        for name in ("enqueued_tokens", "enqueued_requests", "max_requests", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}.")
+        if not 0 <= self.unfinished <= 1:
+            raise ValueError(f"unfinished must be between 0 and 1, not {self.unfinished!r}.")

@@ -1,0 +1,107 @@
+"""Faults that a server injects on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TRANSPORT_FAULTS = frozenset({"reset", "hang", "truncated", "garbled", "trickle"})
+ANSWER_FAULTS = frozenset(
+    {"refusal", "content_filter", "length_empty", "length_text", "empty_choices", "empty"},
+)
+ERROR_FAULTS = frozenset(
+    {
+        "408",
+        "409",
+        "500",
+        "502",
+        "503",
+        "rate_limit",
+        "too_large",
+        "insufficient_quota",
+        "invalid_api_key",
+        "permission",
+        "model_not_found",
+        "context_length_exceeded",
+        "unsupported_parameter",
+    },
+)
+FAULT_KINDS = TRANSPORT_FAULTS | ANSWER_FAULTS | ERROR_FAULTS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault and the requests that it hits.
+
+    Parameters
+    ----------
+    kind
+        A status as a number (400 to 599), or one of "408", "409", "500", "502" (an HTML page), "503";
+        "rate_limit", "too_large", "insufficient_quota" (429), "invalid_api_key", "permission",
+        "model_not_found", "context_length_exceeded", "unsupported_parameter"; "reset" (the connection is cut
+        after the answer was made and billed), "hang" (no answer ever), "truncated" (the body ends early),
+        "garbled" (status 200, no JSON), "trickle" (the body comes in drops); and answers that are none:
+        "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty".
+    rate
+        Share of the requests that are hit, chosen by `seed`, the request's body and how often that body came
+        before (not counting what the limits refused): the same run meets the same faults.
+    first
+        How many requests it looks at; None is all.
+    after
+        How many requests pass before it begins.
+    times_per_request
+        How often one and the same body is hit at most, so that trying again helps; None is always.
+    when
+        A function of the body; requests for which it is false are left alone and not counted.
+    seed
+        Another number hits other requests.
+    seconds
+        How long it lasts: `retry-after` of an error (0.05 for "rate_limit", else none), the time that
+        "trickle" takes (1), when "hang" hangs up (never).
+    path
+        The beginning of the paths that it looks at, such as "/v1/files" or "/v1/batches"; None is chat
+        completions, live ones and the rows of batches. A row that is hit by an error is in the error file; faults
+        of the connection pass rows by. On other paths, errors and "hang" come before anything is done, "reset",
+        "truncated", "garbled" and "trickle" after it: the file is stored, the batch is created.
+    method
+        The HTTP method that it looks at, with a `path`; None is every method.
+
+    Examples
+    --------
+    >>> Fault("500", rate=0.1, times_per_request=1).kind
+    '500'
+    """
+
+    kind: str | int
+    rate: float = 1.0
+    first: int | None = None
+    after: int = 0
+    times_per_request: int | None = None
+    when: Callable[[dict[str, Any]], bool] | None = None
+    seed: int = 0
+    seconds: float | None = None
+    path: str | None = None
+    method: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.kind, int):
+            if not 400 <= self.kind <= 599:
+                raise ValueError(f"A fault's status must be between 400 and 599, not {self.kind}.")
+        elif self.kind not in FAULT_KINDS:
+            raise ValueError(
+                f"Unknown kind of fault {self.kind!r}; the kinds are {', '.join(sorted(FAULT_KINDS))}, or a status as a number."
+            )
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}.")
+        self._check_address()
+
+    def _check_address(self) -> None:
+        if self.path is None and self.method is not None:
+            raise ValueError("method goes with a path; completions are always POSTs.")
+        if self.path is not None and not self.path.startswith("/v1"):
+            raise ValueError(f"path must begin with /v1, not {self.path!r}.")
+        if self.path is not None and self.kind in ANSWER_FAULTS:
+            raise ValueError(f"{self.kind!r} is a fault of completions; leave the path out.")

@@ -1,0 +1,22 @@
+"""Settings of a server's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a server offers and how it answers; unlike limits and faults, this is fixed when it is made."""
+
+    latency: float | Callable[[random.Random], float] = 0.0
+    models: tuple[str, ...] = ()
+    api_key: str | None = None
+    answer: Callable[[dict[str, Any]], str] | None = None
+    headers: bool = True
+    cached: float = 0.0

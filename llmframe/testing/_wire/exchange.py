@@ -1,0 +1,63 @@
+"""Requests and responses of the server, without their connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHAT = "/v1/chat/completions"
+FILES = "/v1/files"
+BATCHES = "/v1/batches"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The form of an upload; `content` is None if the file was larger than the server accepts."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    content: bytes | None = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived; `upload` is its form if it uploads a file."""
+
+    method: str
+    path: str
+    authorization: str = ""
+    content: bytes = b""
+    query: Mapping[str, str] = field(default_factory=dict)
+    upload: Upload | None = None
+
+    @property
+    def key(self) -> str:
+        """The API key; empty if the request has none."""
+        scheme, _, key = self.authorization.partition(" ")
+        return key.strip() if scheme.lower() == "bearer" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response and how it is sent: after `delay` seconds, by a `delivery` that may be a transport fault.
+
+    `bill` is the digest of the request and its tokens; the ledger bills them when the delay is over.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    delivery: str = "whole"
+    seconds: float | None = None
+    bill: tuple[str, int] | None = None
+
+
+def json_response(value: Any) -> Response:
+    return Response(200, orjson.dumps(value))
