@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers import tune
 
 import llmframe
 from llmframe.testing import LocalServer
@@ -54,11 +54,6 @@ def llm(server: LocalServer) -> LocalServer:
 def swift() -> None:
     """Look after batches every few milliseconds, and not every few seconds."""
     tune(first_poll_seconds=0.01, longest_poll_seconds=0.05, first_resubmit_seconds=0.02)
-
-
-def tune(**values: float) -> None:
-    """Choose other times and sizes than llmframe's own, until the test ends."""
-    llmframe.options._tuning = replace(llmframe.options._tuning, **values)
 
 
 @pytest.fixture(params=["live", "batch"])

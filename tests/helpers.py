@@ -1,0 +1,53 @@
+"""What tests of several rooms ask, and what they expect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+import llmframe
+from llmframe.testing import made_up_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmframe.testing import LocalServer
+
+MODEL = "gpt-6-luna"
+
+
+def tune(**values: float) -> None:
+    """Choose other times and sizes than llmframe's own, until the test ends."""
+    llmframe.options._tuning = replace(llmframe.options._tuning, **values)
+
+
+def body(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
+
+
+def answer(text: str) -> str:
+    """Return what the local server answers to a prompt."""
+    return made_up_answer(body(text))
+
+
+def texts(*numbers: int) -> list[str]:
+    """Return a prompt for each number of `range(*numbers)`."""
+    return [f"Tell me about the number {number}." for number in range(*numbers)]
+
+
+def asked(*numbers: int) -> pd.DataFrame:
+    """Return a frame whose column `q` holds these prompts."""
+    return pd.DataFrame({"q": texts(*numbers)})
+
+
+def about(*numbers: int) -> Callable[[dict[str, Any]], bool]:
+    """Return a condition for faults: the request is one of these rows'."""
+    chosen = {f"Tell me about the number {number}." for number in numbers}
+    return lambda request: request.get("messages", [{}])[-1].get("content") in chosen
+
+
+def paid_again(server: LocalServer) -> int:
+    """Count how many answers were billed beyond the first for each request."""
+    return server.ledger.billed - len(server.ledger.billed_by_request)
