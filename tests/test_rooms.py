@@ -20,7 +20,7 @@ ORDER = (
 """The rooms of llmframe, lowest first."""
 
 INSIDE = {
-    "_journal": ("protocol", "liveness", "lease", "recorder", "memory", "sqlite", "registry", "__init__"),
+    "_journal": ("protocol", "liveness", "lease", "recorder", "sqlite", "memory", "registry", "__init__"),
     "testing": (
         "_settings", "_wire", "_requests", "_chat", "_batch", "_server", "_reviews", "__init__", "fixtures",
     ),

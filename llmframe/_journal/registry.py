@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmframe._journal.memory import MemoryJournal
 from llmframe._journal.sqlite import open_file
+from llmframe._loop import through
 from llmframe._values import Tuning
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ async def open_journal(place: bool | Path, tuning: Tuning = _USUAL) -> AsyncIter
         When the file cannot be used.
     """
     if place is False:
-        yield MemoryJournal()
-    else:
-        async with open_file(journal_path(place), tuning) as journal:
+        journal = MemoryJournal(tuning)
+        try:
             yield journal
+        finally:
+            await through(journal.close())
+    else:
+        async with open_file(journal_path(place), tuning) as kept:
+            yield kept
 
 
 def forgetful_machine() -> str | None:

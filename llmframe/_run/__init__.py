@@ -4,13 +4,15 @@ A `Run` holds all that is known of a call while and after it works; `start`, `ru
 the loop where its client belongs. How a verb writes its answers is the verb's own, given as `WriteBack`.
 """
 
+from llmframe._run.lanes import make_collector
 from llmframe._run.prices import Prices
 from llmframe._run.results import Results
 from llmframe._run.run import Run, WriteBack
-from llmframe._run.settings import RunSettings, Verb
+from llmframe._run.settings import AccountSettings, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, run_to_end, start
 
 __all__ = [
+    "AccountSettings",
     "Prices",
     "Results",
     "Run",
@@ -19,6 +21,7 @@ __all__ = [
     "WriteBack",
     "await_run",
     "last_run",
+    "make_collector",
     "run_to_end",
     "start",
 ]

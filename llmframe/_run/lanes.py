@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
     from llmframe._run.reconciler import Reconciler
     from llmframe._run.results import Results
-    from llmframe._run.settings import RunSettings
-    from llmframe._values import Key
+    from llmframe._run.settings import AccountSettings, RunSettings
+    from llmframe._values import Endpoint, Key
 
 _BATCH_CLAIM = 2_000
 """So many requests of a batch are claimed in one transaction."""
@@ -62,22 +62,14 @@ class LaneContext:
         return RetryPolicy(self.settings.max_retries, random.Random())  # noqa: S311 (for jitter)
 
     def collector(self) -> Collector:
-        settings = self.settings
+        settings, endpoint = self.settings, self.settings.verb.endpoint
         api = BatchApi(
             self.client,
             timeout=settings.timeout,
             headers=settings.headers,
             max_retries=settings.max_retries,
         )
-        return Collector(
-            api,
-            settings.verb.endpoint,
-            self.journal,
-            self.session,
-            self.recorder,
-            keep_files=settings.keep_batch_files,
-            strict=settings.reattach,
-        )
+        return make_collector(settings, endpoint, api, self.journal, self.session, self.recorder)
 
     def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
         """Give the identities of these requests, one after the other."""
@@ -104,6 +96,19 @@ class LaneContext:
 
     def _is_failure(self, body: bytes) -> bool:
         return self.settings.verb.kind.judge(load(body)).value is None
+
+
+def make_collector(  # noqa: PLR0917 (the parts of a collector)
+    settings: AccountSettings,
+    endpoint: Endpoint,
+    api: BatchApi,
+    journal: Journal,
+    session: Session,
+    recorder: Recorder | None,
+) -> Collector:
+    """Make what finds and reads an account's batches; without a recorder it only looks."""
+    keep_files, strict = settings.keep_batch_files, settings.reattach
+    return Collector(api, endpoint, journal, session, recorder, keep_files=keep_files, strict=strict)
 
 
 async def make_live_lane(

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmframe._columns import Recipe
-from llmframe._values import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from llmframe._api import Account
-    from llmframe._values import AnswerKind, Endpoint
+    from llmframe._values import AnswerKind, Endpoint, Tuning
 
 
 @dataclass(frozen=True)
@@ -25,33 +24,39 @@ class Verb:
     kind: AnswerKind
 
 
-@dataclass(frozen=True)
-class RunSettings:
+@dataclass(frozen=True, kw_only=True)
+class AccountSettings:
+    """Where requests go and as whom, and in which journal what is known of them is kept."""
+
+    account: Account
+    server: str
+    journal: bool | Path
+    mode: str
+    max_retries: int
+    timeout: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    prices: Mapping[str, Mapping[str, float]]
+    reattach: bool
+    keep_batch_files: bool
+    tuning: Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(AccountSettings):
     """Everything that a call says besides its data."""
 
     verb: Verb
-    account: Account
     model: str
-    server: str
     system: str | None
     params: Mapping[str, Any]
-    headers: Mapping[str, str] = field(repr=False)
-    journal: bool | Path
-    mode: str
     errors: str
     max_concurrency: int | None
-    max_retries: int
-    timeout: float
     progress: bool
-    prices: Mapping[str, Mapping[str, float]]
     nested: bool
-    reattach: bool
-    keep_batch_files: bool
     version: str | None = None
     dedupe: bool = True
     fresh: bool = False
     retry_failed: bool = False
-    tuning: Tuning = field(default_factory=Tuning)
 
     @property
     def recipe(self) -> Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,10 @@ from llmframe._addresses import is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
 from llmframe._options import check, from_environment, options
-from llmframe._run import RunSettings
+from llmframe._run import AccountSettings, RunSettings
 
 if TYPE_CHECKING:
     from llmframe._run import Verb
-    from llmframe._values import Tuning
 
 DEFAULT_MODEL = "gpt-6-luna"
 
@@ -53,75 +51,53 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
         if name in _FROM_OPTIONS:
             check(name, value)
     _check_own(given)
-    chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
-    account = _account(given, chosen)
+    chosen = _chosen(given)
+    of_account = _of_account(given, chosen)
+    account: Account = of_account["account"]
     if chosen["mode"] == "batch" and account.api_version is not None:
         raise ValueError("mode: 'batch' is OpenAI's Batch API, and Azure has another; use mode='live' there")
     return RunSettings(
+        **of_account,
         verb=verb,
-        account=account,
         model=chosen["model"] or _default_model(account, chosen),
-        server=_server(account, chosen["server"]),
         system=given.get("system"),
         params=_params(arguments, given.get("extra_body") or {}),
         headers=_headers(given.get("extra_headers") or {}),
-        journal=_journal(chosen["journal"]),
-        mode=chosen["mode"],
-        errors=chosen["errors"],
-        max_concurrency=chosen["max_concurrency"],
-        max_retries=chosen["max_retries"],
-        timeout=float(chosen["timeout"]),
-        progress=chosen["progress"],
-        prices=chosen["prices"],
         nested=chosen["loop"] == "nested",
-        reattach=chosen["reattach"],
-        keep_batch_files=chosen["keep_batch_files"],
-        tuning=chosen["_tuning"],
         version=given.get("version"),
+        **{name: chosen[name] for name in ("errors", "max_concurrency", "progress")},
         **{name: given[name] for name in _FLAGS if name in given},
     )
 
 
-@dataclass(frozen=True)
-class BatchSettings:
-    """Whose batches, and in which journal they are known."""
-
-    account: Account
-    server: str
-    journal: bool | Path
-    timeout: float
-    max_retries: int
-    prices: Mapping[str, Mapping[str, float]]
-    offline: bool
-    reattach: bool
-    keep_batch_files: bool
-    tuning: Tuning
-
-
-def resolve_for_batches(arguments: Mapping[str, Any]) -> BatchSettings:
+def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
     """Check the keywords of what concerns batches and no column, and fill in the defaults."""
     for name, value in arguments.items():
         if name not in _BATCH_ARGUMENTS:
             raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_BATCH_ARGUMENTS))}")
         check(name, value)
     given = {name: value for name, value in arguments.items() if value is not None}
-    chosen = {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
-    account = _account(given, chosen)
-    journal = _journal(chosen["journal"])
-    if journal is False:
+    settings = AccountSettings(**_of_account(given, _chosen(given)))
+    if settings.journal is False:
         raise ValueError("journal: batches are known by a journal; leave journal=False out")
-    return BatchSettings(
-        account=account,
-        server=_server(account, chosen["server"]),
-        journal=journal,
-        timeout=float(chosen["timeout"]),
-        max_retries=chosen["max_retries"],
-        prices=chosen["prices"],
-        offline=chosen["mode"] == "offline",
-        reattach=chosen["reattach"],
-        keep_batch_files=chosen["keep_batch_files"],
-        tuning=chosen["_tuning"],
-    )
+    return settings
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
+
+
+def _of_account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve what does not depend on a verb, as `AccountSettings` holds it."""
+    account = _account(given, chosen)
+    return {
+        "account": account,
+        "server": _server(account, chosen["server"]),
+        "journal": _journal(chosen["journal"]),
+        "timeout": float(chosen["timeout"]),
+        "tuning": chosen["_tuning"],
+        **{name: chosen[name] for name in ("mode", "max_retries", "prices", "reattach", "keep_batch_files")},
+    }
 
 
 def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:

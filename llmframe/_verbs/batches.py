@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 from llmframe._api import CHAT_COMPLETIONS, BatchApi, Gone, connect
-from llmframe._batch import Collector
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
 from llmframe._loop import submit
 from llmframe._pacing import NO_KEY, StopRun
-from llmframe._run import Prices
-from llmframe._verbs.arguments import BatchSettings, resolve_for_batches
+from llmframe._run import Prices, make_collector
+from llmframe._verbs.arguments import resolve_for_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from llmframe._batch import BatchResult
     from llmframe._journal import BatchPart, Journal, Session
+    from llmframe._run import AccountSettings
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def _carry_out(make: Callable[[], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _batch_api(where: BatchSettings) -> AsyncIterator[BatchApi]:
+async def _batch_api(where: AccountSettings) -> AsyncIterator[BatchApi]:
     if not where.account.has_key:
         raise StopRun(NO_KEY)
     client, owned = connect(where.account, timeout=where.timeout)
@@ -149,18 +149,18 @@ async def _batch_api(where: BatchSettings) -> AsyncIterator[BatchApi]:
             await client.close()
 
 
-async def _known(where: BatchSettings) -> list[BatchPart]:
+async def _known(where: AccountSettings) -> list[BatchPart]:
     if not journal_path(where.journal).exists():
         return []
     async with open_journal(where.journal, where.tuning) as journal:
         parts = await journal.batches.list_parts()
-        if where.account.has_key and not where.offline:
+        if where.account.has_key and where.mode != "offline":
             with suppress(StopRun):
                 await _look(where, journal, [part for part in parts if part.open and part.batch])
         return await journal.batches.list_parts()
 
 
-async def _look(where: BatchSettings, journal: Journal, parts: Sequence[BatchPart]) -> None:
+async def _look(where: AccountSettings, journal: Journal, parts: Sequence[BatchPart]) -> None:
     if not parts:
         return
     async with _batch_api(where) as api:
@@ -170,14 +170,14 @@ async def _look(where: BatchSettings, journal: Journal, parts: Sequence[BatchPar
                     await journal.batches.set_state(part.nonce, await api.retrieve(part.batch))
 
 
-async def _collect(where: BatchSettings) -> list[BatchPart]:
+async def _collect(where: AccountSettings) -> list[BatchPart]:
     async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
         session = await journal.begin(_DIGEST, {"verb": "collect"})
         if session.obstacle is not None:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:
             label = PartLabel(session.recipe, where.server, "", "")
-            collector = _collector(where, api, journal, session, None)
+            collector = make_collector(where, CHAT_COMPLETIONS, api, journal, session, None)
             await collector.find_batches(label, None, 0.0)
             for part in await collector.open_parts(where.server):
                 if part.batch is not None:
@@ -188,7 +188,7 @@ async def _collect(where: BatchSettings) -> list[BatchPart]:
 
 
 async def _collect_part(
-    where: BatchSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
+    where: AccountSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
 ) -> None:
     prices = Prices(where.prices)
     failed: list[JournalError] = []
@@ -203,28 +203,15 @@ async def _collect_part(
         return cost
 
     try:
-        await _collector(where, api, journal, session, recorder).collect_if_ended(part, add_result)
+        collector = make_collector(where, CHAT_COMPLETIONS, api, journal, session, recorder)
+        await collector.collect_if_ended(part, add_result)
     finally:
         await recorder.finish()
     if failed:
         raise failed[0]
 
 
-def _collector(
-    where: BatchSettings, api: BatchApi, journal: Journal, session: Session, recorder: Recorder | None
-) -> Collector:
-    return Collector(
-        api,
-        CHAT_COMPLETIONS,
-        journal,
-        session,
-        recorder,
-        keep_files=where.keep_batch_files,
-        strict=where.reattach,
-    )
-
-
-async def _cancel(where: BatchSettings, batch: str) -> str:
+async def _cancel(where: AccountSettings, batch: str) -> str:
     async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
         try:
             state = await api.cancel(batch)

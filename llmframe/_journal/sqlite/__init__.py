@@ -6,5 +6,6 @@ opened once in a process, and closed for the moment of a fork.
 
 from llmframe._journal.sqlite.journal import SqliteJournal
 from llmframe._journal.sqlite.open_files import open_file
+from llmframe._journal.sqlite.thread import on_thread
 
-__all__ = ["SqliteJournal", "open_file"]
+__all__ = ["SqliteJournal", "on_thread", "open_file"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
@@ -25,12 +26,12 @@ from llmframe._journal.sqlite.schema import (
     refuse_others,
     set_journal_mode,
     size,
+    temporary,
 )
 from llmframe._journal.sqlite.thread import close_for_forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _CHECKPOINT_BYTES = 16 * 2**20
 _CHECKPOINT_SECONDS = 60.0
@@ -45,7 +46,7 @@ _checked: set[Path] = set()
 
 
 class Database:
-    """A file and the connection to it.
+    """A file and the connection to it; without a path, a temporary file of SQLite's own.
 
     Attributes
     ----------
@@ -59,14 +60,18 @@ class Database:
         it was.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | None) -> None:
+        self.path = path or Path()
         self.obstacle: str | None = None
         self._bytes_since_checkpoint = 0
         self._opened = 0
+        self._handle: sqlite3.Connection | None
+        if path is None:
+            self._handle = temporary()
+            return
         create_private(path)
         refuse_others(path)
-        self._handle: sqlite3.Connection | None = self._open()
+        self._handle = self._open()
         close_for_forks(self)
 
     @property

@@ -42,14 +42,17 @@ _USUAL = Tuning()
 class SqliteJournal:
     """A journal in a SQLite file, to be made and closed on the journals' thread.
 
+    Without a path it keeps no answers, and nothing at all once it is closed.
+
     Raises
     ------
     JournalError
         When the file is corrupt, is no journal, or is of another format; it is left as it was.
     """
 
-    def __init__(self, path: Path, tuning: Tuning = _USUAL) -> None:
+    def __init__(self, path: Path | None, tuning: Tuning = _USUAL) -> None:
         self._database = Database(path)
+        self._keeps_answers = path is not None
         self._lease_seconds = tuning.lease_seconds
         self._liveness = Liveness(tuning.lease_seconds / 2)
         self._claims = RequestClaims()
@@ -177,12 +180,13 @@ class SqliteJournal:
     def record(self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]) -> None:
         now = time.time()
         with self._claiming() as connection:
-            connection.executemany(
-                "INSERT INTO answer (key, body, checksum, prompt_tokens, completion_tokens, "
-                "cached_tokens, reasoning_tokens, cache_write_tokens, cost, lane, tier, model, recipe, created) "
-                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                _rows(answers, session.recipe, now),
-            )
+            if self._keeps_answers:
+                connection.executemany(
+                    "INSERT INTO answer (key, body, checksum, prompt_tokens, completion_tokens, "
+                    "cached_tokens, reasoning_tokens, cache_write_tokens, cost, lane, tier, model, recipe, created) "
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    _rows(answers, session.recipe, now),
+                )
             self._recorded[session.owner] += 1
             self._claims.drop(
                 connection, session.owner, chain((answer.key for answer, _ in answers), released)

@@ -136,6 +136,13 @@ def create_tables(connection: sqlite3.Connection) -> None:
         raise
 
 
+def temporary() -> sqlite3.Connection:
+    """Make an empty database that is gone with its connection; SQLite moves it to disk when it grows."""
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    create_tables(connection)
+    return connection
+
+
 def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
     # Changing the mode needs the file alone, and SQLite does not always wait for that by itself.
     deadline = time.monotonic() + _BUSY_SECONDS
