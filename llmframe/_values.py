@@ -189,34 +189,6 @@ class UsageReport(NamedTuple):
     """Whether `rate` is what the server accepted, and not a first guess."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """Times and sizes that llmframe chooses for itself; tests choose others (`options._tuning`)."""
-
-    commit_seconds: float = 0.05
-    """Answers that arrive within so much time are committed together."""
-    claim_ahead_seconds: float = 0.03
-    """As many requests as are sent in so much time may be claimed ahead of the window."""
-    lease_seconds: float = 60.0
-    """How long a claim stands after its owner's last sign of life; renewed every third of it."""
-    exchange_seconds: float = 0.5
-    """How often runs that share limits report to each other."""
-    connect_seconds: float = 15.0
-    """How long a connection may take to be made, where the request's timeout is not shorter."""
-    same_limits_seconds: float = 0.005
-    """Answers that come within so much time state the same limits: one of them is read."""
-    first_poll_seconds: float = 1.0
-    """How soon a batch is looked at after it was submitted; the pause grows by half each time."""
-    longest_poll_seconds: float = 60.0
-    first_resubmit_seconds: float = 2.0
-    """How soon a refused part is submitted again; the pause doubles each time."""
-    lone_refusals: int = 8
-    """So many refusals of a part beside which nothing is enqueued mean that the part is too large."""
-    batch_requests: int = 50_000
-    batch_bytes: int = 200_000_000
-    """What one batch may have at most: https://platform.openai.com/docs/guides/batch."""
-
-
 class Endpoint(Protocol):
     """An endpoint of the API: what its requests may say, how they are written, and how its bodies are read."""
 

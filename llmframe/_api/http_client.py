@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from llmframe._api.responses import Proxy, RequestTemplate
     from llmframe._api.sdk_client import SdkTransport
-    from llmframe._values import Endpoint, Request, Tuning
+    from llmframe._options import Tuning
+    from llmframe._values import Endpoint, Request
 
 _IDLE_SECONDS = 4.0
 """Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""

@@ -14,7 +14,7 @@ from llmframe._api import BatchRefusal, BatchSize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmframe._values import Tuning
+    from llmframe._options import Tuning
 
 LONGEST_WAIT_SECONDS = 60.0
 LAG_SECONDS = 600.0

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from llmframe._api import BatchRefusal
     from llmframe._batch.collection import Collector
     from llmframe._journal import BatchPart, BatchStore, PartLabel
-    from llmframe._values import BatchState, Endpoint, Feed, Key, Request, Tuning
+    from llmframe._options import Tuning
+    from llmframe._values import BatchState, Endpoint, Feed, Key, Request
 
 _BREATH_REQUESTS = 500
 """So many requests are written before others on the loop have their turn."""

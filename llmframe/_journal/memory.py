@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmframe._journal.sqlite import SqliteJournal, on_thread
-from llmframe._values import Tuning
+from llmframe._options import Tuning
 
 _USUAL = Tuning()
 

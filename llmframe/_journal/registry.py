@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmframe._journal.memory import MemoryJournal
 from llmframe._journal.sqlite import open_file
 from llmframe._loop import through
-from llmframe._values import Tuning
+from llmframe._options import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmframe._api import Account
-    from llmframe._values import AnswerKind, Endpoint, Tuning
+    from llmframe._options import Tuning
+    from llmframe._values import AnswerKind, Endpoint
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import measure
 
 SCRIPTS = (
-    "importing", "cpu", "layers", "throughput", "sweeps", "memory", "limits", "sharing", "peers",
+    "importing", "cpu", "throughput", "sweeps", "memory", "limits", "sharing", "peers",
 )  # fmt: skip
 _HERE = Path(__file__).parent
 

@@ -5,6 +5,7 @@ Each imports and uses once all that a call does before it counts, so that only r
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import resource
@@ -18,7 +19,7 @@ import orjson
 import psutil
 
 import llmframe  # noqa: F401 (registers df.llm)
-from llmframe._journal.sqlite.journal import SqliteJournal
+from llmframe._journal import open_journal
 from llmframe._values import Answer, Usage
 from llmframe.testing import LocalServer
 from llmframe.testing._chat import Completion, answer_body
@@ -54,16 +55,21 @@ def fill(rows: int, journal: str) -> dict:
     """Answer all rows in a journal, with the identities that the call will ask for."""
     frame = measure.reviews(rows)
     keys = _ask(frame, base_url=ADDRESS, journal=False, mode="offline", wait=False)._plan.keys
-    file = SqliteJournal(Path(journal))
-    session = file.begin(b"bench", {}, fresh=b"")
-    head, tail = BODY.split(b"000000000000.")
-    for start in range(0, rows, 5_000):
-        part = enumerate(keys[start : start + 5_000], start)
-        bodies = ((key, head + b"%012x." % number + tail) for number, key in part)
-        file.record(session, [(Answer(key, body, Usage(59, 9), ""), None) for key, body in bodies], [])
-    file.end(session, {}, finished=True)
-    file.close()
+    asyncio.run(_fill(keys, Path(journal)))
     return {}
+
+
+async def _fill(keys, path: Path) -> None:
+    head, tail = BODY.split(b"000000000000.")
+    async with open_journal(path) as journal:
+        session = await journal.begin(b"bench", {})
+        for start in range(0, len(keys), 5_000):
+            part = enumerate(keys[start : start + 5_000], start)
+            bodies = ((key, head + b"%012x." % number + tail) for number, key in part)
+            await journal.record(
+                session, [(Answer(key, body, Usage(59, 9)), None) for key, body in bodies], []
+            )
+        await journal.end(session, {}, finished=True)
 
 
 def _yardstick(loops: int = 100_000) -> float:
@@ -122,7 +128,7 @@ def waiting(rows: int, base_url: str) -> dict:
         for _ in range(2):
             time.sleep(WAIT_SECONDS)
             seen.append(psutil.Process().memory_info().rss)
-        in_flight = run._errand._lane.in_flight
+        in_flight = run._execution._lane.in_flight
         run.cancel()
         run._wait(10)
     return {"growth": seen[1] - seen[0], "in_flight": in_flight}

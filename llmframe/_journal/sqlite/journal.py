@@ -21,7 +21,8 @@ from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, mar
 from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import damaged, not_writable
 from llmframe._journal.sqlite.thread import on_thread
-from llmframe._values import Tuning, UsageReport
+from llmframe._options import Tuning
+from llmframe._values import UsageReport
 
 if TYPE_CHECKING:
     import sqlite3

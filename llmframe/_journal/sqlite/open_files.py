@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from llmframe._values import Tuning
+    from llmframe._options import Tuning
 
 _open: dict[tuple[int, Path], tuple[SqliteJournal, int]] = {}
 """By process and file: the journal, and how many blocks use it."""
