@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from llmframe.testing._batch.pages import page, page_query
 from llmframe.testing._requests import check_file, check_files_query, integer
-from llmframe.testing._wire import Invalid, Refused, errors
+from llmframe.testing._wire import Invalid, RefusedRequest, errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class StoredFile:
 
 
 class Files:
-    """The stored files. Methods return the body of a response, or raise `Refused`."""
+    """The stored files. Methods return the body of a response, or raise `RefusedRequest`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -104,7 +104,7 @@ class Files:
     def _existing(self, name: str) -> StoredFile:
         found = self.find(name)
         if found is None:
-            raise Refused(errors.error(404, f"No such File object: {name}", param="id"))
+            raise RefusedRequest(errors.error(404, f"No such File object: {name}", param="id"))
         return found
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from llmframe.testing._chat import prompt_tokens
 from llmframe.testing._requests import ENDPOINTS, check_completion, check_line, check_line_body
-from llmframe.testing._wire import Invalid, Refused
+from llmframe.testing._wire import Invalid, RefusedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -137,7 +137,7 @@ def _check_model(checked: CheckedInput, model: str, models: tuple[str, ...]) -> 
 def _prompt_tokens(body: dict[str, Any]) -> int:
     try:
         check_completion(body)
-    except Refused:  # this row will fail alone
+    except RefusedRequest:  # this row will fail alone
         return 0
     return prompt_tokens(body)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._batch.batch import Batch, BatchParameters, FinishedRow
 from llmframe.testing._batch.files import MONTH
 from llmframe.testing._batch.input import CheckedInput, check_input, line_at
 from llmframe.testing._batch.pages import page, page_query
 from llmframe.testing._requests import check_batch, check_batches_query
 from llmframe.testing._settings import Batches
-from llmframe.testing._wire import CHAT, Invalid, Refused, errors
+from llmframe.testing._wire import Invalid, RefusedRequest, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +46,7 @@ class RowResponse:
 
 
 class BatchService:
-    """All batches. Methods for endpoints return the body of a response, or raise `Refused`.
+    """All batches. Methods for endpoints return the body of a response, or raise `RefusedRequest`.
 
     `answer` is called with the body of one request and the API key that created the batch.
     """
@@ -101,7 +102,7 @@ class BatchService:
         now = self.update()
         status = batch.status(now)
         if status not in {"validating", "in_progress", "finalizing", "cancelling"}:
-            raise Refused(errors.error(409, f"Cannot cancel a batch with status '{status}'."))
+            raise RefusedRequest(errors.error(409, f"Cannot cancel a batch with status '{status}'."))
         if batch.cancelling_at is None:
             batch.cancelling_at, batch.steps = now, None
             self._ledger.count("batches_cancelled")
@@ -135,7 +136,7 @@ class BatchService:
     def _existing(self, name: str) -> Batch:
         batch = self._batches.get(name)
         if batch is None:
-            raise Refused(errors.error(404, f"No batch found with id '{name}'."))
+            raise RefusedRequest(errors.error(404, f"No batch found with id '{name}'."))
         return batch
 
     def _begin(self, batch: Batch, at: float) -> None:
@@ -236,10 +237,10 @@ def _work_one_slice(batch: Batch) -> None:
 
 def _check_creation(body: Any) -> None:
     if not isinstance(body, dict):
-        raise Refused(errors.unparsable())
+        raise RefusedRequest(errors.unparsable())
     check_batch(body)
-    if body["endpoint"] != CHAT:
-        message = f"This local server has batches for '{CHAT}' only."
+    if body["endpoint"] != CHAT_COMPLETIONS.path:
+        message = f"This local server has batches for '{CHAT_COMPLETIONS.path}' only."
         raise Invalid(message, "endpoint", "unsupported_value")
 
 

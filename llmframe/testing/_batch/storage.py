@@ -8,7 +8,15 @@ from llmframe.testing._batch.clock import Clock
 from llmframe.testing._batch.files import Files
 from llmframe.testing._batch.service import BatchService
 from llmframe.testing._requests import parse
-from llmframe.testing._wire import BATCHES, FILES, Refused, Request, Response, errors, json_response
+from llmframe.testing._wire import (
+    BATCHES,
+    FILES,
+    HttpRequest,
+    HttpResponse,
+    RefusedRequest,
+    errors,
+    json_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +35,7 @@ class Storage:
         self.clock = Clock()
         self.files = Files(self.clock)
         self.batches = BatchService(self.clock, self.files, ledger, models, answer)
-        self._routes: dict[tuple[str, str], Callable[[Request, str], Response]] = {
+        self._routes: dict[tuple[str, str], Callable[[HttpRequest, str], HttpResponse]] = {
             ("POST", FILES): lambda request, _: self._upload(request),
             ("GET", FILES): lambda request, _: json_response(self.files.listed(request.query)),
             ("GET", f"{FILES}/*"): lambda _, name: json_response(self.files.retrieve(name)),
@@ -40,8 +48,8 @@ class Storage:
         }
         self._patterns = {pattern for _, pattern in self._routes}
 
-    def respond(self, request: Request) -> Response:
-        """Return the response to a request, or raise `Refused`."""
+    def respond(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request, or raise `RefusedRequest`."""
         parts = request.path.split("/")
         name = "".join(parts[3:4])
         pattern = "/".join([*parts[:3], "*", *parts[4:]]) if name else request.path
@@ -50,24 +58,24 @@ class Storage:
             return route(request, name)
         known = pattern in self._patterns
         refuse = errors.wrong_method if known else errors.unknown_url
-        raise Refused(refuse(request.method, request.path))
+        raise RefusedRequest(refuse(request.method, request.path))
 
-    def _upload(self, request: Request) -> Response:
+    def _upload(self, request: HttpRequest) -> HttpResponse:
         if request.upload is None:
-            raise Refused(errors.no_form())
+            raise RefusedRequest(errors.no_form())
         stored = self.files.upload(request.upload)
         self._ledger.count("uploads")
         return json_response(stored)
 
-    def _download(self, name: str) -> Response:
+    def _download(self, name: str) -> HttpResponse:
         content = self.files.content(name)
         self._ledger.count("downloads")
-        return Response(200, content, "application/octet-stream")
+        return HttpResponse(200, content, "application/octet-stream")
 
-    def _delete(self, name: str) -> Response:
+    def _delete(self, name: str) -> HttpResponse:
         deleted = self.files.delete(name)
         self._ledger.count("files_deleted")
         return json_response(deleted)
 
-    def _create(self, request: Request) -> Response:
+    def _create(self, request: HttpRequest) -> HttpResponse:
         return json_response(self.batches.create(parse(request.content), request.key))

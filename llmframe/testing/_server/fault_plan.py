@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._settings import TRANSPORT_FAULTS
-from llmframe.testing._wire import CHAT, ErrorResponse, errors
+from llmframe.testing._wire import ErrorResponse, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ class Target:
 
     body: dict[str, Any]
     digest: str
-    path: str = CHAT
+    path: str = CHAT_COMPLETIONS.path
     method: str = "POST"
     row: bool = False
 
@@ -76,7 +77,7 @@ def _concerns(fault: Fault, target: Target) -> bool:
     if target.row and fault.kind in TRANSPORT_FAULTS:
         return False
     if fault.path is None:
-        return target.path == CHAT
+        return target.path == CHAT_COMPLETIONS.path
     return target.path.startswith(fault.path) and fault.method in (None, target.method)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from llmframe.testing._server.uploads import read_upload
-from llmframe.testing._wire import BATCHES, FILES, Request, Response
+from llmframe.testing._wire import BATCHES, FILES, HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -194,7 +194,7 @@ class HttpServer:
             if request.path.startswith(BATCHES):
                 self._batches_changed.set()
 
-    async def _respond(self, request: web.BaseRequest) -> Response:
+    async def _respond(self, request: web.BaseRequest) -> HttpResponse:
         content, upload = b"", None
         if request.method == "POST" and request.path == FILES:
             upload = await read_upload(request, self._service.storage.batches.settings.max_bytes)
@@ -205,11 +205,11 @@ class HttpServer:
                 return self._service.oversized(_LARGEST_BODY)
         authorization = request.headers.get("Authorization", "")
         return self._service.respond(
-            Request(request.method, request.path, authorization, content, request.query, upload)
+            HttpRequest(request.method, request.path, authorization, content, request.query, upload)
         )
 
     async def _deliver(
-        self, request: web.BaseRequest, response: Response, entry: _LedgerEntry
+        self, request: web.BaseRequest, response: HttpResponse, entry: _LedgerEntry
     ) -> web.StreamResponse:
         if response.delay > 0:
             await asyncio.sleep(response.delay)
@@ -282,7 +282,7 @@ def _abort(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-def _web_response(response: Response) -> web.Response:
+def _web_response(response: HttpResponse) -> web.Response:
     return web.Response(
         status=response.status,
         body=response.body,
@@ -291,7 +291,7 @@ def _web_response(response: Response) -> web.Response:
     )
 
 
-async def _send(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+async def _send(request: web.BaseRequest, response: HttpResponse, entry: _LedgerEntry) -> web.StreamResponse:
     stream = _web_response(response)
     # It is recorded before it is written, so that a client that has its response finds it in the ledger.
     entry.end(response.status, answered=response.status == 200 and response.delivery == "whole")
@@ -300,7 +300,7 @@ async def _send(request: web.BaseRequest, response: Response, entry: _LedgerEntr
     return stream
 
 
-async def _hang(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+async def _hang(request: web.BaseRequest, response: HttpResponse, entry: _LedgerEntry) -> web.StreamResponse:
     if response.seconds is None:
         await asyncio.Event().wait()
     await asyncio.sleep(response.seconds or 0)
@@ -309,7 +309,7 @@ async def _hang(request: web.BaseRequest, response: Response, entry: _LedgerEntr
     return _NoResponse()
 
 
-def _truncate(transport: asyncio.Transport, response: Response) -> web.StreamResponse:
+def _truncate(transport: asyncio.Transport, response: HttpResponse) -> web.StreamResponse:
     headers = {
         "content-type": response.content_type,
         "content-length": str(len(response.body)),
@@ -322,7 +322,9 @@ def _truncate(transport: asyncio.Transport, response: Response) -> web.StreamRes
     return _NoResponse()
 
 
-async def _trickle(request: web.BaseRequest, response: Response, entry: _LedgerEntry) -> web.StreamResponse:
+async def _trickle(
+    request: web.BaseRequest, response: HttpResponse, entry: _LedgerEntry
+) -> web.StreamResponse:
     """Send the body in chunks, spread over the time of the fault."""
     pause = (1.0 if response.seconds is None else response.seconds) / _TRICKLE_CHUNKS
     stream = web.StreamResponse(status=response.status, headers=response.headers)

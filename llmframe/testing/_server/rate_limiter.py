@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from llmframe.testing._settings import Limits
 
 
-class TokenBucket:
+class Allowance:
     """An allowance that refills continuously; a large request may leave it below zero."""
 
     def __init__(self, per_minute: float, burst: float, now: float) -> None:
@@ -100,11 +100,11 @@ class RateLimiter:
             self._requests.penalise()
 
 
-def _token_bucket(per_minute: float | None, burst: float, now: float) -> TokenBucket | None:
-    return None if per_minute is None else TokenBucket(per_minute, burst, now)
+def _token_bucket(per_minute: float | None, burst: float, now: float) -> Allowance | None:
+    return None if per_minute is None else Allowance(per_minute, burst, now)
 
 
-def _refusal(unit: str, bucket: TokenBucket, cost: int) -> Refusal | None:
+def _refusal(unit: str, bucket: Allowance, cost: int) -> Refusal | None:
     if unit == "tokens" and cost > bucket.limit:
         return Refusal(unit, int(bucket.limit), cost, None)
     wait = bucket.wait(cost)

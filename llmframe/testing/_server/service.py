@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._batch import RowResponse, Storage
 from llmframe.testing._chat import answer_body, complete, output_cap, request_digest, with_answer_fault
 from llmframe.testing._requests import check_completion, parse
@@ -20,12 +21,11 @@ from llmframe.testing._server.rate_limiter import RateLimiter
 from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS
 from llmframe.testing._wire import (
     BATCHES,
-    CHAT,
     FILES,
     ErrorResponse,
-    Refused,
-    Request,
-    Response,
+    HttpRequest,
+    HttpResponse,
+    RefusedRequest,
     errors,
     json_response,
 )
@@ -80,18 +80,18 @@ class Service:
         self.limits = self._limits
         self.faults = self._faults.faults
 
-    def respond(self, request: Request) -> Response:
+    def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request."""
         if request.path == _LEDGER and request.method == "GET":
             return json_response(self.ledger.as_dict(full=bool(request.query.get("full"))))
         refused = self._authorise(request.key)
         if refused is not None:
             return self._error(refused)
-        if request.path == CHAT and request.method == "POST":
+        if request.path == CHAT_COMPLETIONS.path and request.method == "POST":
             return self._chat(request.key, request.content)
         return self._other_endpoints(request)
 
-    def oversized(self, limit: int) -> Response:
+    def oversized(self, limit: int) -> HttpResponse:
         return self._error(errors.too_big(limit))
 
     def _authorise(self, key: str) -> ErrorResponse | None:
@@ -101,23 +101,23 @@ class Service:
             return errors.invalid_key(key)
         return None
 
-    def _other_endpoints(self, request: Request) -> Response:
+    def _other_endpoints(self, request: HttpRequest) -> HttpResponse:
         fault = self._faults.choose(_target(request)) if self._faults.faults else None
         if fault is not None and fault.kind == "hang":
-            return Response(200, b"", delivery="hang", seconds=fault.seconds)
+            return HttpResponse(200, b"", delivery="hang", seconds=fault.seconds)
         if fault is not None and fault.kind not in TRANSPORT_FAULTS:
             return self._error(error_response(fault, {}, request.key, 0))
         try:
             stored = request.path.startswith((FILES, BATCHES))
             response = self.storage.respond(request) if stored else self._models(request.method, request.path)
-        except Refused as refused:
+        except RefusedRequest as refused:
             response = self._error(refused.response)
         return response if fault is None else _with_transport_fault(response, fault)
 
-    def _models(self, method: str, path: str) -> Response:
+    def _models(self, method: str, path: str) -> HttpResponse:
         models = self._settings.models
-        if path == CHAT or (path == _MODELS and method != "GET"):
-            raise Refused(errors.wrong_method(method, path))
+        if path == CHAT_COMPLETIONS.path or (path == _MODELS and method != "GET"):
+            raise RefusedRequest(errors.wrong_method(method, path))
         if path == _MODELS:
             return json_response({"object": "list", "data": [_model(name) for name in models]})
         if path.startswith(_MODELS + "/") and method == "GET":
@@ -125,15 +125,15 @@ class Service:
             return (
                 json_response(_model(name)) if name in models else self._error(errors.model_not_found(name))
             )
-        raise Refused(errors.unknown_url(method, path))
+        raise RefusedRequest(errors.unknown_url(method, path))
 
-    def _chat(self, key: str, content: bytes) -> Response:
+    def _chat(self, key: str, content: bytes) -> HttpResponse:
         body = parse(content)
         if not isinstance(body, dict):
             return self._error(errors.unparsable())
         try:
             check_completion(body)
-        except Refused as refused:
+        except RefusedRequest as refused:
             return self._error(refused.response)
         if body["model"] not in self._settings.models:
             return self._error(errors.model_not_found(body["model"]))
@@ -170,7 +170,7 @@ class Service:
 
     def _completed_with_fault(
         self, fault: Fault, body: dict[str, Any], digest: str, completion: Completion, key: str
-    ) -> Response:
+    ) -> HttpResponse:
         if fault.kind in ANSWER_FAULTS:
             return self._completed(body, digest, with_answer_fault(completion, str(fault.kind), body))
         if fault.kind not in TRANSPORT_FAULTS:
@@ -185,7 +185,7 @@ class Service:
         """Answer one request of a batch like a live one, but without rate limits and transport faults."""
         try:
             return self._row(body, key)
-        except Refused as refused:
+        except RefusedRequest as refused:
             return _refused_row(refused.response)
         except Exception:  # noqa: BLE001 - from a function that the server was given; the other rows go on
             _log.exception("A row of a batch could not be answered.")
@@ -214,10 +214,10 @@ class Service:
             ),
         )
 
-    def _completed(self, body: dict[str, Any], digest: str, completion: Completion) -> Response:
+    def _completed(self, body: dict[str, Any], digest: str, completion: Completion) -> HttpResponse:
         number = next(self._numbers)
         content = answer_body(completion, body, f"{digest[:16]}{number:08x}", int(time.time()))
-        return Response(
+        return HttpResponse(
             200,
             content,
             headers=self._headers(number),
@@ -229,9 +229,9 @@ class Service:
         latency = self._settings.latency
         return latency(self._random) if callable(latency) else latency
 
-    def _error(self, answer: ErrorResponse) -> Response:
+    def _error(self, answer: ErrorResponse) -> HttpResponse:
         headers = self._headers(next(self._numbers)) | answer.headers
-        return Response(answer.status, answer.body, answer.content_type, headers)
+        return HttpResponse(answer.status, answer.body, answer.content_type, headers)
 
     def _headers(self, number: int) -> dict[str, str]:
         headers = {"x-request-id": f"req_{number:032x}", "openai-version": "2020-10-01"}
@@ -240,7 +240,7 @@ class Service:
         return headers
 
 
-def _target(request: Request) -> Target:
+def _target(request: HttpRequest) -> Target:
     """Return what a fault with a path is matched against."""
     body: Any = {}
     content = b""
@@ -256,7 +256,7 @@ def _target(request: Request) -> Target:
     return Target(body if isinstance(body, dict) else {}, digest.hexdigest(), request.path, request.method)
 
 
-def _with_transport_fault(response: Response, fault: Fault) -> Response:
+def _with_transport_fault(response: HttpResponse, fault: Fault) -> HttpResponse:
     """Return the response with a transport fault applied."""
     if fault.kind == "garbled":
         return replace(response, body=response.body[: len(response.body) // 2], delivery="garbled")

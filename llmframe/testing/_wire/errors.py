@@ -31,7 +31,7 @@ class ErrorResponse:
         return ErrorResponse(self.status, self.body, self.content_type, self.headers | retry_after(seconds))
 
 
-class Refused(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
+class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
     """A request is refused; `response` is sent instead of what it asked for."""
 
     def __init__(self, response: ErrorResponse) -> None:
@@ -58,7 +58,7 @@ def error(
     return ErrorResponse(status, orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2))
 
 
-class Invalid(Refused):
+class Invalid(RefusedRequest):
     """A request is not valid, for the reason that `message`, `param` and `code` give."""
 
     def __init__(self, message: str, param: str | None, code: str | None) -> None:

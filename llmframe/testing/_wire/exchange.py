@@ -10,7 +10,6 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CHAT = "/v1/chat/completions"
 FILES = "/v1/files"
 BATCHES = "/v1/batches"
 
@@ -25,7 +24,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """A request as it arrived; `upload` is its form if it uploads a file."""
 
     method: str
@@ -43,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class HttpResponse:
     """A response and how it is sent: after `delay` seconds, by a `delivery` that may be a transport fault.
 
     `bill` is the digest of the request and its tokens; the ledger bills them when the delay is over.
@@ -59,5 +58,5 @@ class Response:
     bill: tuple[str, int] | None = None
 
 
-def json_response(value: Any) -> Response:
-    return Response(200, orjson.dumps(value))
+def json_response(value: Any) -> HttpResponse:
+    return HttpResponse(200, orjson.dumps(value))
