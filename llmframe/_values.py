@@ -173,16 +173,16 @@ class BatchState:
 
 
 class UsageReport(NamedTuple):
-    """What one run tells the others that share its rate limits."""
+    """What one run reports to the other runs that share its rate limits."""
 
     load: float = 0.0
     """The share of the stated limit that it used lately."""
-    hungry: bool = True
-    """Whether a limit held it back lately, or it has only begun."""
+    needs_more: bool = True
+    """Whether a limit held it back lately, or it began a moment ago."""
     rate: float | None = None
-    """Requests per second that it has learnt to be allowed, where no limit is stated."""
-    parties: int = 1
-    """Among how many runs that rate is divided, itself included."""
+    """Its learnt rate in requests per second, where no limit is stated."""
+    sharing_runs: int = 1
+    """The number of runs that divide that rate, this one included."""
     used: float = 0.0
     """Requests per second that it sent lately."""
     measured: bool = False

@@ -1,4 +1,4 @@
-"""What the owner of a journal's file asks of it: how much is there, all of it as JSON, and that old answers go."""
+"""Maintenance of a journal's file: its summary, its export as JSON, and the deletion of old answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ _ROWS_AT_ONCE = 500
 
 
 def summarise(database: Database, judge: Judge) -> dict[str, Any]:
-    """Count answers, those without a value, tokens, dollars, claims, and dates."""
     with database.outside("read") as connection:
         row = connection.execute(
             "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
@@ -35,7 +34,7 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
 
 
 def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
-    """Return the next answers behind a row number, each with its own."""
+    """Return the next answers after a row number, each with its own number."""
     with database.outside("read") as connection:
         cursor = connection.execute(
             "SELECT answer.id, lower(hex(key)) AS key, body, prompt_tokens, completion_tokens, cached_tokens, "
@@ -50,12 +49,11 @@ def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int,
 def _record(stored: dict[str, Any], judge: Judge) -> dict[str, Any]:
     body = load(stored["body"])
     verdict = judge(body)
-    told = {"key": stored["key"], "problem": verdict.problem, "detail": verdict.detail}
-    return {**told, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
+    judged = {"key": stored["key"], "problem": verdict.problem, "detail": verdict.detail}
+    return {**judged, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
 
 
 def prune(database: Database, before: float) -> int:
-    """Delete answers from before this time (seconds since the epoch); return how many."""
     with database.transaction() as connection:
         pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
         connection.execute("DELETE FROM run WHERE started < ?", (before,))
