@@ -119,7 +119,7 @@ class LiveLane:
             self._read_replies()
 
     @property
-    def _vacancies(self) -> int:
+    def _vacant(self) -> int:
         """The number of workers that may be added; negative: there are too many."""
         window = self._pace.window
         additional = min(self._waiting_for_retry, window) if self._waiting_for_retry and window > 1 else 0
@@ -127,13 +127,7 @@ class LiveLane:
 
     def _grow(self) -> None:
         """Add a worker if one more is allowed and no request waits: one per turn of the loop, and fewer in busy turns."""
-        if (
-            self._starting
-            or self._queue
-            or self._exhausted
-            or self.stopped is not None
-            or self._vacancies <= 0
-        ):
+        if self._starting or self._queue or self._exhausted or self.stopped is not None or self._vacant <= 0:
             return
         if self._group is None or self._feed is None:
             return
@@ -152,12 +146,12 @@ class LiveLane:
     async def _work(self, feed: Feed) -> None:
         self._starting = False
         try:
-            while self.stopped is None and (vacancies := self._vacancies) >= 0:
+            while self.stopped is None and (vacant := self._vacant) >= 0:
                 request = feed.next_ready() or await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
-                if vacancies:
+                if vacant:
                     self._grow()
                 await self._send_until_done(request)
         finally:
