@@ -178,7 +178,7 @@ class UsageReport(NamedTuple):
     load: float = 0.0
     """The share of the stated limit that it used lately."""
     needs_more: bool = True
-    """Whether a limit held it back lately, or it began a moment ago."""
+    """Whether a limit held it back recently, or it has just begun."""
     rate: float | None = None
     """Its learnt rate in requests per second, where no limit is stated."""
     sharing_runs: int = 1

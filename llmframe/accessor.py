@@ -103,8 +103,8 @@ class DataFrameLLM:
             The column with the prompts: texts, or message arrays (lists of `{"role", "content"}`).
         prompt : str or function, optional
             Text without a field is an instruction: the prompt is this text, a blank line and the cell.
-            `"{title}: {body:.2000}"` is a template: between braces stands an exact column name, optionally
-            with a format; `{{` and `}}` are braces. A function takes a row (a read-only mapping) and
+            `"{title}: {body:.2000}"` is a template: between braces is an exact column name, optionally with
+            a format; `{{` and `}}` are braces. A function takes a row (a read-only mapping) and
             returns text, messages, or `None` for a row that is not sent.
         into : label, optional
             Name of the new column; by default `f"{column}_completion"`.

@@ -113,7 +113,7 @@ def make_plan(
     labels
         The frame's index, for naming rows.
     selected
-        The rows to ask, or all.
+        The rows to send; `None` means all.
     dedupe
         Whether equal rows are one request; otherwise each duplicate has a draw of its own.
     """

@@ -62,7 +62,7 @@ class PromptSpec:
     Parameters
     ----------
     column
-        The column whose cells are the prompts, or follow the instruction.
+        The column with the prompts, or with the texts after the instruction.
     prompt
         An instruction, a template, a function of a row, or `None`.
     system

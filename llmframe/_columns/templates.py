@@ -94,7 +94,7 @@ def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") 
     Raises
     ------
     ValueError
-        For an identifier between braces that is no column, and for an impossible format.
+        For an identifier between braces that is not a column, and for an invalid format.
     """
     pieces: list[str | Field] = []
     literal: list[str] = []

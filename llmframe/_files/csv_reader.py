@@ -1,4 +1,4 @@
-"""Reading CSV files: our own exactly, and others much as pandas does."""
+"""Reads CSV files: those of `to_csv` exactly, and others much as pandas does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_csv(
     r"""
     Read what `to_csv` wrote, exactly, and other CSV files much as pandas does.
 
-    A cell in quotes is text, whatever it looks like (``"007"``, ``"NA"``, ``""``), and a column with such a
+    A cell in quotes is always text (``"007"``, ``"NA"``, ``""``), and a column with such a
     cell is a text column. Columns without are inferred as `pandas.read_csv` infers them: numbers, truth
     values, or text in which ``NA``, ``nan``, ``None`` and the like are missing.
 
@@ -58,7 +58,7 @@ def read_csv(
     Returns
     -------
     DataFrame
-        Text columns have the dtype that pandas gives to text, with nan where a cell is missing.
+        Text columns have pandas' own dtype for text, with nan where a cell is missing.
 
     Raises
     ------

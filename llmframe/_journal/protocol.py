@@ -96,7 +96,7 @@ class BatchPart(NamedTuple):
     open: bool
     """Whether it is still to be collected."""
     cancelled: bool
-    """Whether llmframe was asked to cancel it."""
+    """Whether llmframe has cancelled it."""
 
 
 class BatchStore(Protocol):

@@ -105,7 +105,7 @@ class AdaptiveRate:
         stated
             The rate that the headers state, or infinity.
         pause
-            The server's `retry-after`, if it gave one.
+            The server's `retry-after` in seconds, or `None`.
         """
         self._count_refusal(ticket)
         if ticket.number <= self.cut:

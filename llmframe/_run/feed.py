@@ -30,7 +30,7 @@ _LONGEST_RETRY_SECONDS = 1.0
 class ClaimedFeed:
     """Feeds a lane with a plan's requests, block by block, each claimed in the journal first.
 
-    Requests that another run has claimed come last, when that run has answered or released them, or no longer exists.
+    Requests that another run has claimed are fed last: when it has answered or released them, or no longer exists.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ClaimedFeed:
         Whether the run has looked the requests up in the journal, and records answers only of requests from this
         feed.
     largest
-        The largest block, whatever the window.
+        The largest block, even if the window is larger.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The batches of a journal are listed, collected and cancelled, whatever calls submitted them."""
+"""The verbs of batches: the batches of a journal are listed, collected and cancelled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DIGEST = blake2b(b"collect", digest_size=16).digest()
 
 
 def batches(**settings: Any) -> pd.DataFrame:
-    """List the batches that the journal knows, oldest first.
+    """List the batches in the journal, oldest first.
 
     With an API key, the states of the open batches are retrieved; otherwise, and if the server cannot be
     reached, they are the last known ones.

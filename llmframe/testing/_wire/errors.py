@@ -59,7 +59,7 @@ def error(
 
 
 class Invalid(RefusedRequest):
-    """A request is not valid, for the reason that `message`, `param` and `code` give."""
+    """A request is not valid; `message`, `param` and `code` give the reason."""
 
     def __init__(self, message: str, param: str | None, code: str | None) -> None:
         super().__init__(error(400, message, param=param, code=code))
