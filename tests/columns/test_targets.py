@@ -137,13 +137,16 @@ def test_another_model_or_verb_is_an_error(written):
         written.llm.complete("a", "Say", into="c")
 
 
-@pytest.mark.parametrize("kind", ["copy", "json", "concat of columns", "reset_index", "object"])
-def test_a_record_survives_what_keeps_the_values(kind, written):
+@pytest.mark.parametrize("kind", ["copy", "json", "parquet", "concat of columns", "reset_index", "object"])
+def test_a_record_survives_what_keeps_the_values(kind, written, tmp_path):
     if kind == "copy":
         same = written.copy()
     elif kind == "json":
         same = pd.DataFrame(json.loads(json.dumps({name: listed(written[name]) for name in written})))
         same.attrs = json.loads(json.dumps(written.attrs))
+    elif kind == "parquet":
+        written.to_parquet(tmp_path / "written.parquet")
+        same = pd.read_parquet(tmp_path / "written.parquet")
     elif kind == "concat of columns":
         same = written.assign(extra=1)
     elif kind == "reset_index":
