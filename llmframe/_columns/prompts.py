@@ -29,9 +29,6 @@ PromptFunction: TypeAlias = Callable[[Mapping[Any, Any]], Any]
 
 Prompt: TypeAlias = str | PromptFunction | None
 
-CHUNK_ROWS = 4096
-"""Rows that are rendered at a time: enough to be fast, few enough not to copy a column's text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

@@ -1,4 +1,4 @@
-"""The live lane by itself: how many requests are under way, and who waits."""
+"""The live lane by itself: how many requests are in flight, and which ones wait."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
 
 
 class Sender:
-    """Answers when it is told to, or at once; notes how many wait for it."""
+    """A transport that answers when `answer` is called, or at once, and counts what is in flight."""
 
     def __init__(self, *, at_once=False):
         self.at_once = at_once
@@ -38,7 +38,7 @@ class Sender:
 
 
 class Gate(Pace):
-    """A pace that can be closed."""
+    """A pace that admits nothing while it is closed."""
 
     closed = False
 
@@ -80,8 +80,8 @@ async def until(true):
             await asyncio.sleep(0.001)
 
 
-async def all_in_line(sender, pace, workers):
-    """Let so many workers come back while the pace is closed, and open it."""
+async def let_all_wait(sender, pace, workers):
+    """Let so many workers wait for the pace while it is closed, and open it."""
     await until(lambda: sender.in_flight == workers)
     pace.closed = True
     sender.answer()
@@ -90,8 +90,6 @@ async def all_in_line(sender, pace, workers):
 
 
 def test_the_pool_grows_to_what_is_allowed_also_where_answers_come_in_bursts():
-    """The pool grows to what is allowed also where answers come in bursts."""
-
     async def run():
         sender = Sender()
         work, outcomes = await running(sender, Pace(300), 3_000)
@@ -104,7 +102,7 @@ def test_the_pool_grows_to_what_is_allowed_also_where_answers_come_in_bursts():
     assert asyncio.run(run()) == 300
 
 
-def test_no_more_are_under_way_than_keep_the_loop_busy():
+def test_no_more_are_in_flight_than_keep_the_loop_busy():
     """Where answers come at once, more connections would only wait."""
 
     async def run():
@@ -117,13 +115,13 @@ def test_no_more_are_under_way_than_keep_the_loop_busy():
     assert 30 < asyncio.run(run()) < 500
 
 
-def test_those_in_line_leave_together_when_the_pace_lets_them():
-    """Not one each turn of the loop, as those that wait for a lock would."""
+def test_waiting_requests_leave_together_when_the_pace_admits_them():
+    """They do not leave one in each turn of the loop, as waiters for a lock would."""
 
     async def run():
         sender, pace = Sender(), Gate(200)
         work, _ = await running(sender, pace, 401)
-        await all_in_line(sender, pace, 200)
+        await let_all_wait(sender, pace, 200)
         turns = 0
         async with asyncio.timeout(60):
             while sender.in_flight < 200:
@@ -136,8 +134,7 @@ def test_those_in_line_leave_together_when_the_pace_lets_them():
     assert asyncio.run(run()) < 20
 
 
-def test_of_answers_that_come_together_none_is_lost_by_an_error_at_another():
-    """Of answers that come together none is lost by an error at another."""
+def test_an_error_at_one_answer_loses_none_that_came_together_with_it():
     taken = []
 
     def take(outcome):
@@ -157,8 +154,8 @@ def test_of_answers_that_come_together_none_is_lost_by_an_error_at_another():
     assert sorted(taken) == list(range(11))
 
 
-def test_nobody_leaves_the_line_once_the_run_is_stopped():
-    """A fatal fault that comes while they are told to leave keeps all others back."""
+def test_no_waiting_request_leaves_once_the_run_is_stopped():
+    """After a fatal fault, no request leaves that was waiting for the pace."""
 
     class Refusing(Sender):
         async def send(self, request):
@@ -170,15 +167,15 @@ def test_nobody_leaves_the_line_once_the_run_is_stopped():
     async def run():
         sender, pace = Refusing(), Gate(20)
         work, _ = await running(sender, pace, 100)
-        await all_in_line(sender, pace, 20)
+        await let_all_wait(sender, pace, 20)
         await work
         return sender.sent, pace.in_flight
 
     assert asyncio.run(run()) == (22, 0)
 
 
-def test_a_run_of_which_all_that_is_left_rests_says_so():
-    """Who waits a day for what a server asked of one row is told why nothing moves."""
+def test_a_run_whose_last_requests_wait_to_be_sent_again_says_so():
+    """A wait of a day that the server asked for one row is shown as the reason why nothing moves."""
 
     class Refusing(Sender):
         async def send(self, request):
@@ -197,8 +194,8 @@ def test_a_run_of_which_all_that_is_left_rests_says_so():
     asyncio.run(run())
 
 
-def test_a_request_that_others_may_have_asked_while_it_rested_is_given_back():
-    """Its claim lapsed meanwhile: it is claimed anew, and not sent before."""
+def test_a_request_that_others_may_have_asked_while_it_waited_is_given_back():
+    """Its claim lapsed meanwhile: it is claimed again before it is sent."""
 
     class Lapsed(Feed):
         back = ()
@@ -206,8 +203,8 @@ def test_a_request_that_others_may_have_asked_while_it_rested_is_given_back():
         def lapsed_since(self, _):
             return not self.back
 
-        def put_back(self, indices):
-            self.back = tuple(indices)
+        def put_back(self, numbers):
+            self.back = tuple(numbers)
 
     class Refusing(Sender):
         async def send(self, request):

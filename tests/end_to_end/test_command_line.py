@@ -22,12 +22,6 @@ PROMPT = "One word, positive or negative: {review}"
 
 
 @pytest.fixture
-def server():
-    with LocalServer() as running:
-        yield running
-
-
-@pytest.fixture
 def source(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('id,zip,review\n1,00123,"Good, really"\n2,1.50,=Bad\n3,NA,\n', encoding="utf-8")
@@ -139,7 +133,7 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
 
 
 def test_the_demo_says_that_its_answers_are_made_up(tmp_path, monkeypatch, capsys):
-    """It needs no key, writes a file of its own each time, and never poses as the real thing."""
+    """It needs no key and writes a file of its own each time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY")
     assert main(["demo"]) == 0
@@ -161,7 +155,7 @@ def test_a_live_demo_without_a_key_says_so_and_makes_nothing_up(tmp_path, monkey
 
 
 def test_the_journal_is_shown_exported_and_pruned(server, source, tmp_path, capsys):
-    """Its place, size and counts; a line of JSON an answer; and nothing left after pruning all."""
+    """It shows place, size and counts, exports a line of JSON for each answer, and is empty after pruning all."""
     main(arguments(server, source, tmp_path / "out.csv"))
     capsys.readouterr()
     assert main(["journal"]) == 0
@@ -181,7 +175,7 @@ def test_the_journal_is_shown_exported_and_pruned(server, source, tmp_path, caps
 
 
 def test_a_journal_that_is_not_there_is_not_made(tmp_path, capsys):
-    """Looking leaves no traces."""
+    """Showing a journal creates no file."""
     path = tmp_path / "none.sqlite"
     assert main(["journal", "--journal", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
@@ -217,7 +211,7 @@ def test_batches_are_submitted_listed_collected_and_cancelled(server, source, tm
 
 
 def test_serve_runs_until_interrupted():
-    """It says its address, answers there, and ends with exit code 0."""
+    """It prints its address, answers there, and ends with exit code 0."""
     command = [sys.executable, "-m", "llmframe", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

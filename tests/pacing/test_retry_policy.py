@@ -1,30 +1,41 @@
-"""Whether to try again: pure decisions, and what each error of a server means."""
+"""Whether to try again: decisions about a row and about the run."""
 
-import itertools
 import random
-import socket
-import ssl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe._api import CHAT_COMPLETIONS, faults, responses
-from llmframe._columns import TEXT
 from llmframe._pacing import retry
 from llmframe._pacing.retry import Attempts, GiveUp, Retry, RetryPolicy, backoff
 from llmframe._values import FaultKind, RequestFault, Stop, Verdict
 
 PASSING = RequestFault(FaultKind.PASSING, "server_error", "The server had an error.")
+
+
 LOST = RequestFault(FaultKind.PASSING, "connection_lost", "The connection broke.", uncertain=True)
+
+
 UNREACHABLE = RequestFault(FaultKind.UNREACHABLE, "unreachable", "no connection")
+
+
 LIMITED = RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "Rate limit reached.")
+
+
 ROW = RequestFault(FaultKind.ROW, "context_length_exceeded", "Too long.")
+
+
 FATAL = RequestFault(FaultKind.FATAL, "invalid_api_key", "Incorrect API key provided.")
+
+
 MALFORMED = RequestFault(
     FaultKind.PARAMETER, "unsupported_parameter", "Unsupported parameter.", param="temperature"
 )
+
+
 GOOD = Verdict("Yes.")
+
+
 EMPTY = Verdict(None, "length", "no text came")
 
 
@@ -45,7 +56,7 @@ def attempts(policy, fault, now=0.0):
 
 @given(tries=st.integers(1, 10_000), seed=st.integers())
 def test_backoff_grows_with_jitter_and_stays_within_bounds(tries, seed):
-    """Between half and all of a delay that doubles from half a second to half a minute."""
+    """It lies between half and all of a delay that doubles from half a second to half a minute."""
     longest = min(retry.LONGEST_DELAY_SECONDS, retry.FIRST_DELAY_SECONDS * 2 ** min(tries - 1, 99))
     assert longest / 2 <= backoff(tries, random.Random(seed)) <= longest
 
@@ -163,7 +174,7 @@ def test_a_server_that_was_never_reached_is_given_up_soon():
     faults=st.lists(st.tuples(st.integers(0, 30), st.floats(0, 4)), min_size=1, max_size=300),
 )
 def test_an_outage_costs_no_row_and_ends_the_run_when_it_lasts(max_retries, faults):
-    """Rows wait while nothing is heard; after as long as one row's retries may take, the run stops."""
+    """Rows wait while the server does not answer; after as long as one row's retries may take, the run stops."""
     run_policy, now, tries = policy(max_retries), 0.0, {}
     run_policy.on_answer(GOOD)
     patience = sum(min(30.0, 0.5 * 2**number) for number in range(max_retries))
@@ -187,133 +198,3 @@ def test_an_outage_that_ends_is_forgotten():
             isinstance(run_policy.on_fault(UNREACHABLE, Attempts(9), start + second), Retry)
             for second in range(3)
         )
-
-
-# --- what a server's words mean -------------------------------------------------------------------
-
-CASES = [
-    (400, {"code": "context_length_exceeded", "param": "messages"}, FaultKind.ROW, "context_length_exceeded"),
-    (400, {"code": "content_filter"}, FaultKind.ROW, "content_filter"),
-    (400, {"code": 400, "message": "This model's maximum context length is 4096 tokens."}, FaultKind.ROW, "http_400"),
-    (400, {"code": "unsupported_parameter", "param": "top_p"}, FaultKind.PARAMETER, "unsupported_parameter"),
-    (422, {"message": "Unprocessable"}, FaultKind.PARAMETER, "http_422"),
-    (401, {"code": "invalid_api_key"}, FaultKind.FATAL, "invalid_api_key"),
-    (401, None, FaultKind.FATAL, "http_401"),
-    (402, {"message": "Payment required"}, FaultKind.FATAL, "http_402"),
-    (403, {"code": "missing_scope"}, FaultKind.FATAL, "missing_scope"),
-    (404, {"code": "model_not_found"}, FaultKind.FATAL, "model_not_found"),
-    (404, {"code": "DeploymentNotFound"}, FaultKind.FATAL, "DeploymentNotFound"),
-    (413, {"message": "Too big"}, FaultKind.ROW, "http_413"),
-    (429, {"code": "rate_limit_exceeded", "message": "Limit 500, Used 500, Requested 1."}, FaultKind.LIMIT, "rate_limit_exceeded"),
-    (429, {"code": "rate_limit_exceeded", "message": "Request too large: Limit 30,000, Requested 36,278."}, FaultKind.ROW, "request_too_large"),
-    (429, {"code": "rate_limit_exceeded", "message": "Limit 30000, Used 0, Requested 36278."}, FaultKind.ROW, "request_too_large"),
-    (429, {"message": "limit , requested , try later"}, FaultKind.LIMIT, "http_429"),
-    (429, {"type": "insufficient_quota", "code": None}, FaultKind.FATAL, "insufficient_quota"),
-    (429, "Too many requests", FaultKind.LIMIT, "http_429"),
-    (408, {"type": "server_error"}, FaultKind.PASSING, "server_error"),
-    (409, None, FaultKind.PASSING, "http_409"),
-    (500, {"error": {"code": 500, "type": "internal"}}, FaultKind.PASSING, "http_500"),
-    (502, "<html><h1>502 Bad Gateway</h1></html>", FaultKind.PASSING, "http_502"),
-    (503, {"error": "overloaded"}, FaultKind.PASSING, "http_503"),
-    (529, {"type": "overloaded_error"}, FaultKind.PASSING, "overloaded_error"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("status", "body", "kind", "code"), CASES)
-def test_each_error_of_the_guide_has_its_meaning(status, body, kind, code):
-    """Status, code and words together decide what a fault means."""
-    fault = faults.status_fault(status, body, None)
-    assert (fault.kind, fault.code) == (kind, code)
-    assert fault.message
-
-
-def test_a_proxys_web_page_is_named_and_not_quoted():
-    """The message of an HTML error is one line without tags."""
-    fault = faults.status_fault(502, "<html>\n<h1>502 Bad Gateway</h1></html>", None)
-    assert fault.message == "HTTP 502 (Bad Gateway), with a web page"
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text(max_size=20)
-    | st.sampled_from(["Limit 1, Requested 2", "limit ,"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["error", "message", "code", "type", "param", "choices", "x"]), inner, max_size=5
-        )
-    ),
-    max_leaves=12,
-)
-
-
-@given(status=st.integers(300, 599), body=json_values)
-def test_no_error_body_is_too_odd_to_be_understood(status, body):
-    """Whatever JSON comes with whatever status: it becomes a fault with a code and words."""
-    fault = faults.status_fault(status, body, None)
-    assert fault.code
-    assert fault.message
-
-
-@given(
-    body=json_values
-    | st.dictionaries(st.just("choices"), json_values)
-    | json_values.map(lambda value: {"choices": [{"message": {"content": value}}]})
-    | json_values.map(lambda value: {"choices": [{"message": {"content": [{"text": value}]}}]})
-)
-def test_no_answers_body_is_too_odd_to_be_read(body):
-    """Whatever JSON comes with status 200: it is an answer, a paid failure, or a fault."""
-    result = responses.read_reply(CHAT_COMPLETIONS, b"", body, None)
-    if isinstance(result, responses.Reply):
-        assert CHAT_COMPLETIONS.read_answer(b"", b"", result.data, "live").usage.total >= 0
-        verdict = TEXT.judge(result.data)
-        assert (verdict.value is None) <= (verdict.problem is not None)
-
-
-def _chain(*errors):
-    for error, cause in itertools.pairwise(errors):
-        error.__cause__ = cause
-    return errors[0]
-
-
-class ConnectTimeout(Exception):  # noqa: N818 (the name that httpx gives it)
-    """Stands for httpx's."""
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "code", "uncertain"),
-    [
-        (
-            _chain(OSError("x"), ConnectionRefusedError(111, "refused")),
-            FaultKind.UNREACHABLE,
-            "unreachable",
-            False,
-        ),
-        (
-            _chain(OSError("x"), socket.gaierror(-2, "unknown name")),
-            FaultKind.UNREACHABLE,
-            "unreachable",
-            False,
-        ),
-        (_chain(OSError("x"), ConnectTimeout(), TimeoutError()), FaultKind.UNREACHABLE, "unreachable", False),
-        (
-            _chain(OSError("x"), ConnectionResetError(104, "reset")),
-            FaultKind.PASSING,
-            "connection_lost",
-            True,
-        ),
-        (TimeoutError(), FaultKind.PASSING, "timeout", True),
-        (
-            _chain(OSError("x"), ssl.SSLCertVerificationError("self-signed")),
-            FaultKind.FATAL,
-            "certificate",
-            False,
-        ),
-    ],
-)
-def test_a_broken_connection_says_whether_the_request_may_have_been_billed(error, kind, code, uncertain):
-    """What never connected was never sent; what broke later may have been answered."""
-    fault = faults.connection_fault(error)
-    assert (fault.kind, fault.code, fault.uncertain) == (kind, code, uncertain)

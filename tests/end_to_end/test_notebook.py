@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from kernels import Cell, Kernel
+from end_to_end.kernels import Cell, Kernel
 
 from llmframe.testing import Fault, LocalServer
 
@@ -333,7 +333,7 @@ def test_an_own_client_is_shared_between_awaiting_and_plain_cells(nesting_book: 
     ids=["plain", "mixed", "awaited"],
 )
 def test_an_interrupt_ends_a_run_on_the_own_client(nesting_book: Book, code: str, error: str) -> None:
-    """On the notebook's own loop the stop button works as on the private one, and the client lives on."""
+    """On the notebook's own loop the stop button works as on the private one, and the client can still be used."""
     _check_stopped(nesting_book, code, error)
     assert nesting_book.kernel.run(f"turn = 1\n{OWN_DIRECT}").out == "20\n"
 

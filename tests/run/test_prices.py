@@ -1,4 +1,4 @@
-"""What answers cost: known sums, own prices, unknown models; and what is said of it."""
+"""What answers cost: known sums, own prices, unknown models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe._run import run, starting
 from llmframe._run.prices import Prices
 from llmframe._values import Usage
+from llmframe.testing import LocalServer
 
 MILLION = 1_000_000
+
+
 LUNA = {"input": 0.10, "cached": 0.01, "output": 0.50}  # US dollars per million tokens
 
 
@@ -53,12 +55,12 @@ def test_own_prices_win_and_cached_tokens_default_to_the_full_price():
 
 
 def test_a_model_without_a_price_costs_none():
-    """Not nothing: unknown."""
+    """An unknown cost is not a cost of 0."""
     assert cost(Usage(1, 1), answered="mystery", asked="mystery") is None
 
 
 def test_a_run_knows_its_dollars_and_so_do_its_record_and_the_journal(llm, tmp_path):
-    """The same sum in the `Run`, in `df.attrs`, beside each answer and in the journal's runs."""
+    """The same sum stands in the `Run`, in `df.attrs`, beside each answer and in the journal's runs."""
     frame = pd.DataFrame({"q": ["one", "two", "two", None]})
     frame.llm.complete("q", into="a", service_tier="flex")
     run = llmframe.last_run()
@@ -80,33 +82,17 @@ def test_a_run_knows_its_dollars_and_so_do_its_record_and_the_journal(llm, tmp_p
 
 def test_an_unknown_price_is_said_once(capsys):
     """The run goes on without a sum, and the next one does not repeat it."""
-    from llmframe.testing import LocalServer
-
-    run._unpriced.clear()
-    with LocalServer(models=["my-model"]) as server:
-        settings = {"base_url": server.base_url, "api_key": "any", "model": "my-model", "progress": True}
+    with LocalServer(models=["a-model-without-a-price"]) as server:
+        settings = {
+            "base_url": server.base_url,
+            "api_key": "any",
+            "model": "a-model-without-a-price",
+            "progress": True,
+        }
         llmframe.complete(["Hello"], **settings)
         llmframe.complete(["Goodbye"], **settings)
         assert llmframe.last_run().cost is None
-        assert capsys.readouterr().err.count("no price is known for my-model") == 1
-        with llmframe.option_context(prices={"my-model": {"input": 1, "output": 1}}):
+        assert capsys.readouterr().err.count("no price is known for a-model-without-a-price") == 1
+        with llmframe.option_context(prices={"a-model-without-a-price": {"input": 1, "output": 1}}):
             llmframe.complete(["Again"], **settings)
         assert llmframe.last_run().cost > 0
-
-
-@pytest.mark.parametrize("variable", ["COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"])
-def test_a_machine_that_forgets_is_said_once_with_the_line_that_moves_the_journal(
-    llm, monkeypatch, capsys, variable, tmp_path
-):
-    """Not where the journal was put somewhere by hand."""
-    monkeypatch.setenv(variable, "x")
-    monkeypatch.setattr(starting, "_warned_of_forgetting", [])
-    llmframe.complete(["Hello"], progress=True, journal=tmp_path / "mine.sqlite")
-    assert "forgets" not in capsys.readouterr().err
-    monkeypatch.delenv("LLMFRAME_JOURNAL")
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    llmframe.complete(["Hello"], progress=True)
-    llmframe.complete(["Goodbye"], progress=True)
-    said = capsys.readouterr().err
-    assert said.count("forgets") == 1
-    assert "llmframe.options.journal = " in said
