@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import stat
 import time
@@ -208,8 +209,14 @@ def refuse_format(path: Path, version: int) -> None:
     if 0 < version < FORMAT:
         raise JournalError(
             f"{path} was written by an early llmframe (format {version}, this one knows {FORMAT} only); it is left "
-            f"as it was. To start a new one: mv '{path}' '{path}.format-{version}', or pass another path as journal="
+            f"as it was. To start a new one: {_move_away(path, version)}, or pass another path as journal="
         )
+
+
+def _move_away(path: Path, version: int) -> str:
+    """Write the command that moves a file away, with the commits that are not merged into it yet."""
+    ends = [end for end in ("", "-wal") if Path(f"{path}{end}").exists()]
+    return " && ".join(shlex.join(("mv", f"{path}{end}", f"{path}.format-{version}{end}")) for end in ends)
 
 
 def on_network(path: Path) -> bool:
