@@ -14,6 +14,7 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 from llmframe._errors import JournalError
 
@@ -197,6 +198,17 @@ def damaged(path: Path, found: str) -> str:
         f"{path} is no journal or is damaged ({found}); it is left as it was: "
         "move it away (or restore a copy) and run the call again, or pass another path as journal="
     )
+
+
+def checksum(key: bytes, body: bytes) -> int:
+    """Return what is kept beside an answer to tell damage within it, which SQLite cannot see."""
+    return crc32(body, crc32(key))
+
+
+def check_answer(path: Path, key: bytes, body: bytes, stored: int) -> None:
+    """Raise where an answer is not as it was written."""
+    if checksum(key, body) != stored:
+        raise JournalError(damaged(path, f"the answer {key.hex()} is not as it was written"))
 
 
 def refuse_format(path: Path, version: int) -> None:
