@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from helpers import asked
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from journal.files import fill, names_beside, sql
-from journal.stores import begin, key, own_handle, priced
+from journal.stores import begin, key, own_handle, priced, read_export
 
 import llmframe
+from llmframe._columns import TEXT
 from llmframe._journal.sqlite.schema import FORMAT
 
 
@@ -180,12 +182,17 @@ def sound(tmp_path_factory):
 
 @pytest.mark.asyncio
 async def test_an_answer_that_was_altered_is_not_given_out(tmp_path):
-    """Damage inside an answer's text, which SQLite cannot see, is noticed."""
+    """Damage inside an answer's text, which SQLite cannot see, is noticed by all that read it."""
     path = tmp_path / "journal.sqlite"
     async with own_handle(path) as journal:
         await journal.record(await begin(journal), [priced(number, "positive") for number in range(3)], [])
     raw = path.read_bytes()
-    path.write_bytes(raw.replace(b"positive", b"negative", 1))
+    path.write_bytes(raw.replace(b'"positive', b"{positive", 1))
     async with own_handle(path) as journal:
-        with pytest.raises(llmframe.JournalError, match="damaged"):
-            await journal.lookup(await begin(journal), [key(number) for number in range(3)])
+        session = await begin(journal)
+        keys = [key(number) for number in range(3)]
+        for read in (journal.lookup(session, keys), journal.summary(TEXT.judge), read_export(journal)):
+            with pytest.raises(llmframe.JournalError, match="damaged"):
+                await read
+        await journal.prune(time.time() + 1)
+        assert (await journal.summary(TEXT.judge))["answers"] == 0
