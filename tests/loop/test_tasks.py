@@ -86,7 +86,7 @@ async def test_a_side_task_that_fails_as_it_is_cancelled_is_seen_too():
 async def test_a_side_task_that_failed_beside_a_failing_block_is_noted_on_its_error():
     with pytest.raises(ValueError, match="the block's own") as raised:
         await failing_block(fail())
-    assert raised.value.__notes__ == ["beside it, this failed: OSError('the disk is full')"]
+    assert raised.value.__notes__ == ["meanwhile this failed: OSError('the disk is full')"]
     assert not await others_running()
 
 
