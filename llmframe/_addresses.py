@@ -10,7 +10,7 @@ SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "cookie", "
 
 
 def normalise(base_url: str) -> str:
-    """Give a server's address one spelling, without credentials.
+    """Return the normal form of a server's address, without credentials.
 
     Examples
     --------
@@ -26,6 +26,6 @@ def normalise(base_url: str) -> str:
 
 
 def is_openai(base_url: str) -> bool:
-    """Tell whether an address is OpenAI's own (data residency included)."""
+    """Return whether an address is OpenAI's own (data residency included)."""
     host = normalise(base_url).partition("://")[2].partition("/")[0]
     return host == "api.openai.com" or host.endswith(".api.openai.com")

@@ -1,10 +1,10 @@
-"""What can go wrong, as exceptions and one warning.
+"""Exceptions and one warning.
 
-Bad arguments raise the built-in `ValueError`, `TypeError` and `KeyError` before anything is sent.
-The rest::
+Invalid arguments raise the built-in `ValueError`, `TypeError` and `KeyError` before anything is sent.
+The others::
 
     LLMFrameError
-    ├── CompletionError        rows without an answer; carries the run and what is there
+    ├── CompletionError        rows without an answer; carries the run and the answers
     │   └── StoppedError       nothing more could succeed: the run ended early
     └── JournalError           the journal cannot be used, or its disk is full
 """
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class LLMFrameError(Exception):
-    """The root of llmframe's own errors."""
+    """The base class of llmframe's own errors."""
 
 
 class CompletionError(LLMFrameError):
-    """Some rows have no answer; those that have one are written.
+    """Some rows have no answer; the other rows are written.
 
     Attributes
     ----------
     run : Run
-        The run that it happened in; `run.failures` names every row with its reason.
+        The run; `run.failures` lists every row without an answer, with its reason.
     result : DataFrame, Series or list
-        What the call would have returned, with missing values at the rows that failed.
+        The call's result, with missing values at the rows that failed.
     """
 
     def __init__(self, message: str, *, run: RunView | None = None, result: Any = None) -> None:
@@ -44,7 +44,7 @@ class StoppedError(CompletionError):
     Attributes
     ----------
     code : str
-        Why, in one word: the API's own error code where there is one.
+        The reason: the API's own error code where there is one.
     """
 
     def __init__(self, message: str, *, code: str, run: RunView | None = None, result: Any = None) -> None:
@@ -53,7 +53,7 @@ class StoppedError(CompletionError):
 
 
 class JournalError(LLMFrameError):
-    """The journal cannot be opened, read or written; the file is left as it was."""
+    """The journal cannot be opened, read or written; the file is not changed."""
 
 
 class CompletionWarning(UserWarning):

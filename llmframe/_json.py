@@ -1,4 +1,4 @@
-"""JSON: reading it as servers write it, so that what is read can be kept anywhere, and one spelling of values."""
+"""JSON: reading it as servers write it, and canonical values."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _INTEGER_DIGITS = 18
 
 
 class UnreadableJSONError(ValueError):
-    """Bytes that are no JSON, or JSON that is nested too deeply."""
+    """Bytes that are not JSON, or JSON that is nested too deeply."""
 
 
 def load(raw: bytes) -> Any:
-    """Read JSON, also with the halves of surrogate pairs that some servers send; they become U+FFFD.
+    """Read JSON, also with halves of surrogate pairs, as some servers send; they become U+FFFD.
 
     Raises
     ------
     UnreadableJSONError
-        When it cannot be read.
+        When the bytes cannot be read.
     """
     try:
         return orjson.loads(raw)
@@ -44,7 +44,7 @@ def _lenient(raw: bytes) -> Any:
 
 
 def without_half_pairs(text: str) -> str:
-    """Put U+FFFD for halves of surrogate pairs, which neither a file nor a database takes."""
+    """Replace halves of surrogate pairs by U+FFFD: files and databases do not accept them."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -53,7 +53,7 @@ def _number(digits: str) -> int | float:
 
 
 class NotJSONError(ValueError):
-    """A value that JSON cannot hold."""
+    """A value that JSON cannot represent."""
 
 
 def canonical(value: Any, *, sort: bool = True) -> Any:
@@ -62,7 +62,7 @@ def canonical(value: Any, *, sort: bool = True) -> Any:
     Raises
     ------
     NotJSONError
-        For what JSON cannot hold: nan, infinities, other objects, keys that are not text, endless nesting.
+        For values that JSON cannot represent: nan, infinities, other objects, keys that are not text, endless nesting.
     """
     try:
         return _canonical(value, sort=sort)

@@ -1,4 +1,4 @@
-"""Defaults for every call: `llmframe.options`, blocks of other defaults, and the environment."""
+"""Defaults of every call: `llmframe.options`, blocks with other defaults, and the environment."""
 
 from __future__ import annotations
 
@@ -60,37 +60,37 @@ def _price_table(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Times and sizes that llmframe chooses for itself; tests choose others (`options._tuning`)."""
+    """Times and sizes that users do not set; tests set others (`options._tuning`)."""
 
     chunk_rows: int = 4096
     """So many rows are rendered at a time: enough to be fast, few enough not to copy a column's text."""
     commit_seconds: float = 0.05
-    """Answers that arrive within so much time are committed together."""
+    """Answers that arrive within this time are committed together."""
     claim_ahead_seconds: float = 0.03
-    """As many requests as are sent in so much time may be claimed ahead of the window."""
+    """As many requests as are sent in this time may be claimed ahead of the window."""
     lease_seconds: float = 60.0
-    """How long a claim stands after its owner's last sign of life; renewed every third of it."""
+    """A claim is valid for this time after its last renewal; it is renewed every third of it."""
     exchange_seconds: float = 0.5
-    """How often runs that share limits report to each other."""
+    """The interval in which runs that share limits report to each other."""
     connect_seconds: float = 15.0
-    """How long a connection may take to be made, where the request's timeout is not shorter."""
+    """The timeout of a connection, if the request's timeout is not shorter."""
     same_limits_seconds: float = 0.005
-    """Answers that come within so much time state the same limits: one of them is read."""
+    """Answers that arrive within this time state the same limits: the headers of one of them are read."""
     first_poll_seconds: float = 1.0
-    """How soon a batch is looked at after it was submitted; the pause grows by half each time."""
+    """The first poll of a batch follows its submission after this time; the interval grows by half each time."""
     longest_poll_seconds: float = 60.0
     first_resubmit_seconds: float = 2.0
-    """How soon a refused part is submitted again; the pause doubles each time."""
+    """A refused part is submitted again after this time, which doubles each time."""
     lone_refusals: int = 8
-    """So many refusals of a part beside which nothing is enqueued mean that the part is too large."""
+    """After this many refusals while nothing else is enqueued, a part counts as too large."""
     batch_requests: int = 50_000
     batch_bytes: int = 200_000_000
-    """What one batch may have at most: https://platform.openai.com/docs/guides/batch."""
+    """The largest batch, in requests and in bytes: https://platform.openai.com/docs/guides/batch."""
 
 
 @dataclass(frozen=True)
 class _Option:
-    """One setting: its default, what it may be, and where the environment may give it."""
+    """One setting: its accepted values, its default, and its environment variable."""
 
     accepts: Callable[[object], bool]
     expected: str
@@ -99,7 +99,7 @@ class _Option:
 
 
 _TUNING = "_tuning"
-"""Not listed among the options: what only tests choose."""
+"""Set by tests only, and not listed among the options."""
 
 _OPTIONS: Mapping[str, _Option] = MappingProxyType(
     {
@@ -129,7 +129,9 @@ def check(name: str, value: object) -> None:
     option = _OPTIONS[name]
     if value is None or option.accepts(value):
         return
-    secret = name in {"api_key", "client"} or "@" in str(value)  # a key may be given as any of them
+    secret = name in {"api_key", "client"} or "@" in str(
+        value
+    )  # a key may be passed as any option by mistake
     shown = f"a {type(value).__name__} that is not shown" if secret else repr(value)
     raise ValueError(f"{name} must be {option.expected}; got {shown}")
 
@@ -137,27 +139,27 @@ def check(name: str, value: object) -> None:
 class Options:
     """The defaults of every call. Assign to change one; assign `None` to return to its own default.
 
-    An argument of a call wins over an option, an option over the environment.
+    An argument of a call takes precedence over an option, an option over the environment.
 
     Attributes
     ----------
     model : str
-        Model of every request; from `LLMFRAME_MODEL`. Without any, and with OpenAI's own address
-        only, `gpt-6-luna`.
+        Model of every request; from `LLMFRAME_MODEL`. The default, with OpenAI's own address only, is
+        `gpt-6-luna`.
     api_key : str or async function
-        From `OPENAI_API_KEY`. Shown masked. A function is asked once for a run, and again when the
-        server refuses the key that it gave.
+        From `OPENAI_API_KEY`. Shown masked. A function is called once for a run, and again when the
+        server refuses the key that it returned.
     base_url : str
-        Address of the API; from `OPENAI_BASE_URL`. Without any, OpenAI's own.
+        Address of the API; from `OPENAI_BASE_URL`. The default is OpenAI's own.
     client : openai client
         `AsyncOpenAI`, `AsyncAzureOpenAI` or their sync twins, instead of key and address.
     server : str
-        A name that stands for a server whose address changes, so that the journal knows it again.
+        A name for a server whose address changes, by which the journal recognises it.
     journal : bool or path
-        `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path moves it; `False`: none.
+        `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path: another place; `False`: none.
     mode : {"live", "batch", "offline"}
-        `"batch"` goes through the Batch API, at half the price, within 24 hours; `"offline"` sends
-        nothing and answers from the journal.
+        `"batch"` uses the Batch API, at half the price, within 24 hours; `"offline"` sends nothing and
+        answers from the journal.
     errors : {"raise", "coerce"}
         What happens after a run in which rows failed.
     max_concurrency : int
@@ -172,10 +174,10 @@ class Options:
         Own prices, US dollars per million tokens:
         `{"my-model": {"input": 0.1, "cached_input": 0.01, "output": 0.5}}`.
     reattach : bool
-        Whether a batch run looks first for what the account has under way of the same call, and stops
-        when that cannot be read. `False` submits without looking, and may pay for rows twice.
+        Whether a batch run first looks for open batches of the same call in the account, and stops if they
+        cannot be read. `False` submits without looking, and may pay for rows twice.
     keep_batch_files : bool
-        Whether uploaded input files stay in the account after their batch was harvested.
+        Whether uploaded input files stay in the account after their batch was collected.
     loop : {"private", "nested"}
         `"nested"` runs the work on the notebook's own event loop, through nest-asyncio2.
 
@@ -214,7 +216,7 @@ class Options:
 
 
 def from_environment(name: str) -> str | None:
-    """Read an option from the environment; a blank variable counts as none."""
+    """Read an option from the environment; a blank variable counts as unset."""
     variable = _OPTIONS[name].environment
     return os.environ.get(variable, "").strip() or None if variable else None
 
@@ -232,7 +234,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def mask(key: str) -> str:
-    """Show enough of a key to recognise it, and not enough to use it."""
+    """Return enough of a key to recognise it, and too little to use it."""
     return f"'{key[:3]}…{key[-4:]}'" if len(key) > 16 else "'…'"
 
 
@@ -241,7 +243,7 @@ options = Options()
 
 @contextmanager
 def option_context(**settings: Any) -> Iterator[None]:
-    """Other defaults for a block, in this task or thread only.
+    """Set other defaults for a block, in this task or thread only.
 
     Parameters
     ----------

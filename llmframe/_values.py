@@ -1,7 +1,7 @@
-"""The values that flow through a run, and the protocols by which its rooms know each other.
+"""The values that flow through a run, and the protocols between its rooms.
 
-Values of which every row has its own are named tuples: as fixed as a frozen dataclass, and made in a
-third of the time.
+Values that exist for every row are named tuples: immutable like a frozen dataclass, and created in a third of the
+time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Key: TypeAlias = bytes
-"""A request's identity: 16 bytes of BLAKE2b over what decides its answer."""
+"""A request's identity: 16 bytes of BLAKE2b over everything that decides its answer."""
 
 LaneName: TypeAlias = Literal["live", "batch"]
 
 
 class Request(NamedTuple):
-    """One request to be sent: its identity, its number among the run's distinct requests, its body."""
+    """One request: its identity, its number among the run's distinct requests, its body."""
 
     key: Key
     number: int
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Tokens that one answer cost, or the sum over many."""
+    """The tokens of one answer, or the sum of many."""
 
     prompt: int = 0
     completion: int = 0
@@ -52,13 +52,13 @@ class FaultKind(Enum):
     """What a fault means for its row and for the run."""
 
     ROW = "row"
-    """This row cannot succeed; the others go on."""
+    """This row cannot succeed; the other rows continue."""
     PARAMETER = "parameter"
-    """The request is malformed, perhaps as every row's is."""
+    """The request is malformed, possibly in every row."""
     FATAL = "fatal"
     """No row can succeed."""
     LIMIT = "limit"
-    """The requests come too fast; they are sent again, more slowly."""
+    """The requests are sent too fast; they are sent again more slowly."""
     PASSING = "passing"
     """The request is sent again a little later."""
     UNREACHABLE = "unreachable"
@@ -67,7 +67,7 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """A request that brought no answer, translated from whatever the wire or the SDK said."""
+    """A request without an answer, translated from a response or an error."""
 
     kind: FaultKind
     code: str
@@ -80,7 +80,7 @@ class RequestFault:
 
 
 class Answer(NamedTuple):
-    """A paid answer as the journal keeps it: whole, so that later questions need no new request."""
+    """A paid answer as the journal keeps it, complete, so that later uses need no new request."""
 
     key: Key
     body: bytes
@@ -91,18 +91,18 @@ class Answer(NamedTuple):
     model: str | None = None
     """The model that answered, as the response names it."""
     asked: float | None = None
-    """When it was asked, in seconds since the epoch, where that was long before it is kept."""
+    """When it was requested, in seconds since the epoch, if long before it is recorded."""
 
 
 class Verdict(NamedTuple):
     """What a stored body means for a verb. It is made when the body is read, and never stored."""
 
     value: Any
-    """The value of the row's cells; `None` where the body is no answer for this verb."""
+    """The value of the row's cells; `None` where the body is not an answer for this verb."""
     problem: str | None = None
-    """Why it is no answer (`refusal`, `content_filter`, …), or `"truncated"` beside a value."""
+    """Why it is not an answer (`refusal`, `content_filter`, …), or `"truncated"` beside a value."""
     detail: str = ""
-    """What to say about the problem."""
+    """A text about the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Outcome(NamedTuple):
     failure: Failure | None
     attempts: int = 1
     seconds: float = 0.0
-    """From the last attempt's departure to its answer."""
+    """From the sending of the last attempt to its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class BatchState:
 
     id: str
     status: str
-    """The API's word: `validating`, `in_progress`, `finalizing`, `completed`, `failed`, `expired`, …"""
+    """The API's status: `validating`, `in_progress`, `finalizing`, `completed`, `failed`, `expired`, …"""
     input_file: str | None = None
     output_file: str | None = None
     error_file: str | None = None
@@ -159,7 +159,7 @@ class BatchState:
     created: float = 0.0
     """Seconds since the epoch."""
     ended: float | None = None
-    """When it ended after it had begun to work, in seconds since the epoch."""
+    """When it ended, in seconds since the epoch, if it had started."""
     total: int = 0
     completed: int = 0
     failed: int = 0
@@ -168,21 +168,21 @@ class BatchState:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the batch has ended."""
         return self.status in {"completed", "failed", "expired", "cancelled"}
 
 
 class UsageReport(NamedTuple):
-    """What one run tells the others that share its rate limits."""
+    """What one run reports to the other runs that share its rate limits."""
 
     load: float = 0.0
     """The share of the stated limit that it used lately."""
-    hungry: bool = True
-    """Whether a limit held it back lately, or it has only begun."""
+    needs_more: bool = True
+    """Whether a limit held it back recently, or it has just begun."""
     rate: float | None = None
-    """Requests per second that it has learnt to be allowed, where no limit is stated."""
-    parties: int = 1
-    """Among how many runs that rate is divided, itself included."""
+    """Its learnt rate in requests per second, where no limit is stated."""
+    sharing_runs: int = 1
+    """The number of runs that divide that rate, this one included."""
     used: float = 0.0
     """Requests per second that it sent lately."""
     measured: bool = False
@@ -190,7 +190,7 @@ class UsageReport(NamedTuple):
 
 
 class Endpoint(Protocol):
-    """An endpoint of the API: what its requests may say, how they are written, and how its bodies are read."""
+    """An endpoint of the API: its parameters, and how its bodies are written and read."""
 
     @property
     def path(self) -> str:
@@ -198,89 +198,89 @@ class Endpoint(Protocol):
 
     @property
     def route(self) -> str:
-        """The path behind a client's `base_url`, which ends in `/v1`."""
+        """The path after a client's `base_url`, which ends in `/v1`."""
 
     @property
     def answer(self) -> str:
         """The member that every body with an answer has."""
 
     def parameters(self) -> frozenset[str]:
-        """Name the keywords that the installed SDK takes there, but for those that llmframe fills in."""
+        """Return the keywords that the installed SDK accepts, except those that llmframe fills in."""
 
     def template(self, model: str, params: Mapping[str, Any]) -> bytes:
-        """Write the start of every body: model, parameters, and the name of what the row gives."""
+        """Write the start of every body: model, parameters, and the name of the row's member."""
 
     def body(self, template: bytes, content: bytes) -> bytes:
         """Write a request's body from the template and the row's own content."""
 
     def read_charge(self, data: Mapping[str, Any]) -> int | None:
-        """Read how many tokens a body counts against limits; `None` where it does not say."""
+        """Read the tokens that a body counts against limits; `None` if it does not state them."""
 
     def read_answer(self, key: Key, raw: bytes, data: Mapping[str, Any], lane: LaneName) -> Answer:
-        """Read from a body what the journal keeps beside it: tokens, tier, model."""
+        """Make the journal's answer from a body, with its tokens, tier and model."""
 
 
 class AnswerKind(Protocol):
-    """What a verb makes of stored bodies: text today; typed columns, labels and vectors are further kinds."""
+    """How a verb reads stored bodies: text today; typed columns, labels and vectors are further kinds."""
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
     def storage(self, requests: int) -> MutableSequence[Any]:
-        """Make what holds the values of so many distinct requests, all missing."""
+        """Make a sequence for the values of this many distinct requests, all missing."""
 
     def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
-        """Make the columns of these values, one value a row, in the order of `names`."""
+        """Make the columns of these values, one value per row, in the order of `names`."""
 
     def continues(self, existing: pd.Series) -> bool:
-        """Tell whether an existing column may keep this kind's dtype when some of its cells are written."""
+        """Return whether an existing column may keep this kind's dtype when some of its cells are written."""
 
 
 class Feed(Protocol):
-    """Where a lane gets its requests."""
+    """The source of a lane's requests."""
 
     def next_ready(self) -> Request | None:
-        """Return the next request if one is claimed already and no further claim is due."""
+        """Return the next request if it is claimed already and no further claim is due."""
 
     async def next(self, *, patient: bool = True) -> Request | None:
         """Return the next request, claimed and ready to send; `None` when there are no more.
 
-        An impatient lane does not wait for requests that other runs have claimed, and gets `None` instead.
+        With `patient=False` the feed does not wait for requests that other runs have claimed, and returns `None`.
         """
 
     @property
     def more(self) -> bool:
-        """Whether other runs have claimed requests that may still come."""
+        """Whether other runs have claimed requests that may still become available."""
 
     @property
     def parts(self) -> AbstractSet[str]:
-        """The open parts of batches, by nonce, that hold some of those."""
+        """The open parts of batches, by nonce, that hold some of these requests."""
 
     def lapsed_since(self, moment: float) -> bool:
-        """Tell whether others may have taken over what was fed by then (seconds, `time.monotonic`)."""
+        """Return whether other runs may have taken over the requests fed by this moment (seconds, `time.monotonic`)."""
 
     def put_back(self, numbers: Iterable[int]) -> None:
-        """Take back requests, by number, that are to be claimed and fed once more."""
+        """Claim and feed these requests, by number, once more."""
 
     def end(self) -> None:
-        """Bring no more: whoever waits for the next request is told that there is none."""
+        """Feed no more, and return `None` to all callers that wait."""
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What has happened on the wire so far."""
+    """Counts of the requests sent so far."""
 
     sent: int = 0
-    """Requests that left at least once."""
+    """Requests that were sent at least once."""
     retries: int = 0
     limited: int = 0
     """Attempts that were answered 429."""
     uncertain: int = 0
-    """Attempts whose outcome is unknown, and which may have been billed."""
+    """Attempts with an unknown outcome, which may have been billed."""
 
 
 class Lane(Protocol):
-    """A way to get requests answered: it takes them from a feed and emits an outcome for each."""
+    """A way to send requests: it takes them from a feed and emits an outcome for each."""
 
     traffic: Traffic
     stopped: Stop | None
@@ -289,33 +289,33 @@ class Lane(Protocol):
     def in_flight(self) -> int: ...
     @property
     def ahead(self) -> int:
-        """Requests that are answered as far as is known, though their answers are not here yet."""
+        """Requests that the server has answered, but whose answers have not been read yet."""
 
     @property
     def waited_seconds(self) -> float: ...
     @property
     def batches(self) -> Sequence[str]:
-        """The batches that are under way, by id."""
+        """The open batches, by id."""
 
     def waiting(self) -> str:
-        """Say what the lane waits for, if for anything but answers."""
+        """Return what the lane waits for, other than answers."""
 
     def stop(self, reason: Stop) -> None:
         """Send nothing more."""
 
     def cancel_batches(self) -> None:
-        """Let the batches that are under way be cancelled when the lane ends."""
+        """Cancel the open batches when the lane ends."""
 
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
 
 
 Emit: TypeAlias = "Callable[[Outcome], float | None]"
-"""Takes each outcome of a lane, on the loop; returns what the answer cost in US dollars, where known."""
+"""Receives each outcome of a lane, on the loop; returns the cost of its answer in US dollars, if known."""
 
 
 class RunView(Protocol):
-    """What an error knows of its run; it is a `Run`."""
+    """The part of `Run` that errors use."""
 
     @property
     def status(self) -> str: ...

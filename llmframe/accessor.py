@@ -1,7 +1,7 @@
 """The verbs: `df.llm`, `series.llm` and `llmframe.complete`.
 
-Accessors are stateless; pandas makes a new one at every access. What they call is imported by the
-first call, so that `import llmframe` costs next to nothing beside pandas.
+Accessors are stateless; pandas creates a new one at every access. The first call imports the rooms that it uses, so
+that `import llmframe` takes little time beside pandas.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pd.api.extensions.register_series_accessor("llm")
 class SeriesLLM:
-    """Run an LLM over a Series: `series.llm`. The Series itself is left alone."""
+    """Run an LLM over a Series: `series.llm`. The Series itself is not changed."""
 
     def __init__(self, series: pd.Series) -> None:
         self._series = series
@@ -32,13 +32,12 @@ class SeriesLLM:
         Parameters
         ----------
         prompt : str or function, optional
-            An instruction that comes before each cell; a template, whose field is the Series' name
-            or `{}`; or a function of a row. Without it the cells are the prompts: texts or message
-            arrays.
+            An instruction before each cell; a template, whose field is the Series' name or `{}`; or a
+            function of a row. Without it the cells are the prompts: texts or message arrays.
         where : boolean mask, optional
-            The rows to ask; the others are missing in the result.
+            The rows to send; the others are missing in the result.
         wait : bool
-            With `False`, return a `Run` at once and work on in the background.
+            With `False`, return a `Run` at once and continue in the background.
         **settings
             As for `df.llm.complete`.
 
@@ -95,22 +94,22 @@ class DataFrameLLM:
     ) -> Any:
         """Answer every row and write the answers as a new column.
 
-        Many requests are in flight at once; what was paid before comes from the journal. Run the
-        same call again after an interrupt, a crash or with more rows: only what is missing is sent.
+        Many requests are in flight at once; answers that were paid before are read from the journal. Run
+        the same call again after an interrupt, a crash or with more rows: only the missing rows are sent.
 
         Parameters
         ----------
         column : label, optional
-            Holds the prompts: texts, or message arrays (lists of `{"role", "content"}`).
+            The column with the prompts: texts, or message arrays (lists of `{"role", "content"}`).
         prompt : str or function, optional
-            Text without a field is an instruction: it comes first, then a blank line, then the cell.
-            `"{title}: {body:.2000}"` is a template: between braces an exact column name, with a
-            format if need be; `{{` and `}}` are braces. A function takes a row (a read-only mapping)
-            and returns text, messages, or `None` for a row that is not sent.
+            Text without a field is an instruction: the prompt is this text, a blank line and the cell.
+            `"{title}: {body:.2000}"` is a template: between braces is an exact column name, optionally with
+            a format; `{{` and `}}` are braces. A function takes a row (a read-only mapping) and
+            returns text, messages, or `None` for a row that is not sent.
         into : label, optional
             Name of the new column; by default `f"{column}_completion"`.
         where : boolean mask, optional
-            The rows to ask; the others keep what they have.
+            The rows to send; the others keep their values.
         overwrite : bool or "missing"
             What may happen to an existing column: `False` refuses, unless llmframe itself wrote
             exactly these values with this verb and model; `"missing"` fills missing cells; `True`
@@ -118,13 +117,13 @@ class DataFrameLLM:
         error_into : label, optional
             A column for the reason of each row without an answer.
         wait : bool
-            With `False`, return a `Run` at once and work on in the background; its `result()` writes
+            With `False`, return a `Run` at once and continue in the background; its `result()` writes
             the column.
         **settings
             `model`, `system` (text or template), `mode` ("live"; "batch": through the Batch API, at half
             the price and within 24 hours; "offline": from the journal only),
-            `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh` (ask again; cut short, it
-            goes on when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
+            `errors` ("raise" or "coerce"), `max_concurrency`, `dedupe`, `fresh` (send again; an
+            interrupted run continues when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
             `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for one request),
             `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters, such as
             `temperature=0`.
@@ -138,11 +137,11 @@ class DataFrameLLM:
         Raises
         ------
         CompletionError
-            When rows failed, after all others were written; `errors="coerce"` warns instead.
+            When rows failed, after all other rows were written; `errors="coerce"` warns instead.
         StoppedError
             When no row could succeed (a bad key, an unknown model), and the run ended early.
         KeyError, TypeError, ValueError
-            For what cannot be asked, before anything is sent.
+            For invalid arguments, before anything is sent.
 
         Examples
         --------
@@ -183,16 +182,16 @@ class DataFrameLLM:
         return await _verbs.awaited(completion)  # type: ignore[no-any-return]
 
     def to_csv(self, path: str | os.PathLike[str] | TextIO | None = None, **settings: Any) -> str | None:
-        r"""Write the frame as a CSV that spreadsheets open right and `llmframe.read_csv` reads back equal.
+        r"""Write the frame as a CSV that spreadsheets open correctly and `llmframe.read_csv` reads back equal.
 
         Parameters
         ----------
         path : str, path or text file, optional
-            Where to; without it the text is returned.
+            The target; without it the text is returned.
         **settings
             `index=True`, `columns`, `sep=","`, `encoding="utf-8-sig"` (UTF-8 with the mark that Excel
             needs), and `escape_formulas=True`, which puts an apostrophe before text that a
-            spreadsheet would run as a formula; `read_csv` takes it off again.
+            spreadsheet would run as a formula; `read_csv` removes it.
 
         Examples
         --------

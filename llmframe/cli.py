@@ -38,23 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: every row has its answer; 1: rows failed, the rest is written; 2: the command cannot be
-        carried out as given; 3: the run stopped early; 130: interrupted. After 3 and 130 nothing is
-        written, and the same command continues.
+        0: every row has its answer; 1: rows failed, the others are written; 2: the command cannot be
+        executed; 3: the run stopped early; 130: interrupted. After 3 and 130 nothing is written, and the
+        same command continues.
     """
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
         return command(parsed)
     except KeyboardInterrupt:
-        return _complain("interrupted; run the same command again to continue", INTERRUPTED)
+        return _print_error("interrupted; run the same command again to continue", INTERRUPTED)
     except llmframe.StoppedError as error:
-        return _complain(str(error), STOPPED)
+        return _print_error(str(error), STOPPED)
     except (llmframe.LLMFrameError, KeyError, OSError, TypeError, ValueError) as error:
-        return _complain(str(error.args[0] if isinstance(error, KeyError) else error), UNUSABLE)
+        return _print_error(str(error.args[0] if isinstance(error, KeyError) else error), UNUSABLE)
 
 
-def _complain(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print(f"llmframe: {message}", file=sys.stderr)
     return code
 
@@ -85,7 +85,7 @@ def _enrich(frame: pd.DataFrame, target: Path, **arguments: Any) -> int:
     except llmframe.StoppedError:
         raise
     except llmframe.CompletionError as error:
-        code = _complain(str(error), ROWS_FAILED)
+        code = _print_error(str(error), ROWS_FAILED)
     to_csv(frame, target, index=False)
     print(f"{len(frame):,} rows are in {target}")
     return code
@@ -104,9 +104,9 @@ def _demo(parsed: argparse.Namespace) -> int:
     target = Path(parsed.target) if parsed.target else _unused(Path("llmframe-demo.csv"))
     _check_target(target, force=False)
     frame = reviews()
-    ask = {"column": "review", "prompt": _DEMO_PROMPT, "into": "sentiment", "max_completion_tokens": 500}
+    task = {"column": "review", "prompt": _DEMO_PROMPT, "into": "sentiment", "max_completion_tokens": 500}
     if parsed.live:
-        code = _enrich(frame, target, reasoning_effort="low", **ask)
+        code = _enrich(frame, target, reasoning_effort="low", **task)
     else:
         print(
             "A demonstration: the answers are MADE UP by a server that this command starts on this machine."
@@ -122,7 +122,7 @@ def _demo(parsed: argparse.Namespace) -> int:
                 api_key="demo",
                 model="gpt-6-luna",
                 journal=False,
-                **ask,
+                **task,
             )
     print(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
     if not parsed.live:
@@ -185,12 +185,12 @@ def _prune_journal(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _with_journal(path: Path, ask: Callable[[Journal], Awaitable[T]]) -> T:
-    async def asked() -> T:
+def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
+    async def with_open_journal() -> T:
         async with open_journal(path) as journal:
-            return await ask(journal)
+            return await call(journal)
 
-    return asyncio.run(asked())
+    return asyncio.run(with_open_journal())
 
 
 def _existing_journal(given: str | None) -> Path:

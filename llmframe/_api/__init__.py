@@ -1,6 +1,6 @@
-"""The API itself: accounts, endpoints, two ways to send a request, and files and batches on the wire.
+"""The API: accounts, endpoints, two ways to send a request, and files and batches over HTTP.
 
-What goes wrong is translated here, once, into a `RequestFault`; whether to try again is decided elsewhere.
+Errors are translated here, once, into a `RequestFault`; other rooms decide whether to retry.
 """
 
 from llmframe._api.account import Account

@@ -1,4 +1,4 @@
-"""Where requests go and as whom."""
+"""The account that requests are sent with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """Where requests go and as whom.
+    """The account that requests are sent with.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Account:
     api_key
         A key, or an async (or plain) function that returns one.
     client
-        The user's own client, instead of the two.
+        The user's own client, instead of these two.
     """
 
     base_url: str
@@ -33,7 +33,7 @@ class Account:
 
     @classmethod
     def of(cls, client: Any, api_key: str | Callable[[], Any] | None, base_url: str | None) -> Account:
-        """Describe an account; a client's own settings win over key and address."""
+        """Make an account; a client's own settings take precedence over key and address."""
         if client is None:
             return cls(
                 (base_url or OPENAI_URL).strip(), api_key.strip() if isinstance(api_key, str) else api_key
@@ -54,17 +54,17 @@ class Account:
 
     @property
     def api_version(self) -> str | None:
-        """Azure's API version, which decides what is answered."""
+        """Azure's API version, which affects the answers."""
         version = self.client.default_query.get("api-version") if self.client is not None else None
         return None if version is None else str(version)
 
     @property
     def limit_group(self) -> bytes:
-        """Name whose limits they are: a hash of address and key, from which no key can be had."""
+        """Identifies the limits: a hash of address and key, from which the key cannot be recovered."""
         key = self.api_key if self.client is None else self.client.api_key
-        whose = [str(getattr(self.client, name, None) or "") for name in ("organization", "project")]
-        named = [normalise(self.base_url), key if isinstance(key, str) else "", *whose]
-        return blake2b("\n".join(named).encode(), digest_size=16).digest()
+        projects = [str(getattr(self.client, name, None) or "") for name in ("organization", "project")]
+        identifiers = [normalise(self.base_url), key if isinstance(key, str) else "", *projects]
+        return blake2b("\n".join(identifiers).encode(), digest_size=16).digest()
 
     @property
     def has_key(self) -> bool:

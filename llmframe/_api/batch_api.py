@@ -1,8 +1,8 @@
-"""Files and batches over the wire: each call is repeated until it is answered, or cannot be.
+"""Files and batches over HTTP: each call is repeated until it is answered or cannot succeed.
 
-https://platform.openai.com/docs/api-reference/batch and /files; what is not in there was measured: a file
-just uploaded can be unknown for a moment, downloads can break, and an answer can be lost although
-the batch was created. So before a batch is created again it is looked for.
+https://platform.openai.com/docs/api-reference/batch and /files; measured, and not documented there: a file just
+uploaded can be unknown for a moment, downloads can break, and an answer can be lost although the batch was created.
+Therefore a batch is looked for before it is created again.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
-"""What our batches carry as `metadata`: the recipe's id, the part's nonce, and the columns' names."""
+"""The `metadata` of llmframe's batches: the recipe's digest, the part's nonce, and the columns' names."""
 
 LARGEST_BATCH_BYTES = 200_000_000
 """https://platform.openai.com/docs/guides/batch."""
 
-_PATIENT_RETRIES = 30
-"""Waiting for batches outlasts a network that is away for ten minutes."""
-_LATE_SIGHTS = 5
-"""So often something is looked for that is not there: what was made a moment ago may be unknown for some seconds."""
+_POLLING_RETRIES = 30
+"""Retries while waiting for batches, enough for a network failure of ten minutes."""
+_MISSING_TRIES = 5
+"""A missing file or batch is looked for this many times: a new one may be unknown for some seconds."""
 _SLOWEST_BYTES_PER_SECOND = 50_000
 _PAGE = 100
 _LONGEST_METADATA = 512
 
 
 class Gone(Exception):  # noqa: N818 (an answer of the API, not a failure)
-    """The file or batch is not there."""
+    """The file or batch does not exist."""
 
 
-class _Unanswered(Exception):  # noqa: N818 (a value on its way to whoever decides)
+class _Unanswered(Exception):  # noqa: N818 (a value for the retry decision)
     def __init__(self, fault: RequestFault, status: int | None = None) -> None:
         super().__init__(fault.message)
         self.fault = fault
@@ -54,7 +54,7 @@ class _Unanswered(Exception):  # noqa: N818 (a value on its way to whoever decid
 class BatchApi:
     """Files and batches of one account, through one client, in the loop that made it.
 
-    What cannot succeed raises `StopRun`; what is not there raises `Gone`.
+    A call that cannot succeed raises `StopRun`; a missing file or batch raises `Gone`.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ class BatchApi:
         self._timeout = timeout
         self._headers = dict(headers)
         self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
-        self._patient_policy = RetryPolicy(max(max_retries, _PATIENT_RETRIES), random.Random())  # noqa: S311
+        self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
 
     async def upload(self, name: str, lines: IO[bytes], size: int) -> str:
-        """Store an input file of so many bytes and return its id."""
+        """Upload an input file of `size` bytes and return its id."""
 
         async def send() -> str:
             lines.seek(0)
@@ -85,12 +85,12 @@ class BatchApi:
             return _id(stored)
 
         try:
-            return await self._tried(send, self._policy, before_again=lambda: self.find_upload(name))
+            return await self._repeat(send, self._policy, before_again=lambda: self.find_upload(name))
         except Gone as gone:
             raise StopRun(no_batch_api(gone)) from None
 
     async def find_upload(self, name: str) -> str | None:
-        """Look for an input file by its name; `None` where it is not, or the server does not say."""
+        """Look for an input file by its name; `None` where there is none, or the server does not answer."""
         try:
             async with self._translated(self._timeout):
                 pages = self._client.files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers)
@@ -102,7 +102,7 @@ class BatchApi:
         return None
 
     async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
-        """Create a batch; one that is refused at once for a limit comes back as `failed`, without an id."""
+        """Create a batch; one that is refused at once by a limit is returned as `failed`, without an id."""
 
         async def send() -> BatchState:
             try:
@@ -118,36 +118,36 @@ class BatchApi:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._tried(send, self._policy, before_again=lambda: self._find(metadata[PART]))
+        return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART]))
 
     async def _find(self, nonce: str) -> BatchState | None:
         return next((state for state in await self.listed() if state.metadata.get(PART) == nonce), None)
 
     async def retrieve(self, name: str) -> BatchState:
-        """Ask how far a batch is."""
+        """Retrieve the state of a batch."""
 
         async def send() -> BatchState:
             async with self._translated(self._timeout):
                 return _state(await self._client.batches.retrieve(name, extra_headers=self._headers))
 
-        return await self._tried(send, self._patient_policy, sights=_LATE_SIGHTS)
+        return await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
 
     async def cancel(self, name: str) -> BatchState:
-        """Tell a batch to end; what it has finished by then is kept, and billed."""
+        """Cancel a batch; its finished answers are kept, and billed."""
 
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
                     return _state(await self._client.batches.cancel(name, extra_headers=self._headers))
             except _Unanswered as unanswered:
-                if unanswered.status != 409:  # it has ended already
+                if unanswered.status != 409:  # the batch has ended already
                     raise
             return await self.retrieve(name)
 
-        return await self._tried(send, self._policy)
+        return await self._repeat(send, self._policy)
 
     async def listed(self) -> list[BatchState]:
-        """List the account's batches, of all pages, the newest first."""
+        """List the account's batches from all pages, the newest first."""
 
         async def first() -> Any:
             async with self._translated(self._timeout):
@@ -157,21 +157,21 @@ class BatchApi:
             async with self._translated(self._timeout):
                 return await page.get_next_page()
 
-        page = await self._tried(first, self._policy)
+        page = await self._repeat(first, self._policy)
         states = [_state(batch) for batch in page.data]
         while page.has_next_page():
-            page = await self._tried(following, self._policy)
+            page = await self._repeat(following, self._policy)
             states += map(_state, page.data)
         return states
 
     @asynccontextmanager
     async def content(self, file: str, size: int = LARGEST_BATCH_BYTES) -> AsyncIterator[IO[bytes]]:
-        """Download a file to the disk, for the length of a block."""
-        with tempfile.TemporaryFile() as into:
+        """Download a file into a temporary file for a block."""
+        with tempfile.TemporaryFile() as target:
 
             async def send() -> None:
-                into.seek(0)
-                into.truncate()
+                target.seek(0)
+                target.truncate()
                 async with (
                     self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND),
                     self._client.files.with_streaming_response.content(
@@ -179,21 +179,21 @@ class BatchApi:
                     ) as response,
                 ):
                     async for chunk in response.iter_bytes():
-                        into.write(chunk)
+                        target.write(chunk)
 
-            await self._tried(send, self._patient_policy, sights=_LATE_SIGHTS)
-            into.seek(0)
-            yield into
+            await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
+            target.seek(0)
+            yield target
 
     async def delete(self, file: str) -> None:
-        """Delete an input file; one that is gone already is no trouble, and neither is one that stays."""
+        """Delete an input file if possible; a missing file or a failure is ignored."""
 
         async def send() -> None:
             async with self._translated(self._timeout):
                 await self._client.files.delete(file, extra_headers=self._headers)
 
         with suppress(Gone, StopRun):
-            await self._tried(send, self._policy)
+            await self._repeat(send, self._policy)
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
@@ -204,16 +204,16 @@ class BatchApi:
             fault = sdk_client.translated(error, self._client, self._headers).fault
             raise _Unanswered(fault, getattr(error, "status_code", None)) from None
 
-    async def _tried(
+    async def _repeat(
         self,
         send: Callable[[], Awaitable[T]],
         policy: RetryPolicy,
         before_again: Callable[[], Awaitable[T | None]] | None = None,
-        sights: int = 1,
+        missing_tries: int = 1,
     ) -> T:
-        """Repeat a call while its faults are passing; look first whether it has been carried out after all.
+        """Repeat a call while its faults are passing; `before_again` first looks for the result of the last attempt.
 
-        What is not there is looked for `sights` times.
+        A missing file or batch is looked for `missing_tries` times.
         """
         attempts = Attempts()
         while True:
@@ -222,8 +222,8 @@ class BatchApi:
             except _Unanswered as unanswered:
                 fault = unanswered.fault
                 if unanswered.status == 404:
-                    sights -= 1
-                    if not sights:
+                    missing_tries -= 1
+                    if not missing_tries:
                         raise Gone(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
@@ -245,7 +245,7 @@ def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> floa
 
 
 def _refused(unanswered: _Unanswered) -> BatchState:
-    """Tell a limit from other reasons not to create a batch."""
+    """Return a failed state for a limit; raise for other reasons."""
     fault = unanswered.fault
     error = BatchError(fault.code, fault.message)
     if fault.code != "rate_limit_exceeded" and batch_refusal([error]) is not None:
@@ -258,7 +258,7 @@ def _refused(unanswered: _Unanswered) -> BatchState:
 
 
 def no_batch_api(gone: Gone) -> Stop:
-    """Say that a server has no Batch API."""
+    """Return the `Stop` for a server without a Batch API."""
     return Stop("no_batch_api", f"this server has no batches: {gone}", "use mode='live'")
 
 
@@ -274,7 +274,7 @@ def _id(stored: Any) -> str:
 def _state(batch: Any) -> BatchState:
     counts = getattr(batch, "request_counts", None)
     errors = getattr(getattr(batch, "errors", None), "data", None) or []
-    began = getattr(batch, "in_progress_at", None)
+    started = getattr(batch, "in_progress_at", None)
     ends = (getattr(batch, f"{state}_at", None) for state in ("completed", "expired", "cancelled"))
     total, completed, failed = (getattr(counts, name, None) or 0 for name in ("total", "completed", "failed"))
     return BatchState(
@@ -285,7 +285,7 @@ def _state(batch: Any) -> BatchState:
         error_file=getattr(batch, "error_file_id", None),
         model=getattr(batch, "model", None),
         created=float(getattr(batch, "created_at", None) or 0.0),
-        ended=next((float(end) for end in ends if end), None) if began else None,
+        ended=next((float(end) for end in ends if end), None) if started else None,
         total=total,
         completed=completed,
         failed=failed,

@@ -1,7 +1,7 @@
-"""How large a batch is, and what the API says of one that is too large, for now or for ever.
+"""The size of a batch, and the API's refusal of one that is too large, temporarily or permanently.
 
-A model's enqueued tokens and requests are limited over all of an account's batches. Going over a
-limit does not fail the creation of a batch: the batch turns `failed` some time later.
+A model's enqueued tokens and requests are limited over all batches of an account. Exceeding a limit does not fail the
+creation of a batch: the batch becomes `failed` some time later.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class BatchSize:
 
 @dataclass(frozen=True, slots=True)
 class BatchRefusal:
-    """A batch that failed because it was too much for the account at that time, or at any."""
+    """A batch failed because it was too large for the account, at that time or always."""
 
     code: str
     message: str
     requests: bool
-    """Whether it is about requests, and not tokens."""
+    """Whether the limit is on requests, and not on tokens."""
     limit: int | None
     """The limit that the message states."""
     never: bool
-    """Whether no waiting helps."""
+    """Whether waiting does not help."""
 
     def too_large(self, size: BatchSize) -> bool:
-        """Tell whether a batch of this size can never pass."""
+        """Return whether a batch of this size can never be accepted."""
         return self.never or (self.limit is not None and self.amount(size) > self.limit)
 
     def amount(self, size: BatchSize) -> int:

@@ -1,4 +1,4 @@
-"""The endpoints of the API: where requests go, what they may say, how bodies are written and read."""
+"""The endpoints of the API: paths, parameters, and how bodies are written and read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmframe._values import Key, LaneName
 
 _TOO_MANY_TOKENS = 10**10
-"""No answer costs so many: a server that says so talks nonsense."""
+"""No answer costs this many tokens: a server that reports more reports impossible values."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class JsonEndpoint:
     path
         The path in identities and in the lines of batches.
     content
-        The member of a request's body that the row gives.
+        The member of a request's body with the row's content.
     answer
         The member that every body with an answer has.
     sdk_method
-        Gives the SDK's method for it, whose signature says what else a body may hold.
+        Returns the SDK's method, whose signature lists the other members of a body.
     read_usage
         Reads a body's tokens.
     """
@@ -46,28 +46,22 @@ class JsonEndpoint:
 
     @property
     def route(self) -> str:
-        """The path behind a client's `base_url`, which ends in `/v1`."""
         return self.path.removeprefix("/v1")
 
     def parameters(self) -> frozenset[str]:
-        """Name the keywords that the installed SDK takes there, but for those that llmframe fills in."""
         return _parameters(self.sdk_method) - {self.content}
 
     def template(self, model: str, params: Mapping[str, Any]) -> bytes:
-        """Write the start of every body: model, parameters, and the name of what the row gives."""
         return orjson.dumps({"model": model, **params})[:-1] + f',"{self.content}":'.encode()
 
     def body(self, template: bytes, content: bytes) -> bytes:
-        """Write a request's body from the template and the row's own content."""
         return template + content + b"}"
 
     def read_charge(self, data: Mapping[str, Any]) -> int | None:
-        """Read how many tokens a body counts against limits; `None` where it does not say."""
         usage = data.get("usage")
         return _tokens(usage.get("total_tokens")) or None if isinstance(usage, dict) else None
 
     def read_answer(self, key: Key, raw: bytes, data: Mapping[str, Any], lane: LaneName) -> Answer:
-        """Read from a body what the journal keeps beside it: tokens, tier, model."""
         tier, model = data.get("service_tier"), data.get("model")
         return Answer(
             key,
@@ -106,7 +100,7 @@ def _completion_usage(data: Mapping[str, Any]) -> Usage:
 
 
 def _tokens(value: object) -> int:
-    """Read a number of tokens; what is absent or nonsense counts as none."""
+    """Read a number of tokens; an absent or impossible value counts as 0."""
     return value if isinstance(value, int) and 0 < value < _TOO_MANY_TOKENS else 0
 
 

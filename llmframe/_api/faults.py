@@ -1,7 +1,7 @@
-"""What went wrong with a request, in our words: from a status with an error body, or from a broken connection.
+"""The faults of requests, from a status with an error body or from a broken connection.
 
-For statuses that is OpenAI's table of errors, and what compatible servers say instead; for connections, the
-exceptions of Python, aiohttp and httpx, which are known by name.
+Statuses follow OpenAI's table of errors and the variants of compatible servers; connections, the exceptions of Python,
+aiohttp and httpx, which are recognised by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TOO_LARGE = re.compile(
 _TOO_LONG = re.compile(
     r"maximum context length|context[ _]length[ _]exceeded|exceeds? the context", re.IGNORECASE
 )
-"""How servers without OpenAI's codes say that a row is too long."""
+"""Messages for a row that is too long, of servers without OpenAI's codes."""
 
 
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError", "ClientProxyConnectionError", "ClientHttpProxyError"})
@@ -43,22 +43,22 @@ _BROKEN = frozenset(
     }
 )
 _NEVER_CONNECTED_UNLESS_BROKEN = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
-"""httpx's names, of which the SDK's aiohttp transport also gives `ConnectTimeout` to a broken connection."""
+"""httpx's names; the SDK's aiohttp transport also raises `ConnectTimeout` for a broken connection."""
 _NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError"})
 
 
 def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
-    """Say what an HTTP status with this error body means.
+    """Return the fault of an HTTP status with this error body.
 
     Parameters
     ----------
     body
-        The JSON body, or the text where it is none.
+        The JSON body, or the text if it is not JSON.
     wait
         Seconds that the server asks to wait.
     """
     error = body.get("error", body) if isinstance(body, dict) else body
-    text = without_half_pairs(_words(status, error))
+    text = without_half_pairs(_error_message(status, error))
     error = error if isinstance(error, dict) else {}
     code = error.get("code") or error.get("type")
     code = without_half_pairs(code) if isinstance(code, str) and code else f"http_{status}"
@@ -74,16 +74,16 @@ def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
     )
 
 
-def _words(status: int, error: object) -> str:
-    """Say what an error body says, or name the status where it is a web page, as proxies answer."""
-    said = error.get("message") if isinstance(error, dict) else None
-    if isinstance(said, str) and said:
-        return said
+def _error_message(status: int, error: object) -> str:
+    """Return the message of an error body, or the status if the body is a web page, as proxies answer."""
+    message = error.get("message") if isinstance(error, dict) else None
+    if isinstance(message, str) and message:
+        return message
     if isinstance(error, str) and error.lstrip().startswith("<"):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
-    words = error.strip() if isinstance(error, str) else str(error) if error else ""
-    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    detail = error.strip() if isinstance(error, str) else str(error) if error else ""
+    return f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
 
 
 def _status_kind(status: int, codes: set[str], text: str) -> FaultKind:
@@ -109,12 +109,12 @@ def _never_fits(text: str) -> bool:
 
 
 def unreadable_fault(message: str) -> RequestFault:
-    """Say that an answer came which cannot be read."""
+    """Return the fault of an answer that cannot be read."""
     return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
 
 
 def connection_fault(error: Exception) -> RequestFault:
-    """Say what became of a request whose connection failed."""
+    """Return the fault of a request whose connection failed."""
     causes = list(_causes(error))
     last = next((str(cause) for cause in reversed(causes) if str(cause)), type(causes[-1]).__name__)
     names = {type(cause).__name__ for cause in causes}

@@ -1,19 +1,19 @@
-"""To and from the API through aiohttp: the SDK builds one request, and every row's bytes are sent like it.
+"""Requests to the API through aiohttp: the SDK builds one request, and every row's bytes are sent in the same way.
 
-What was weighed (CPU a request, Python 3.11, no latency, 100 in flight; the SDK through its aiohttp
-client takes 560 us):
+Compared libraries (CPU time per request, Python 3.11, no latency, 100 in flight; the SDK through its aiohttp client
+takes 560 us):
 
-========================  ======  =================================================================
-aiohttp                   100 us  the SDK's own choice, so its TLS and its proxies can be had exactly
-aiohttp on uvloop          70 us  what is used where uvloop is
-pyreqwest                  57 us  a request that is cancelled stays on the wire until it times out
-ry                         26 us  0.0.x: a large collection of other things, changing every week
-rnet, aiosonic, curl_cffi  90 us  and more
-========================  ======  =================================================================
+========================  ======  ===================================================================
+aiohttp                   100 us  the SDK's own choice, so that its TLS and proxies can be used exactly
+aiohttp on uvloop          70 us  used where uvloop is installed
+pyreqwest                  57 us  a cancelled request stays on the wire until it times out
+ry                         26 us  0.0.x: a large collection of other functions, changed every week
+rnet, aiosonic, curl_cffi  90 us  or more
+========================  ======  ===================================================================
 
-A row that cannot be taken back is worse than 13 us, so it is aiohttp: resets, truncated bodies,
-garbage and half-closed connections are errors of that request, its timeout cuts trickles and hangs,
-HTTP/1.0 and 1xx answers are read. HTTP/2 it does not speak, and neither does the SDK by default.
+A row that cannot be cancelled is worse than 13 us; therefore aiohttp is used. Resets, truncated bodies, invalid bytes
+and half-closed connections are errors of their request, its timeout ends slow and missing answers, and HTTP/1.0 and
+1xx answers are read. aiohttp does not support HTTP/2; the SDK does not use it by default either.
 """
 
 from __future__ import annotations
@@ -44,60 +44,60 @@ if TYPE_CHECKING:
     from llmframe._values import Endpoint, Request
 
 _IDLE_SECONDS = 4.0
-"""Idle connections are dropped before servers do it (uvicorn after 5 s): a request could cross with that."""
+"""Idle connections are closed before servers close them (uvicorn after 5 s), possibly while a request is sent."""
 _LONGEST_HEADER = 100 * 1024
-"""Bytes of one header, as the SDK's own HTTP library takes them."""
+"""Bytes of one header, as in the SDK's own HTTP library."""
 _SENT_AT_ONCE = 2**20
-"""Larger bodies go out in pieces: aiohttp warns of such that would not."""
+"""Bytes. Larger bodies are sent in pieces: aiohttp warns about larger bodies in one piece."""
 
 
 class ConnectionPool:
-    """Connections, and what all requests over them have in common.
+    """Connections, and what all requests on them have in common.
 
     Parameters
     ----------
     timeout
         Seconds for one request, from its departure to the last byte of its answer.
     tuning
-        How long a connection may take to be made, and which answers state the same limits.
+        The timeout of a connection, and the time in which answers state the same limits.
     """
 
     def __init__(self, template: RequestTemplate, endpoint: Endpoint, timeout: float, tuning: Tuning) -> None:
         self.template = template
         self.key_refused = False
-        """Whether its key was refused, and nobody has another."""
+        """Whether its key was refused, and there is no other key."""
         self._endpoint = endpoint
         self._timeout = timeout
         self._same_limits_seconds = tuning.same_limits_seconds
         self._limits_read_at = -inf
         self._url = URL(template.url, encoded=True)
-        self._proxied = {} if template.proxy is None else _proxied(template, template.proxy)
+        self._proxy_arguments = {} if template.proxy is None else _proxy_arguments(template, template.proxy)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=template.tls, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=None if self._proxied else template.headers,
+            headers=None if self._proxy_arguments else template.headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, tuning.connect_seconds)),
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
 
     async def send(self, body: bytes) -> tuple[int, Reply | Refused]:
-        """Send one request once; return the status, 0 without one, and what came of it."""
+        """Send one request once; return the status, or 0 without one, and the result."""
         payload = _payload(body)
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._session.post(
-                    self._url, data=payload, allow_redirects=False, **self._proxied
+                    self._url, data=payload, allow_redirects=False, **self._proxy_arguments
                 )
-                whole = response.content.is_eof()  # as a rule
-                raw = response.content.read_nowait() if whole else await response.read()
+                complete = response.content.is_eof()  # usually true
+                raw = response.content.read_nowait() if complete else await response.read()
         except (
             aiohttp.ClientError,
             OSError,
             RuntimeError,
-        ) as error:  # uvloop's closed handles are RuntimeErrors
+        ) as error:  # uvloop raises RuntimeError for closed handles
             return 0, Refused(connection_fault(error))
-        except ValueError as error:  # a line break in a key or a header, say
+        except ValueError as error:  # for example a line break in a key or a header
             message = f"the request could not be made: {error}"
             return 0, Refused(RequestFault(FaultKind.FATAL, "client_error", message))
         return response.status, self._read(response.status, raw, response.headers)
@@ -119,13 +119,13 @@ class ConnectionPool:
 
 
 class HttpTransport:
-    """Sends what the SDK's transport would send, in less time.
+    """Sends the same requests as the SDK's transport, in less time.
 
     Parameters
     ----------
     sdk
-        The SDK's transport, for a client of ours. It takes over where its HTTP library does not say
-        how it would connect.
+        The SDK's transport, with llmframe's own client. It sends the requests itself where its HTTP library
+        does not show how it connects.
     timeout
         Seconds for one request, from its departure to the last byte of its answer.
     """
@@ -139,7 +139,7 @@ class HttpTransport:
         self._sdk_only = False
 
     async def send(self, request: Request) -> Reply | Refused:
-        """Send one request once; every fault comes back as a value."""
+        """Send one request once; every fault is returned as a value."""
         pool = self._pools[-1] if self._pools else await self._open_pool(request.body, None)
         if not isinstance(pool, ConnectionPool):
             return pool or await self._sdk.send(request)
@@ -148,7 +148,7 @@ class HttpTransport:
             return result
         if status == 401 and not pool.key_refused:
             return await self._send_with_another_key(pool, request, result)
-        if 300 <= status < 400:  # where to, and what goes there, is the SDK's to say
+        if 300 <= status < 400:  # the SDK decides about redirects
             return await self._sdk.send(request)
         if result.fault.code == "certificate":
             forget_certificates()
@@ -157,7 +157,7 @@ class HttpTransport:
     async def _send_with_another_key(
         self, refused: ConnectionPool, request: Request, result: Reply | Refused
     ) -> Reply | Refused:
-        """Ask for the key again, and if it is another now, send the request with that."""
+        """Ask for the key again, and send the request with it if it has changed."""
         pool = await self._open_pool(request.body, refused)
         if not isinstance(pool, ConnectionPool):
             return pool or result
@@ -168,7 +168,7 @@ class HttpTransport:
     async def _open_pool(
         self, body: bytes, refused: ConnectionPool | None
     ) -> ConnectionPool | Refused | None:
-        """Open a pool, unless there is one whose key was not refused; `None` where only the SDK can send."""
+        """Open a pool unless there is one whose key was not refused; `None` where only the SDK can send."""
         async with self._opening:
             pool = self._pools[-1] if self._pools else None
             if self._sdk_only or pool is not refused or (pool is not None and pool.key_refused):
@@ -197,8 +197,8 @@ class HttpTransport:
             await self._sdk.close_connections()
 
 
-def _proxied(template: RequestTemplate, proxy: Proxy) -> dict[str, Any]:
-    """Write for aiohttp how requests go through a proxy, which would be sent all headers of a session."""
+def _proxy_arguments(template: RequestTemplate, proxy: Proxy) -> dict[str, Any]:
+    """Return aiohttp's arguments for a proxy; it would receive all headers of a session."""
     proxy_headers = dict(proxy.headers)
     if proxy.auth is not None:
         proxy_headers["Proxy-Authorization"] = f"Basic {b64encode(':'.join(proxy.auth).encode()).decode()}"

@@ -1,4 +1,4 @@
-"""What comes back from the API, and how a request is to be sent, as both transports know them."""
+"""The API's responses, and the template of requests, for both transports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Reply(NamedTuple):
-    """A 200: its body as bytes and as JSON, and what its headers said of the limits."""
+    """A 200: its body as bytes and as JSON, and the limits that its headers state."""
 
     raw: bytes
     data: dict[str, Any]
@@ -24,23 +24,23 @@ class Reply(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A fault, and what the headers said of the limits."""
+    """A fault, and the limits that the headers state."""
 
     fault: RequestFault
     headers: RateHeaders | None = None
 
 
 class Transport(Protocol):
-    """What a lane needs of a client."""
+    """The methods of a client that a lane needs."""
 
     async def send(self, request: Request) -> Reply | Refused:
-        """Send one request once; every fault comes back as a value."""
+        """Send one request once; every fault is returned as a value."""
 
     async def close_connections(self) -> None: ...
 
 
 def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Refused:
-    """See whether the body of a 200 is an answer."""
+    """Return the reply, or a fault if the body of a 200 is not an answer."""
     if not isinstance(data, dict):
         return Refused(unreadable_fault("the answer is not a JSON object"))
     if data.get(endpoint.answer):
@@ -57,7 +57,7 @@ def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeader
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy of the environment, as the SDK's HTTP library found it for an address."""
+    """A proxy from the environment, as the SDK's HTTP library found it for an address."""
 
     url: str
     auth: tuple[str, str] | None
@@ -69,7 +69,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class RequestTemplate:
-    """A request as the SDK builds it: where it goes and how, and its headers, authorisation included."""
+    """A request as the SDK builds it: its address and headers, authorisation included, and how it is sent."""
 
     url: str
     headers: Mapping[str, str]

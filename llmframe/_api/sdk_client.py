@@ -1,8 +1,7 @@
-"""To and from the API through the SDK: its clients, and its errors translated.
+"""Requests to the API through the SDK: its clients, and the translation of its errors.
 
-Requests go through the SDK's public `client.post` with ready bytes and its aiohttp client, which
-skips the slow walk over typed messages. Whether a request is sent again is decided elsewhere. `openai` takes a
-second to import, so it is imported by the first call.
+Requests are sent by the SDK's public `client.post` with ready bytes and its aiohttp client, without the slow
+conversion of typed messages. `openai` takes a second to import, so the first call imports it.
 """
 
 from __future__ import annotations
@@ -42,29 +41,29 @@ Client: TypeAlias = "openai.AsyncOpenAI"
 
 _SHORTEST_SECRET = 8
 _WRITTEN_BY_CLIENTS = frozenset({"connection", "accept-encoding", "content-length"})
-"""Headers that an HTTP client writes itself, as it does with a `host` that is the address's."""
+"""Headers that an HTTP client writes itself, like a `host` that equals the address's."""
 
 
 class _BuiltError(Exception):
-    """Keeps a request from leaving once it is built."""
+    """Prevents a built request from being sent."""
 
 
 def connect(
     account: Account, *, timeout: float, connect_seconds: float = 15.0, shared_loop: bool = False
 ) -> tuple[Client, bool]:
-    """Make the client for a run, inside the loop that will use it.
+    """Make the client of a run, inside the loop that will use it.
 
     Parameters
     ----------
     timeout, connect_seconds
-        For one request, and for a connection to be made.
+        Timeouts of one request, and of a connection.
     shared_loop
         Whether this is the loop to which the user's own async client belongs.
 
     Returns
     -------
     tuple
-        The client, and whether it is ours to close.
+        The client, and whether llmframe must close it.
     """
     try:
         return _connected(account, timeout, min(timeout, connect_seconds), shared_loop=shared_loop)
@@ -80,8 +79,8 @@ def _connected(
 ) -> tuple[Client, bool]:
     import openai  # noqa: PLC0415
 
-    patience = openai.Timeout(timeout, connect=connect_seconds)
-    settings: dict[str, Any] = {"max_retries": 0, "timeout": patience}
+    timeouts = openai.Timeout(timeout, connect=connect_seconds)
+    settings: dict[str, Any] = {"max_retries": 0, "timeout": timeouts}
     if account.client is None:
         return openai.AsyncOpenAI(
             api_key=_provider(account.api_key),
@@ -97,7 +96,7 @@ def _connected(
 
 
 def _http_client() -> Any:
-    """Make an HTTP client; reading the trusted certificates takes 20 ms, so it is done once for each source."""
+    """Make an HTTP client; the trusted certificates take 20 ms to read, so each source is read once."""
     import openai  # noqa: PLC0415
 
     known = _certificates.get(_trusted())
@@ -112,7 +111,7 @@ _certificates: dict[tuple[str | None, str | None], ssl.SSLContext] = {}
 
 
 def forget_certificates() -> None:
-    """Read the trusted certificates again for the next client: one that was missing may be there by then."""
+    """Let the next client read the trusted certificates again: a missing one may have been added."""
     _certificates.clear()
 
 
@@ -173,7 +172,7 @@ class SdkTransport:
     Parameters
     ----------
     owned
-        Whether the client is ours to close.
+        Whether llmframe must close the client.
     timeout
         Seconds for one request, from its departure to the last byte of its answer.
     headers
@@ -201,7 +200,7 @@ class SdkTransport:
         self._takes_bytes = not isinstance(client, openai.AsyncAzureOpenAI)
 
     async def send(self, request: Request) -> Reply | Refused:
-        """Send one request once; every fault comes back as a value."""
+        """Send one request once; every fault is returned as a value."""
         content = self._content(request.body)
         try:
             async with asyncio.timeout(self._timeout):
@@ -221,7 +220,7 @@ class SdkTransport:
     def without_secrets(
         self, result: Reply | Refused, headers: Mapping[str, str] | None = None
     ) -> Reply | Refused:
-        """Mask in a message the keys that went with the request, in these headers or the client's own."""
+        """Mask in a message the keys of the request, from these headers or the client's own."""
         if isinstance(result, Reply):
             return result
         return _without_secrets(result, self.client, {**self._headers, **(headers or {})})
@@ -234,26 +233,26 @@ class SdkTransport:
         return await client.post(self.endpoint.route, cast_to=cast_to, options=options, **content)
 
     async def request_template(self, body: bytes) -> RequestTemplate | Refused | None:
-        """Let the SDK build a request for this body, and keep it from leaving.
+        """Let the SDK build a request for this body without sending it.
 
-        Return `None` where its HTTP library does not say how it would connect.
+        Return `None` where its HTTP library does not show how it connects.
         """
         built: list[Any] = []
 
-        async def catch(request: Any) -> None:
+        async def capture(request: Any) -> None:
             built.append(request)
             raise _BuiltError
 
-        nowhere = self._openai.DefaultAsyncHttpxClient(event_hooks={"request": [catch]}, verify=False)
+        capturing = self._openai.DefaultAsyncHttpxClient(event_hooks={"request": [capture]}, verify=False)
         try:
             with suppress(_BuiltError):
-                await self._post(self.client.with_options(http_client=nowhere), self._content(body), object)
+                await self._post(self.client.with_options(http_client=capturing), self._content(body), object)
         except errors() as error:
             if not built:
                 return translated(error, self.client, self._headers)
         finally:
-            await nowhere.aclose()
-        url = built[0].url.copy_with(userinfo=b"")  # it is in the headers
+            await capturing.aclose()
+        url = built[0].url.copy_with(userinfo=b"")  # the headers contain it
         default = {"host": url.netloc.decode()}
         headers = {
             name: value
@@ -264,7 +263,7 @@ class SdkTransport:
         return None if route is None else RequestTemplate(str(url), headers, *route)
 
     def _route(self, url: Any) -> tuple[ssl.SSLContext, Proxy | None] | None:
-        # Which certificates are trusted and what proxy is used has no public way, and must be the SDK's.
+        # The trusted certificates and the proxy must be the SDK's, which has no public way to read them.
         try:
             transport = self.client._client._transport_for_url(url)  # noqa: SLF001
             tls, proxy = transport.ssl_context, transport.proxy  # type: ignore[attr-defined]
@@ -280,7 +279,7 @@ class SdkTransport:
 
 @cache
 def _wire_errors() -> tuple[type[Exception], ...]:
-    """Name what the SDK lets through: errors of its HTTP library, and of aiohttp below that."""
+    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp below it."""
     import aiohttp  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
@@ -290,10 +289,10 @@ def _wire_errors() -> tuple[type[Exception], ...]:
 
 @cache
 def errors() -> tuple[type[Exception], ...]:
-    """Name the classes that `translated` translates.
+    """Return the classes that `translated` translates.
 
-    The SDK also lets bare errors of Python through: `ValueError` for a header or an address that cannot be,
-    `ImportError` for a proxy whose package is missing.
+    The SDK also raises errors of Python: `ValueError` for an invalid header or address, `ImportError` for a proxy
+    whose package is missing.
     """
     import openai  # noqa: PLC0415
 
@@ -301,7 +300,7 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
-    """Say in our words what the SDK raised, without the keys that it went with."""
+    """Return an error of the SDK as a fault, without the keys of the request."""
     return _without_secrets(_refused(error), client, headers)
 
 
@@ -323,7 +322,7 @@ def _secrets(client: Client, headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def list_models(account: Account) -> list[str]:
-    """List the server's models, waiting for at most some seconds; nothing where it does not say."""
+    """List the server's models within 20 seconds; empty where the server does not list them."""
 
     async def listed() -> list[str]:
         client, owned = connect(account, timeout=20.0)
@@ -346,10 +345,10 @@ def _kept_response_type() -> Any:
     import openai  # noqa: PLC0415
 
     class KeptResponse(openai.BaseModel):
-        """What the SDK builds from a response, which it gives us: the body as it came, and the headers."""
+        """A model that the SDK builds from a response, with the unchanged body and the headers."""
 
         @classmethod
-        def build(cls, *, response: Any, data: object) -> Any:  # noqa: ARG003 (its JSON is read as ours is)
+        def build(cls, *, response: Any, data: object) -> Any:  # noqa: ARG003 (the body is read like that of every transport)
             model = cls.construct()
             object.__setattr__(model, "kept", (response.content, response.headers))
             return model
@@ -358,7 +357,7 @@ def _kept_response_type() -> Any:
 
 
 def _refused(error: Exception) -> Refused:
-    """Translate whatever went wrong into a fault."""
+    """Translate an error into a fault."""
     import openai  # noqa: PLC0415
 
     if isinstance(error, openai.APIStatusError):

@@ -1,7 +1,7 @@
-"""The batch lane: requests go out in parts through the OpenAI Batch API, and come back when their batches have ended.
+"""The batch lane: requests are sent in parts through the OpenAI Batch API, and collected when their batches have ended.
 
-A `Collector` finds and reads batches, also those of earlier runs, whichever lane asks; `reattach` and
-`take_back` do so before a lane begins.
+A `Collector` finds and reads batches, including those of earlier runs, for both lanes; `reattach` and `take_back` do
+so before a lane begins.
 """
 
 from llmframe._batch.collection import Collector

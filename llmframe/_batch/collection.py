@@ -1,4 +1,4 @@
-"""From batches to the journal: the account's batches are found, looked at, and read when they have ended."""
+"""From batches to the journal: the account's batches are found, polled, and read when they have ended."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from llmframe._journal import Journal, Recorder, Session
     from llmframe._values import Endpoint, Key
 
-_BREATH_LINES = 500
-"""So many lines are read before others on the loop have their turn."""
+_LINES_PER_TURN = 500
+"""After this many lines, other tasks of the loop may run."""
 _FLUSH_LINES = 4_000
-"""So many answers are in memory at most on their way from a result file to the journal."""
+"""At most this many answers of a result file are in memory before they are written to the journal."""
 _LOOKUP_KEYS = 5_000
 _SHORT_READS = 3
-"""So often a result file is read that has fewer lines than the batch's counts."""
+"""A result file with fewer lines than the batch counted is read at most this many times."""
 
 
 class AddResult(Protocol):
-    """Takes what came of a request, each once."""
+    """Receives the result of each request once."""
 
     def __call__(self, result: BatchResult, part: BatchPart) -> float | None:
-        """Return what the answer cost in US dollars, as far as is known."""
+        """Return the cost of the answer in US dollars, if known."""
 
 
 class Collector:
-    """Finds, watches and reads batches, and keeps in the journal how they stand.
+    """Finds, polls and reads batches, and writes their states to the journal.
 
     Parameters
     ----------
     recorder
-        Keeps the answers that are collected; a part is closed when all of its answers are in the journal.
+        Writes the collected answers; a part is closed when all of its answers are in the journal.
     keep_files
         Whether input files stay in the account after the collection.
     strict
-        Whether what cannot be read stops the run; otherwise it counts as nothing.
+        Whether an unreadable file or batch stops the run; otherwise it counts as empty.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Collector:
         self._strict = strict
 
     async def open_parts(self, server: str) -> list[BatchPart]:
-        """List this server's parts that are still to be collected."""
+        """List this server's parts that are not yet collected."""
         return [part for part in await self._parts.list_parts(only_open=True) if part.server == server]
 
     async def parts_with(self, keys: Iterable[Key]) -> set[str]:
-        """Name the open parts, by nonce, that hold some of these requests."""
+        """Return the nonces of the open parts that hold some of these requests."""
         holding: set[str] = set()
         keys = iter(keys)
         while block := list(islice(keys, _LOOKUP_KEYS)):
@@ -83,60 +83,60 @@ class Collector:
         return holding
 
     async def find_batches(self, label: PartLabel, digest: bytes | None, since: float) -> None:
-        """Enter the account's batches of a recipe into the journal, and settle what became of intents.
+        """Add the account's batches of a recipe to the journal, and resolve the parts whose batch is unknown.
 
         Parameters
         ----------
         digest
-            The recipe; `None` is any of ours.
+            The recipe; `None` means any recipe of llmframe.
         since
-            Seconds since the epoch: batches from before are left alone.
+            Seconds since the epoch; earlier batches are ignored.
         """
         known = {part.nonce: part for part in await self._parts.list_parts()}
         found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART))}
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
-                await self._settle_intent(part, found.get(part.nonce))
+                await self._resolve_intent(part, found.get(part.nonce))
         for nonce, state in found.items():
-            ours = digest is None or state.metadata.get(RECIPE) == digest.hex()
-            if nonce not in known and ours and state.created >= since and state.status != "failed":
+            wanted = digest is None or state.metadata.get(RECIPE) == digest.hex()
+            if nonce not in known and wanted and state.created >= since and state.status != "failed":
                 await self._adopt(nonce, state, await self._label(state, label, digest))
 
     async def _listed(self) -> list[BatchState]:
         try:
             return await self.api.listed()
-        except Gone as gone:
-            raise StopRun(no_batch_api(gone)) from None
+        except Gone as missing:
+            raise StopRun(no_batch_api(missing)) from None
         except StopRun as stopped:
             message = f"the account's batches cannot be listed: {stopped}"
             raise _unreadable(message, stopped.stop) from None
 
     async def settle_intent(self, part: BatchPart) -> BatchPart | None:
-        """Find out what became of a part whose batch's id is not known; `None` when it never was a batch."""
+        """Look for the batch of a part whose batch's id is unknown; `None` when there is none."""
         states = {state.metadata.get(PART): state for state in await self._listed()}
-        await self._settle_intent(part, states.get(part.nonce))
+        await self._resolve_intent(part, states.get(part.nonce))
         return await self._parts.find_part(part.nonce)
 
-    async def _settle_intent(self, part: BatchPart, state: BatchState | None) -> None:
-        """Settle a part that a vanished run meant to submit: either it did, or nothing was paid."""
+    async def _resolve_intent(self, part: BatchPart, state: BatchState | None) -> None:
+        """Resolve a part of a run that no longer exists: either its batch is found, or nothing was paid."""
         if state is None:
             if not await self._parts.acquire_part(part.nonce, self._session.owner):
                 return
-            # Nobody submits it from now on; that may have been done since it was read, and the batches were listed.
-            now = await self._parts.find_part(part.nonce)
-            if now is None:
+            # No run submits it from now on, but one may have done so after the batches were listed.
+            current = await self._parts.find_part(part.nonce)
+            if current is None:
                 return
-            if now.batch is None:
+            if current.batch is None:
                 states = {state.metadata.get(PART): state for state in await self._listed()}
                 state = states.get(part.nonce)
                 if state is None:
-                    await self._forget(now)
+                    await self._delete_intent(current)
                     return
             await self._parts.release_part(part.nonce)
         if state is not None:
             await self._parts.set_batch(part.nonce, state.id)
 
-    async def _forget(self, part: BatchPart) -> None:
+    async def _delete_intent(self, part: BatchPart) -> None:
         file = part.file or await self.api.find_upload(file_name(part.nonce))
         if file is not None:
             await self.api.delete(file)
@@ -154,7 +154,7 @@ class Collector:
         return PartLabel(recipe, label.server, state.model or "", state.metadata.get(COLUMN, ""))
 
     async def _keys(self, state: BatchState) -> list[Key]:
-        """Read which requests an open batch holds."""
+        """Read the requests of an open batch."""
         try:
             async with self.api.content(state.input_file or "") as lines:
                 return [key for key in map(read_key, lines) if key is not None]
@@ -164,12 +164,12 @@ class Collector:
             ) from None
 
     async def look(self, part: BatchPart) -> BatchState:
-        """Ask how far a part's batch is, and keep that."""
+        """Retrieve the state of a part's batch, and write it to the journal."""
         try:
             state = await self.api.retrieve(part.batch or "")
-        except Gone as gone:
+        except Gone as missing:
             if self._strict:
-                raise _unreadable(f"the batch {part.batch} cannot be found: {gone}") from None
+                raise _unreadable(f"the batch {part.batch} cannot be found: {missing}") from None
             state = BatchState(part.batch or "", "expired")
         if (state.status, state.completed, state.failed) != (part.state, part.completed, part.failed):
             await self._parts.set_state(part.nonce, state)
@@ -187,39 +187,39 @@ class Collector:
         return True
 
     async def cancel(self, part: BatchPart) -> BatchState:
-        """Tell a part's batch to end; the part stays open until what was finished by then is collected."""
+        """Cancel a part's batch; the part stays open until its finished answers are collected."""
         state = await self.api.cancel(part.batch or "")
         await self._parts.mark_cancelled(part.nonce)
         return state
 
     async def collect(self, part: BatchPart, state: BatchState, add_result: AddResult) -> None:
         """Read the result files of a batch that has ended, and close its part."""
-        reading = _Reading(add_result, part, self._endpoint, self._flush)
-        await self._read(state.output_file, state.completed, reading, state)
-        await self._read(state.error_file, 0, reading, state)
+        reader = _ResultReader(add_result, part, self._endpoint, self._flush)
+        await self._read(state.output_file, state.completed, reader, state)
+        await self._read(state.error_file, 0, reader, state)
         await self._flush()
-        await self.close_part(part, reading.cost if reading.keys else None)
+        await self.close_part(part, reader.cost if reader.keys else None)
 
     async def _flush(self) -> None:
         if self._recorder is not None:
             await self._recorder.flush()
 
-    async def _read(self, file: str | None, least: int, reading: _Reading, state: BatchState) -> None:
-        if file is None and least and self._strict:
-            raise _unreadable(f"the batch {state.id} has {least:,} answers, but names no file with them")
+    async def _read(self, file: str | None, expected: int, reader: _ResultReader, state: BatchState) -> None:
+        if file is None and expected and self._strict:
+            raise _unreadable(f"the batch {state.id} has {expected:,} answers, but names no file with them")
         if file is None:
             return
         try:
             for _ in range(_SHORT_READS):
                 async with self.api.content(file) as lines:
-                    if await reading.read(lines) >= least:
+                    if await reader.read(lines) >= expected:
                         return
         except (Gone, StopRun) as error:
             if self._strict or not isinstance(error, Gone):
                 raise _unreadable(
                     f"the result file {file} of the batch {state.id} cannot be read: {error}"
                 ) from None
-        if reading.broken:
+        if reader.incomplete:
             raise _unreadable(f"the result file {file} of the batch {state.id} is not whole")
 
     async def close_part(self, part: BatchPart, cost: float | None = None) -> None:
@@ -229,13 +229,13 @@ class Collector:
             await self.api.delete(part.file)
 
     async def delete_part(self, part: BatchPart) -> None:
-        """Forget a part that did not become a batch, and delete its input file."""
+        """Delete a part without a batch, and its input file."""
         await self._parts.delete_part(part.nonce)
         if part.file is not None:
             await self.api.delete(part.file)
 
 
-class _Reading:
+class _ResultReader:
     """Reads one batch's result files; of two results for one request, the first counts."""
 
     def __init__(
@@ -246,29 +246,29 @@ class _Reading:
         flush: Callable[[], Awaitable[None]],
     ) -> None:
         self.keys: set[Key] = set()
-        """The requests of which a result was read."""
+        """The requests whose result was read."""
         self.cost: float | None = 0.0
-        self.broken = False
-        """Whether the last file that was read was not whole."""
+        self.incomplete = False
+        """Whether the last file was incomplete."""
         self._add_result = add_result
         self._endpoint = endpoint
         self._flush = flush
         self._part = part
 
     async def read(self, lines: IO[bytes]) -> int:
-        """Take a file's results; return how many lines it has, or -1 for one that is not whole."""
+        """Read a file's results; return its number of lines, or -1 for an incomplete file."""
         count = 0
-        self.broken = False
+        self.incomplete = False
         for count, line in enumerate(filter(bytes.strip, lines), 1):
             try:
                 result = read_result(line, self._endpoint)
             except UnreadableLineError:
-                self.broken = True
+                self.incomplete = True
                 return -1
             self._add(result)
             if not count % _FLUSH_LINES:
                 await self._flush()
-            elif not count % _BREATH_LINES:
+            elif not count % _LINES_PER_TURN:
                 await asyncio.sleep(0)
         return count
 
@@ -288,7 +288,7 @@ def _digest(state: BatchState) -> bytes:
 
 
 def file_name(nonce: str) -> str:
-    """Name a part's input file."""
+    """Return the name of a part's input file."""
     return f"llmframe-{nonce}.jsonl"
 
 

@@ -1,6 +1,6 @@
-"""Which part of a batch run may be submitted now: the account's limits on what is enqueued, learnt from refusals.
+"""Which part of a batch run may be submitted now: the account's limits on enqueued requests, learnt from refusals.
 
-Decisions only: nothing here waits or sends.
+This module only decides; it does not wait or send.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS = 60.0
 LAG_SECONDS = 600.0
-"""How long after a batch's end its tokens may still count."""
+"""A batch's tokens may still count for this time after its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitLater:
-    """Submit the part again when `seconds` are over, or when something else has ended."""
+    """Submit the part again after `seconds`, or when another batch has ended."""
 
     seconds: float
 
@@ -34,7 +34,7 @@ class Halve:
 
 
 class EnqueuedLimit:
-    """What was learnt of the account's limits during one run."""
+    """The account's limits as one run has learnt them."""
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -46,7 +46,7 @@ class EnqueuedLimit:
         self._most_tokens = inf
 
     def fits(self, size: BatchSize) -> bool:
-        """Tell whether a part may have this size, as far as is known."""
+        """Return whether a part of this size may be accepted."""
         return size.requests <= self._most_requests and size.tokens <= self._most_tokens
 
     def on_accepted(self, size: BatchSize) -> None:
@@ -55,7 +55,7 @@ class EnqueuedLimit:
         self._accepted = BatchSize(max(known.requests, size.requests), max(known.tokens, size.tokens))
 
     def room(self, size: BatchSize, enqueued: Sequence[BatchSize]) -> bool:
-        """Tell whether a part may go beside those that are enqueued."""
+        """Return whether a part may be submitted beside the enqueued ones."""
         if self._limit is None or self._limit.limit is None or not enqueued:
             return True
         total = [*enqueued, size]
@@ -73,10 +73,10 @@ class EnqueuedLimit:
         refusals
             How often this part was refused, this time included.
         alone
-            How often of that in succession nothing else of the account was enqueued, as far as is known;
-            0 when something is now.
+            How many of these in succession occurred while no other batch of the account was enqueued; 0 when
+            one is enqueued now.
         lagging
-            Whether something ended lately, and may still count.
+            Whether a batch ended lately and may still count.
         """
         self.limited = True
         self._limit = refusal
@@ -87,7 +87,7 @@ class EnqueuedLimit:
         return SubmitLater(min(LONGEST_WAIT_SECONDS, first * 2.0 ** min(refusals - 1, 10)))
 
     def _shrink(self, refusal: BatchRefusal, size: BatchSize) -> None:
-        """Make later parts smaller; what was accepted once may be so again, and one request is no measure."""
+        """Make later parts smaller, but not smaller than an accepted one; a single request teaches nothing."""
         if size.requests == 1:
             return
         half = refusal.amount(size) // 2

@@ -1,7 +1,7 @@
-"""The batch lane: requests go out in parts, and come back when their batches have ended.
+"""The batch lane: requests are submitted in parts, and collected when their batches have ended.
 
-Parts that earlier runs left under way are waited for as well. What a batch has not answered goes
-back into the feed, a bounded number of times.
+The lane also waits for open parts of earlier runs. Requests that a batch has not answered go back into the feed, a
+limited number of times.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 _POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
-"""So often, at most, a request is submitted again that a batch ended without answering."""
+"""A request without an answer is submitted again at most this many times."""
 _CREATE_SECONDS = 1.5
 _CANCEL_SECONDS = 8.0
-"""How long a cancelled run still waits for the answer to a creation, and to its cancellations."""
-_HOPELESS = ("model", "billing", "quota")
-"""In the code of a batch that failed: no other batch would do better."""
+"""A cancelled run still waits this long for the creation of a batch, and for its cancellations."""
+_PERMANENT_CODES = ("model", "billing", "quota")
+"""Parts of the code of a failed batch after which every other batch would fail too."""
 
-_BROKEN = BatchError("batch_failed", "another line of the batch's file is wrong")
+_INVALID_FILE = BatchError("batch_failed", "another line of the batch's file is wrong")
 
 
 class BatchLane:
@@ -50,11 +50,11 @@ class BatchLane:
     kind
         Decides what an answer's body means for the verb.
     emit
-        Called with each outcome, on the loop; it returns what the answer cost.
+        Called with each outcome, on the loop; it returns the cost of the answer.
     add_result
-        Takes the results of parts of earlier runs.
+        Receives the results of parts of earlier runs.
     announce
-        Tells the user, once, that something is under way.
+        Tells the user, once, that batches are under way.
     most_rounds
         How often a request may be submitted again; never more than `MOST_ROUNDS`.
     """
@@ -88,7 +88,7 @@ class BatchLane:
         self._rounds: Counter[int] = Counter()
         self._most_rounds = min(MOST_ROUNDS, most_rounds)
         self._interval = context.tuning.first_poll_seconds
-        self._waking = asyncio.Event()
+        self._wake = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -107,7 +107,6 @@ class BatchLane:
         return [submitted.part.batch for submitted in self._open if submitted.part.batch]
 
     def waiting(self) -> str:
-        """Say which states the parts are in, and for how long the oldest has been under way."""
         states = Counter(submitted.state for submitted in self._open)
         states["held back"] += len(self._queue.waiting)
         counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
@@ -117,26 +116,26 @@ class BatchLane:
         return f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
 
     def stop(self, reason: Stop) -> None:
-        """Submit nothing more; what is under way goes on, and is collected by a later run."""
+        """Submit nothing more; open batches continue, and a later run collects them."""
         if self.stopped is None:
             self.stopped = reason
-            self._waking.set()
+            self._wake.set()
 
     def cancel_batches(self) -> None:
         self._cancelling = True
 
     async def run(self, feed: Feed) -> None:
-        """Work until the feed is exhausted or the run is stopped; batches go on when it is cancelled."""
+        """Work until the feed is exhausted or the run is stopped; after a cancellation the batches continue."""
         try:
             while self.stopped is None and await self._step(feed):
                 pass
         except StopRun as stopped:
             self.stop(stopped.stop)
         finally:
-            await through(self._leave())
+            await through(self._release_or_cancel())
 
     async def _step(self, feed: Feed) -> bool:
-        """Do what can be done now, or wait; false when there is nothing left to wait for."""
+        """Submit, attach and collect what is possible now, or wait; false when nothing is left to wait for."""
         if await self._submit(feed) or await self._attach(feed) or await self._collect(feed):
             self._interval = self._context.tuning.first_poll_seconds
             return True
@@ -153,7 +152,7 @@ class BatchLane:
         self._interval = min(longest, self._interval * _POLL_GROWTH)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._waking.wait()
+                await self._wake.wait()
 
     async def _submit(self, feed: Feed) -> bool:
         submitted = await self._queue.next_part(feed, self._open)
@@ -167,10 +166,10 @@ class BatchLane:
         return True
 
     async def _create_batch(self, submitted: SubmittedPart) -> BatchState:
-        """Create a batch; when the run is cancelled meanwhile, it is still entered if its id comes soon."""
-        submitted.had_company = bool(self._open)
+        """Create a batch; when the run is cancelled meanwhile, its id is still written if it arrives soon."""
+        submitted.enqueued_with_others = bool(self._open)
         for other in self._open:
-            other.had_company = True
+            other.enqueued_with_others = True
         creating = asyncio.ensure_future(self._queue.create_batch(submitted))
         try:
             state = await asyncio.shield(creating)
@@ -186,15 +185,15 @@ class BatchLane:
         return state
 
     def _count(self, submitted: SubmittedPart, sign: int) -> None:
-        again = sum(self._rounds[number] > 0 for number in submitted.numbers) if self._rounds else 0
-        self.traffic.retries += sign * again
-        self.traffic.sent += sign * (len(submitted.numbers) - again)
+        retried = sum(self._rounds[number] > 0 for number in submitted.numbers) if self._rounds else 0
+        self.traffic.retries += sign * retried
+        self.traffic.sent += sign * (len(submitted.numbers) - retried)
 
     async def _attach(self, feed: Feed) -> bool:
-        """Wait also for parts of earlier runs that hold requests of this one."""
-        mine = {submitted.part.nonce for submitted in (*self._open, *self._queue.waiting)}
+        """Add the parts of earlier runs that hold requests of this run to the open parts."""
+        own = {submitted.part.nonce for submitted in (*self._open, *self._queue.waiting)}
         attached = False
-        for nonce in sorted(feed.parts - mine):
+        for nonce in sorted(feed.parts - own):
             if await self._parts.acquire_part(nonce, self._context.owner):
                 attached = True
                 part = await self._parts.find_part(nonce)
@@ -212,7 +211,7 @@ class BatchLane:
         self._open.append(SubmittedPart(part, size=size, state=part.state, since=since))
 
     async def _collect(self, feed: Feed) -> bool:
-        """Look at all that is under way, and collect what has ended."""
+        """Poll all open parts, and collect those that have ended."""
         ended = False
         for submitted in list(self._open):
             state = await self._collector.look(submitted.part)
@@ -271,11 +270,11 @@ class BatchLane:
         return None
 
     def _submit_again(self, missing: Mapping[int, Failure], feed: Feed, *, wanted: bool = True) -> None:
-        """Feed requests again that a batch has not answered, unless it was often enough or they are not wanted."""
-        again = [number for number in missing if wanted and self._rounds[number] < self._most_rounds]
-        self._rounds.update(again)
-        feed.put_back(again)
-        for number in missing.keys() - set(again):
+        """Feed unanswered requests again, unless they have had all rounds or are no longer wanted."""
+        retried = [number for number in missing if wanted and self._rounds[number] < self._most_rounds]
+        self._rounds.update(retried)
+        feed.put_back(retried)
+        for number in missing.keys() - set(retried):
             self._add_failure(number, missing[number])
 
     def _add_failure(self, number: int, failure: Failure) -> None:
@@ -284,7 +283,7 @@ class BatchLane:
         self._emit(Outcome(request, None, None, replace(failure, attempts=attempts), attempts))
 
     async def _on_failed(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
-        """Handle a batch that did no work: too much for the account, or named lines of it are wrong."""
+        """Handle a batch that failed: it is too large for the account, or some of its lines are invalid."""
         refusal = batch_refusal(state.errors)
         if not submitted.numbers:
             await self._collector.close_part(submitted.part)
@@ -297,32 +296,32 @@ class BatchLane:
 
     def _add_line_errors(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
         named = {error.line: error for error in state.errors if error.line}
-        of_file = next((error for error in state.errors if not error.line), None)
-        hopeless = next(
-            (error for error in state.errors if any(word in error.code for word in _HOPELESS)), None
+        file_error = next((error for error in state.errors if not error.line), None)
+        permanent = next(
+            (error for error in state.errors if any(word in error.code for word in _PERMANENT_CODES)), None
         )
-        if hopeless is not None:
-            fault = status_fault(404, {"error": {"code": hopeless.code, "message": hopeless.message}}, None)
+        if permanent is not None:
+            fault = status_fault(404, {"error": {"code": permanent.code, "message": permanent.message}}, None)
             self.stop(Stop(fault.code, fault.message, remedy(fault)))
             return
         rest: dict[int, Failure] = {}
         for line, number in enumerate(submitted.numbers, 1):
             if line in named:
-                self._refuse(number, named[line])
+                self._add_line_error(number, named[line])
             else:
-                error = of_file or _BROKEN
+                error = file_error or _INVALID_FILE
                 rest[number] = Failure(error.code, error.message)
         self._submit_again(rest, feed)
 
-    def _refuse(self, number: int, error: BatchError) -> None:
+    def _add_line_error(self, number: int, error: BatchError) -> None:
         fault = status_fault(400, {"error": {"code": error.code, "message": error.message}}, None)
         decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
         self._add_failure(number, Failure(fault.code, fault.message))
         if isinstance(decision, Stop):
             self.stop(decision)
 
-    async def _leave(self) -> None:
-        """Let others collect what is under way, or cancel it where that is wanted."""
+    async def _release_or_cancel(self) -> None:
+        """Release the open parts so that other runs can collect them; cancel their batches if that was requested."""
         if self._cancelling:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CANCEL_SECONDS):

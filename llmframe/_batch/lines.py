@@ -1,4 +1,4 @@
-"""The lines of the Batch API's files: a request a line in, a result a line out."""
+"""The lines of the Batch API's files: one request per input line, one result per output line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _REQUEST = re.compile(rb'\{"custom_id":"([0-9a-f]{32})"')
 
 
 class UnreadableLineError(Exception):
-    """A line of a result file that is not whole, or is no result."""
+    """A line of a result file that is incomplete or not a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What came of one request: a paid answer with its body as JSON, or a fault."""
+    """The result of one request: a paid answer with its body as JSON, or a fault."""
 
     key: Key
     answer: Answer | None
@@ -45,18 +45,18 @@ def request_line(request: Request, endpoint: Endpoint) -> bytes:
 
 
 def read_key(line: bytes) -> Key | None:
-    """Read which request a line of an input file holds; `None` for a line that is not ours."""
+    """Read the request's key from a line of an input file; `None` for a line that llmframe did not write."""
     found = _REQUEST.match(line)
     return None if found is None else bytes.fromhex(found[1].decode())
 
 
 def read_result(line: bytes, endpoint: Endpoint) -> BatchResult | None:
-    """Read a line of an output or an error file; `None` where it is of no request of ours.
+    """Read a line of an output or an error file; `None` for a request that llmframe did not write.
 
     Raises
     ------
     UnreadableLineError
-        When the line is not whole.
+        When the line is incomplete.
     """
     try:
         data = load(line)
@@ -83,7 +83,7 @@ def _key(custom_id: object) -> Key | None:
 def _read_response(key: Key, response: dict[str, Any], endpoint: Endpoint) -> BatchResult:
     status, body = response.get("status_code"), response.get("body")
     if status == 200 and isinstance(body, dict) and endpoint.answer in body:
-        with suppress(orjson.JSONEncodeError):  # nested too deeply to be written again
+        with suppress(orjson.JSONEncodeError):  # nested too deeply to be written
             raw = orjson.dumps(body)
             return BatchResult(key, endpoint.read_answer(key, raw, body, "batch"), body, None)
         status = None

@@ -1,4 +1,4 @@
-"""Before anything is sent: what batches hold of a call's requests is found, and taken in where they have ended."""
+"""Before anything is sent: the batches that hold requests of a call are found, and collected if they have ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def reattach(
     collector: Collector, label: PartLabel, wanted: Iterable[Key], add_result: AddResult
 ) -> None:
-    """Collect the batches that have ended and hold wanted requests, or are of this recipe; others stay open."""
+    """Collect the ended batches that hold wanted requests or belong to this recipe; other batches stay open."""
     holding = await collector.parts_with(wanted)
     for part in await collector.open_parts(label.server):
         if part.batch is not None and (part.nonce in holding or part.recipe == label.recipe):
@@ -28,12 +28,12 @@ async def reattach(
 async def take_back(
     collector: Collector, label: PartLabel, wanted: Iterable[Key], add_result: AddResult
 ) -> None:
-    """Do likewise for a call that sends its requests one by one; none of them may be in an open batch.
+    """Collect ended batches for a live call, none of whose requests may be in an open batch.
 
     Raises
     ------
     StopRun
-        When one is.
+        When a request is in an open batch.
     """
     parts = await collector.open_parts(label.server)
     holding = await collector.parts_with(wanted) if parts else set()
@@ -50,7 +50,7 @@ async def take_back(
 
 
 def in_open_batch(batches: Sequence[str]) -> Stop:
-    """Say that rows are in batches, which would be paid a second time."""
+    """Return the `Stop` for rows that are in open batches and would be paid a second time."""
     names = ", ".join(batches[:3]) + (f" and {len(batches) - 3} more" if len(batches) > 3 else "")
     return Stop(
         "in_open_batch",

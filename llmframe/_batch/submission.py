@@ -1,4 +1,4 @@
-"""The parts of a batch run on their way out: written, entered in the journal, uploaded, submitted when they may be."""
+"""The submission of a batch run's parts: written, added to the journal, uploaded, and submitted when permitted."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from llmframe._options import Tuning
     from llmframe._values import BatchState, Endpoint, Feed, Key, Request
 
-_BREATH_REQUESTS = 500
-"""So many requests are written before others on the loop have their turn."""
+_REQUESTS_PER_TURN = 500
+"""After this many requests, other tasks of the loop may run."""
 _BYTES_PER_TOKEN = 4
 UNDECIDED = frozenset({"intended", "validating"})
-"""States in which it is open whether the account accepts a part."""
+"""States in which the account has not yet accepted or refused a part."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionContext:
-    """Who submits, and what is the same in all parts of a run."""
+    """The submitting run, and what all of its parts have in common."""
 
     label: PartLabel
     digest: bytes
-    """The recipe, as all journals know it."""
+    """The recipe's digest, equal in all journals."""
     owner: int
-    """The run that submits and collects, as the journal knows it."""
+    """The run's owner number in the journal."""
     endpoint: Endpoint
     keys: Sequence[Key]
     """The identities of the plan's requests, by number."""
@@ -51,7 +51,7 @@ class SubmissionContext:
 
 @dataclass(eq=False, slots=True)
 class SubmittedPart:
-    """A part that this run submits, or one that it waits for."""
+    """A part that this run submits or waits for."""
 
     part: BatchPart
     numbers: array[int] = field(default_factory=lambda: array("i"))
@@ -59,26 +59,26 @@ class SubmittedPart:
     size: BatchSize = field(default_factory=lambda: BatchSize(0, 0))
     state: str = "intended"
     done: int = 0
-    """Requests that the batch has finished, as far as is known."""
+    """Requests that the batch had finished when it was last polled."""
     since: float = 0.0
     """When it was submitted, by the monotonic clock."""
     refusals: int = 0
     refused_alone: int = 0
-    """Refusals in succession while nothing else of the account was enqueued."""
+    """Refusals in succession while no other batch of the account was enqueued."""
     not_before: float = 0.0
-    had_company: bool = False
-    """Whether other parts of this run were enqueued in its time."""
+    enqueued_with_others: bool = False
+    """Whether other parts of this run were enqueued at the same time."""
     ends: int = -1
-    """How many of this run's batches had ended when it was refused beside others."""
+    """The number of ended batches of this run when the part was refused beside others."""
 
 
 class SubmissionQueue:
-    """Holds the parts that are still to be submitted.
+    """Prepares the parts and holds those that are still to be submitted.
 
     Parameters
     ----------
     add_failure
-        Takes a request, by number, that no part can hold.
+        Receives the number of each request that no part can hold.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class SubmissionQueue:
     ) -> None:
         self.waiting: deque[SubmittedPart] = deque()
         self.ends = 0
-        """How many of this run's batches have ended."""
+        """The number of this run's batches that have ended."""
         self._api = collector.api
         self._collector = collector
         self._parts = parts
@@ -98,38 +98,38 @@ class SubmissionQueue:
         self._tuning = context.tuning
         self._add_failure = add_failure
         self._limit = EnqueuedLimit(context.tuning)
-        self._spare: Request | None = None
+        self._next: Request | None = None
         self._quotas: deque[int] = deque()
-        """How many requests the next parts may have: the halves of a part that was too large."""
+        """The most requests of the next parts: the halves of a part that was too large."""
 
     def keep_for_next(self, request: Request | None) -> bool:
         """Keep a request for the next part; false when there is none."""
-        self._spare = request
+        self._next = request
         return request is not None
 
     async def next_part(self, feed: Feed, enqueued: Sequence[SubmittedPart]) -> SubmittedPart | None:
-        """Return the next part if there is one and the account may take it beside those that are enqueued."""
+        """Return the next part if there is one and it may be submitted beside the enqueued ones."""
         undecided = any(submitted.state in UNDECIDED for submitted in enqueued)
         if not self.waiting and not (self._limit.limited and undecided):
             submitted = await self._prepare(feed)
             if submitted is not None:
                 self.waiting.append(submitted)
-        if not self.waiting or not self._may_go(self.waiting[0], enqueued, undecided=undecided):
+        if not self.waiting or not self._may_submit(self.waiting[0], enqueued, undecided=undecided):
             return None
         return self.waiting.popleft()
 
-    def _may_go(
+    def _may_submit(
         self, submitted: SubmittedPart, enqueued: Sequence[SubmittedPart], *, undecided: bool
     ) -> bool:
         if not enqueued:
             return time.monotonic() >= submitted.not_before
         if not self._limit.limited:
             return True
-        held_back = undecided or submitted.ends == self.ends
-        return not held_back and self._limit.room(submitted.size, [other.size for other in enqueued])
+        blocked = undecided or submitted.ends == self.ends
+        return not blocked and self._limit.room(submitted.size, [other.size for other in enqueued])
 
     async def _prepare(self, feed: Feed) -> SubmittedPart | None:
-        """Write the next part into a temporary file, enter it in the journal, and upload it."""
+        """Write the next part into a temporary file, add it to the journal, and upload it."""
         with tempfile.TemporaryFile() as lines:
             numbers, size = await self._write(feed, lines)
             if not numbers:
@@ -143,7 +143,7 @@ class SubmissionQueue:
         return None if part is None else SubmittedPart(part, numbers, size)
 
     async def _write(self, feed: Feed, lines: IO[bytes]) -> tuple[array[int], BatchSize]:
-        """Write requests into a part's file until the next would not fit or there are no more."""
+        """Write requests into a part's file until the next one does not fit or there are no more."""
         numbers, size = array("i"), BatchSize(0, 0)
         quota = self._quotas.popleft() if self._quotas else self._tuning.batch_requests
         while len(numbers) < quota and (request := await self._next_request(feed)) is not None:
@@ -153,22 +153,24 @@ class SubmissionQueue:
                 self._add_failure(request.number, self._too_large(line))
                 continue
             if numbers and not self._fits(grown, lines.tell() + len(line)):
-                self._spare = request
+                self._next = request
                 break
             lines.write(line)
             numbers.append(request.number)
             size = grown
-            if not len(numbers) % _BREATH_REQUESTS:
+            if not len(numbers) % _REQUESTS_PER_TURN:
                 await asyncio.sleep(0)
         return numbers, size
 
     async def _next_request(self, feed: Feed) -> Request | None:
-        request, self._spare = self._spare, None
+        request, self._next = self._next, None
         return request if request is not None else await feed.next(patient=False)
 
     def _fits(self, size: BatchSize, size_bytes: int) -> bool:
-        within = size.requests <= self._tuning.batch_requests and size_bytes <= self._tuning.batch_bytes
-        return within and self._limit.fits(size)
+        within_limits = (
+            size.requests <= self._tuning.batch_requests and size_bytes <= self._tuning.batch_bytes
+        )
+        return within_limits and self._limit.fits(size)
 
     def _too_large(self, line: bytes) -> Failure:
         most = self._tuning.batch_bytes
@@ -180,7 +182,7 @@ class SubmissionQueue:
             self._limit.on_accepted(submitted.size)
 
     async def create_batch(self, submitted: SubmittedPart) -> BatchState:
-        """Make a batch of an uploaded part; its id is in the journal before anybody waits for it."""
+        """Create the batch of an uploaded part; its id is written to the journal before any process waits for it."""
         part, context = submitted.part, self._context
         metadata = {RECIPE: context.digest.hex(), PART: part.nonce, COLUMN: context.label.title}
         state = await self._api.create(part.file or "", context.endpoint.path, metadata)
@@ -198,11 +200,11 @@ class SubmissionQueue:
         enqueued: Sequence[SubmittedPart],
         feed: Feed,
     ) -> None:
-        """Keep a part for later that was too much for the account, or let its requests go out in smaller ones."""
+        """Submit a part that was too large for the account later, or its requests in smaller parts."""
         alone, lagging = False, False
-        if not enqueued and not submitted.had_company:
+        if not enqueued and not submitted.enqueued_with_others:
             alone, lagging = await self._alone(state)
-        submitted.had_company = False
+        submitted.enqueued_with_others = False
         submitted.refusals += 1
         submitted.refused_alone = submitted.refused_alone + 1 if alone else 0
         decision = self._limit.on_refused(
@@ -233,14 +235,14 @@ class SubmissionQueue:
             feed.put_back(submitted.numbers)
 
     async def _alone(self, refused: BatchState) -> tuple[bool, bool]:
-        """Tell whether nothing else of the account is enqueued, and whether something ended so lately that it may count."""
+        """Return whether no other batch of the account is enqueued, and whether one that ended lately may still count."""
         try:
             states = await self._api.listed()
         except (Gone, StopRun):
             return True, self.ends > 0
         model = self._context.label.model
         others = [state for state in states if state.id != refused.id and state.model in {None, "", model}]
-        lately = any(
+        ended_lately = any(
             state.ended is not None and refused.created - state.ended < LAG_SECONDS for state in others
         )
-        return all(state.final for state in others), lately
+        return all(state.final for state in others), ended_lately

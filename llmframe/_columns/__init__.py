@@ -1,6 +1,6 @@
-"""From columns to requests, and from answers back to columns. Nothing here waits or sends.
+"""From columns to requests, and from answers back to columns. This room does not wait or send.
 
-A `PromptSpec` says how a row's prompt is made (instruction, template, function, message array); `make_plan` turns
+A `PromptSpec` defines how a row's prompt is made (instruction, template, function, message array); `make_plan` turns
 the rows into distinct requests with an identity each; a kind of answer (`TEXT`) decides what a stored body means
 for a verb; a `TargetColumn` is the column that a verb may write, checked before anything is sent.
 """

@@ -1,4 +1,4 @@
-"""From a column to requests: which distinct requests a call has, and which rows each one answers.
+"""From a column to requests: the distinct requests of a call, and the rows that each one answers.
 
 A plan never awaits and never sends. It holds 16 bytes of identity for each distinct request and
 a number for each row; prompts are rendered again when they are sent.
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Plan:
-    """The requests of one call, and which rows each one answers.
+    """The requests of one call, and the rows that each one answers.
 
     Attributes
     ----------
     codes : int32 array of shape (rows,)
         For each row the number of its distinct request; negative where there is none: -1, or for a
-        skipped row -2 and below, by the place of its column in `skipped`.
+        skipped row -2 and below, by the position of its column in `skipped`.
     keys : list of bytes
         The distinct requests' identities.
     skipped : Counter
-        Rows that are not sent for want of a cell, by column.
+        Numbers of rows that are not sent because a cell is missing, by column.
     refused : dict
-        Rows whose prompt cannot be made, by position.
+        Failures of rows whose prompt cannot be made, by position.
     """
 
     recipe: Recipe
@@ -64,7 +64,7 @@ class Plan:
         return len(self.codes)
 
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
-        """Build the requests with these numbers (ascending), each when it is asked for."""
+        """Yield the requests with these numbers (ascending); each is built when it is needed."""
         template, body = self.recipe.template, self.recipe.endpoint.body
         for number, messages in self._messages(wanted):
             yield Request(self.keys[number], number, body(template, messages))
@@ -81,12 +81,12 @@ class Plan:
                 yield index, rendered
 
     def skipped_for(self, position: int) -> str | None:
-        """Name the column for want of which a row is not sent."""
+        """Return the column whose missing cell keeps a row from being sent, or `None`."""
         place = -2 - int(self.codes[position])
         return list(self.skipped)[place] if place >= 0 else None
 
     def same_inputs(self, cells: Mapping[Hashable, pd.Series]) -> bool:
-        """Tell whether these columns would be asked exactly what this plan asks."""
+        """Return whether these columns would give exactly the requests of this plan."""
         if any(len(series) != self.rows for series in cells.values()):
             return False
         if self.kept is None or self.spec.function is not None:
@@ -124,9 +124,9 @@ def make_plan(
     labels
         The frame's index, for naming rows.
     selected
-        The rows to ask, or all.
+        The rows to send; `None` means all.
     dedupe
-        Whether equal rows are one request; otherwise each duplicate is a draw of its own.
+        Whether equal rows are one request; otherwise each duplicate has a draw of its own.
     chunk_rows
         Rows that are rendered at a time.
     """
@@ -168,7 +168,7 @@ class _Builder:
         self.draws: Counter[Key] | None = None if dedupe else Counter()
 
     def add(self, position: int, rendered: bytes | Skipped | Failure) -> int:
-        """Give the row its request's number, or a negative one that says why it has none."""
+        """Return the number of the row's request, or a negative code for a row without one."""
         if isinstance(rendered, bytes):
             return self._number(position, rendered)
         if isinstance(rendered, Skipped):

@@ -32,17 +32,17 @@ Prompt: TypeAlias = str | PromptFunction | None
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that has nothing to ask, and the column that is missing or blank."""
+    """A row without a request, and the column whose cell is missing or blank."""
 
     column: str
 
 
 Rendered: TypeAlias = "bytes | Skipped | Failure"
-"""A row's messages as canonical JSON, or why there are none."""
+"""A row's messages as canonical JSON, or the reason for having none."""
 
 
 def is_messages(value: object) -> bool:
-    """Tell whether a cell is a message array: a list, tuple or array of mappings with a role."""
+    """Return whether a cell is a message array: a list, tuple or array of mappings with a role."""
     if isinstance(value, np.ndarray) and value.ndim != 1:
         return False
     return (
@@ -54,14 +54,14 @@ def is_messages(value: object) -> bool:
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """How each row's prompt is made, as the user said it and checked against the columns.
+    """How each row's prompt is made, checked against the columns.
 
     Parameters
     ----------
     column
-        The column whose cells are the prompts, or what an instruction is put before.
+        The column with the prompts, or with the texts after the instruction.
     prompt
-        An instruction, a template, a function of a row, or nothing.
+        An instruction, a template, a function of a row, or `None`.
     system
         The system message: text or a template.
     columns
@@ -97,36 +97,36 @@ class PromptSpec:
                 "which column? Name it, as in complete('review', …), or name columns in prompt, as in prompt='{title}: {body}'"
             )
         function = prompt if callable(prompt) else None
-        asked = parse(system, columns, "system") if system else None
-        return cls(column, instruction or None, template, function, asked, columns)
+        system_template = parse(system, columns, "system") if system else None
+        return cls(column, instruction or None, template, function, system_template, columns)
 
     @property
     def source(self) -> str:
-        """What was asked, as text; equal calls have equal sources."""
+        """The prompt's definition as text; equal calls have equal sources."""
         function = getattr(self.function, "__qualname__", "") if self.function is not None else ""
         return repr((self.column, self.instruction, self.template, function, self.system))
 
     @cached_property
     def reads(self) -> tuple[Hashable, ...]:
-        """The columns that decide the prompts; a function may look at all of them."""
-        looked_at = () if self.function is None else self.columns.values()
-        return tuple(dict.fromkeys((*self.needs, *looked_at)))
+        """The columns that decide the prompts; a function may read all of them."""
+        by_function = () if self.function is None else self.columns.values()
+        return tuple(dict.fromkeys((*self.needs, *by_function)))
 
     @cached_property
     def needs(self) -> tuple[Hashable, ...]:
         """The columns in which a missing cell means that the row is not sent."""
-        named = () if self.column is None else (self.column,)
+        own_column = () if self.column is None else (self.column,)
         fields = [template.columns for template in (self.template, self.system) if template is not None]
-        return tuple(dict.fromkeys((*named, *(column for columns in fields for column in columns))))
+        return tuple(dict.fromkeys((*own_column, *(column for columns in fields for column in columns))))
 
     @cached_property
     def joins_text(self) -> bool:
-        """Whether a prompt is nothing but cells and fixed text, where the cells are text."""
+        """Whether a prompt consists only of cells and fixed text, if the cells are text."""
         templates = [template for template in (self.template, self.system) if template is not None]
         return self.function is None and all(template.joins_text for template in templates)
 
     def joined(self, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[str]:
-        """Put the user's messages together for many rows of text at once."""
+        """Join the user's messages for many rows of text at once."""
         if self.template is not None:
             return self.template.join(values, rows)
         texts = values[self.column]
@@ -136,7 +136,7 @@ class PromptSpec:
 
     @cached_property
     def texts(self) -> tuple[Hashable, ...]:
-        """The columns of which one at least must not be blank."""
+        """The columns of which at least one must not be blank."""
         if self.column is not None:
             return (self.column,)
         return self.template.columns if self.template is not None else ()
@@ -148,14 +148,14 @@ def render(
     """Render the rows at these positions, in order."""
     part = {column: cells[column].iloc[positions] for column in spec.reads}
     missing = {column: part[column].isna().to_numpy() for column in spec.needs}
-    anywhere = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
-    if not anywhere.any():
+    any_missing = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
+    if not any_missing.any():
         yield from _render_whole(spec, part, positions)
         return
-    whole = {column: series[~anywhere] for column, series in part.items()}
-    rendered = _render_whole(spec, whole, positions[~anywhere])
-    for offset, lacking in enumerate(anywhere.tolist()):
-        if lacking:
+    whole = {column: series[~any_missing] for column, series in part.items()}
+    rendered = _render_whole(spec, whole, positions[~any_missing])
+    for offset, is_missing in enumerate(any_missing.tolist()):
+        if is_missing:
             yield Skipped(next(str(column) for column in missing if missing[column][offset]))
         else:
             yield next(rendered)
@@ -164,7 +164,7 @@ def render(
 def _render_whole(
     spec: PromptSpec, part: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
 ) -> Iterator[Rendered]:
-    """Render rows that lack no cell."""
+    """Render rows without missing cells."""
     values = {column: series.tolist() for column, series in part.items()}
     if spec.joins_text and all(set(map(type, cells)) <= {str} for cells in values.values()):
         yield from _render_texts(spec, values, len(positions))
@@ -176,7 +176,7 @@ def _render_whole(
 
 
 def _render_texts(spec: PromptSpec, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
-    """Render rows of which all that is put into a prompt is text: several times as fast as one by one."""
+    """Render rows whose prompts contain only text: several times as fast as row by row."""
     systems = repeat(None, rows) if spec.system is None else spec.system.join(values, rows)
     stripped = (map(str.strip, values[column]) for column in spec.texts)
     words = map("".join, zip(*stripped, strict=True))
@@ -218,7 +218,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 class _UnusableError(Exception):
-    """A row whose prompt cannot be made; the others go on."""
+    """The row's prompt cannot be made; the other rows continue."""
 
 
 def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Any:
@@ -280,15 +280,15 @@ def _head(system: str | None) -> bytes:
 def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
-    except orjson.JSONEncodeError as error:  # half a surrogate pair, an endless integer, too deep a nesting
+    except orjson.JSONEncodeError as error:  # half a surrogate pair, too long an integer, too deep a nesting
         raise _UnusableError(f"JSON cannot hold this prompt: {error}") from error
 
 
 def renders_again(spec: PromptSpec, cells: Mapping[Hashable, pd.Series]) -> bool:
-    """Tell whether rows may be rendered a second time, when they are sent.
+    """Return whether rows may be rendered a second time, when they are sent.
 
-    A function may answer otherwise then, and objects in cells may have changed: the messages that
-    they gave are kept. Text and numbers are rendered twice, so that a column is never held twice.
+    A function may return another prompt then, and objects in cells may have changed: their messages are
+    kept. Text and numbers are rendered twice, so that a column is never held twice.
     """
     if spec.function is not None:
         return False

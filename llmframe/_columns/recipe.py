@@ -1,4 +1,4 @@
-"""What decides the answers: the part that all rows share, and each request's identity."""
+"""What decides the answers: the part that all rows have in common, and each request's identity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Recipe:
     Parameters
     ----------
     server
-        The normalised address (Azure: with its API version), or the name that stands for it.
+        The normalised address (Azure: with its API version), or the server's name.
     endpoint
         Where the requests go, and how their bodies are written.
     params
@@ -52,7 +52,7 @@ class Recipe:
 
     @property
     def prefix(self) -> bytes:
-        """The part of every identity that the rows share, as canonical JSON."""
+        """The part of every identity that all rows have in common, as canonical JSON."""
         params = {
             name: canonical(value, sort=False)
             for name, value in sorted(self.params.items())
@@ -69,12 +69,12 @@ class Recipe:
 
     @property
     def template(self) -> bytes:
-        """The start of every request body, up to what the row gives."""
+        """The start of every request body, up to the row's content."""
         params = {name: canonical(value, sort=False) for name, value in self.params.items()}
         return self.endpoint.template(self.model, params)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the journal keeps of the recipe: no prompts, no headers, no nested values."""
+        """Return the recipe's description for the journal: no prompts, no headers, no nested values."""
         plain = {name: value for name, value in self.params.items() if isinstance(value, str | int | float)}
         return {
             "verb": self.verb,
@@ -89,12 +89,12 @@ class Recipe:
 
 
 def hashed(prefix: bytes) -> blake2b:
-    """Hash what the rows share."""
+    """Hash the part that all rows have in common."""
     return blake2b(prefix + b"\n", digest_size=KEY_BYTES)
 
 
 def identity(shared: blake2b, content: bytes, draw: int = 0) -> Key:
-    """Hash what decides an answer; `draw` tells the k-th of equal requests apart.
+    """Hash what decides an answer; `draw` distinguishes equal requests.
 
     Examples
     --------

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
 BYTES = (bytes, bytearray, memoryview)
-"""What looks like text and is none."""
+"""Types that look like text and are not."""
 
 _DATES = (date, time)
 _ACCESS = re.compile(
     r"(?P<name>[^\W\d]\w*)(\.[^\W\d]\w*(\([^)]*\))?|\[[^]]*\])*(![rsa])?"
-)  # what an f-string would look up
+)  # a lookup as in an f-string
 _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
 
 
 class FormatError(Exception):
-    """A cell that does not fit its field's format; the other rows go on."""
+    """A cell does not fit its field's format; the other rows continue."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"a cell does not fit its format in the template: {message}")
@@ -32,7 +32,7 @@ class FormatError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A place in a template where a cell goes."""
+    """A place in a template that a cell fills."""
 
     column: Hashable
     spec: str = ""
@@ -52,7 +52,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Template:
-    """Text with fields; nothing in it is ever evaluated, and braces in the data stay data."""
+    """Text with fields; nothing in it is evaluated, and braces in the data stay data."""
 
     pieces: tuple[str | Field, ...]
 
@@ -67,7 +67,7 @@ class Template:
 
     @property
     def joins_text(self) -> bool:
-        """Whether text goes in as it is, for no field has a format."""
+        """Whether text is inserted unchanged, because no field has a format."""
         return not any(piece.spec for piece in self.pieces if isinstance(piece, Field))
 
     def join(self, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[str]:
@@ -87,54 +87,60 @@ def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") 
         `{name}` or `{name:format}` is a field where `name` is exactly a column's name; `{{` and
         `}}` are braces; what is neither, such as `{"label": "x"}`, is literal.
     columns
-        Field names and the columns that they stand for.
+        The columns by field name.
     argument
-        What an error calls the text.
+        The argument's name, for errors.
 
     Raises
     ------
     ValueError
-        For an identifier between braces that is no column, and for an impossible format.
+        For an identifier between braces that is not a column, and for an invalid format.
     """
     pieces: list[str | Field] = []
     literal: list[str] = []
-    at, depth = 0, 0
-    while at < len(text):
-        char, pair = text[at], text[at : at + 2]
+    position, depth = 0, 0
+    while position < len(text):
+        char, pair = text[position], text[position : position + 2]
         if pair == "{{" or (pair == "}}" and not depth):
             literal.append(char)
-            at += 2
-        elif char == "{" and (found := _field(text, at, columns, argument)):
+            position += 2
+        elif char == "{" and (found := _field(text, position, columns, argument)):
             pieces.extend(("".join(literal), found[0]))
-            literal, at = [], found[1]
+            literal, position = [], found[1]
         else:
             depth = max(0, depth + (char == "{") - (char == "}"))
             literal.append(char)
-            at += 1
+            position += 1
     return Template(tuple(piece for piece in (*pieces, "".join(literal)) if piece != ""))
 
 
-def _field(text: str, at: int, columns: Mapping[str, Hashable], argument: str) -> tuple[Field, int] | None:
-    for end in _ends(text, at, columns):
-        inside = text[at + 1 : end]
+def _field(
+    text: str, position: int, columns: Mapping[str, Hashable], argument: str
+) -> tuple[Field, int] | None:
+    for end in _ends(text, position, columns):
+        inside = text[position + 1 : end]
         if inside in columns:
             return Field(columns[inside]), end + 1
         for colon in reversed([index for index, char in enumerate(inside) if char == ":"]):
             name, spec = inside[:colon], inside[colon + 1 :]
             if name in columns:
                 return Field(columns[name], _spec(inside, name, spec, argument)), end + 1
-    end = text.find("}", at)
+    end = text.find("}", position)
     if end >= 0:
-        _refuse_lookalike(text[at + 1 : end], columns, argument)
+        _refuse_lookalike(text[position + 1 : end], columns, argument)
     return None
 
 
-def _ends(text: str, at: int, columns: Mapping[str, Hashable]) -> Iterator[int]:
-    """Find where a field may end: at the first brace, or behind a name that has braces of its own."""
+def _ends(text: str, position: int, columns: Mapping[str, Hashable]) -> Iterator[int]:
+    """Yield where a field may end: at the first brace, or after a name that contains braces."""
     for name in columns:
-        if "}" in name and text.startswith(name, at + 1) and (end := text.find("}", at + 1 + len(name))) >= 0:
+        if (
+            "}" in name
+            and text.startswith(name, position + 1)
+            and (end := text.find("}", position + 1 + len(name))) >= 0
+        ):
             yield end
-    if (end := text.find("}", at)) >= 0:
+    if (end := text.find("}", position)) >= 0:
         yield end
 
 
@@ -147,7 +153,7 @@ def _spec(inside: str, name: str, spec: str, argument: str) -> str:
 
 
 def _refuse_lookalike(inside: str, columns: Mapping[str, Hashable], argument: str) -> None:
-    """Refuse what was surely meant as a field, and would go out as literal text."""
+    """Refuse text that looks like a field and would be sent literally."""
     name, colon, spec = inside.partition(":")
     if name.strip() in columns and name.strip():
         raise ValueError(
@@ -155,10 +161,10 @@ def _refuse_lookalike(inside: str, columns: Mapping[str, Hashable], argument: st
         )
     access = _ACCESS.fullmatch(name)
     if access and (not colon or (spec.strip() == spec != "" and _SPEC.fullmatch(spec))):
-        raise ValueError(_no_column(inside, access["name"], columns, argument))
+        raise ValueError(_unknown_column_message(inside, access["name"], columns, argument))
 
 
-def _no_column(inside: str, name: str, columns: Mapping[str, Hashable], argument: str) -> str:
+def _unknown_column_message(inside: str, name: str, columns: Mapping[str, Hashable], argument: str) -> str:
     if name in columns and name != inside:
         return f"{argument}: {{{inside}}} reaches into a cell, which templates never do; write {{{name}}}, or make a column of it first"
     close = get_close_matches(name, columns, n=1, cutoff=0.0)

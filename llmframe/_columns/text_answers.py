@@ -1,4 +1,4 @@
-"""The text kind of answer: what a completion's body says, or why it is no answer though it was paid."""
+"""The text kind of answer: the text of a completion's body, or the reason why a paid body has none."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 
 class TextAnswers:
-    """Reads a completion's body as one text a row, written as one column."""
+    """Reads one text per row from a completion's body; they are written as one column."""
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 (a table)
-        """Return a completion's text; its problem's code, and what to say about it."""
         choices = body.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -43,18 +42,15 @@ class TextAnswers:
         return Verdict(text)
 
     def storage(self, requests: int) -> MutableSequence[Any]:
-        """Hold texts in a list."""
         return [None] * requests
 
     def columns(
         self, values: Sequence[str | None], index: pd.Index, names: Sequence[Hashable]
     ) -> list[pd.Series]:
-        """Make one column, of the dtype that pandas gives to text, even if all is missing."""
         (name,) = names
         return [text_series(values, index, name)]
 
     def continues(self, existing: pd.Series) -> bool:
-        """Tell whether a column holds nothing but text."""
         return bool(existing.isna().all()) or pd.api.types.infer_dtype(existing, skipna=True) == "string"
 
 
@@ -62,7 +58,7 @@ TEXT = TextAnswers()
 
 
 def text_series(values: Sequence[str | None], index: pd.Index, name: Hashable = None) -> pd.Series:
-    """Make a column of text with the dtype that pandas gives to text, even if all is missing."""
+    """Make a column of pandas' own dtype for text, even if all values are missing."""
     dtype = pd.Series(["text"]).dtype
     return pd.Series(list(values), index=index, dtype=dtype, name=name)
 

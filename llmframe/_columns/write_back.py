@@ -1,4 +1,4 @@
-"""From values back to columns of a frame, by position: which column may be written, and how it is put there."""
+"""From values back to columns of a frame, by position: which column may be written, and how."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Overwrite: TypeAlias = Literal["missing"] | bool
 
 _HASHED_ROWS = 50_000
-"""So many at a time: pandas collects the distinct values that it hashes, which takes memory."""
+"""This many rows are hashed at a time: pandas collects their distinct values, which takes memory."""
 
 
 def spread(values: Sequence[Any], codes: npt.NDArray[np.int32]) -> list[Any]:
-    """Give every row its request's value; rows without a request have none."""
+    """Return the value of each row's request; `None` for rows without a request."""
     return [None if code < 0 else values[code] for code in codes.tolist()]
 
 
 def fingerprint(column: pd.Series) -> str:
-    """Hash a column's values in their order, to tell later whether somebody changed them."""
+    """Hash a column's values in their order, to detect later changes."""
     digest = blake2b(digest_size=12)
     for start in range(0, len(column), _HASHED_ROWS):
         digest.update(_hashes(column.iloc[start : start + _HASHED_ROWS]).tobytes())
@@ -42,7 +42,7 @@ def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
 
 
 def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
-    """Return the full label that a name stands for: with multi-level columns, padded as pandas does."""
+    """Return the full label of a name: with multi-level columns, padded as pandas does."""
     if isinstance(name, slice) or not isinstance(name, Hashable):  # slices are hashable from Python 3.12 on
         raise TypeError(
             f"{argument} must be one column's name; got {name!r}; to read several columns, name them in prompt='{{title}}: {{body}}'"
@@ -54,7 +54,7 @@ def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
 
 
 def label_text(label: Hashable) -> str:
-    """Write a label as text: as itself, and with multi-level columns without empty levels behind it."""
+    """Return a label as text: with multi-level columns, without the empty levels after it."""
     if isinstance(label, tuple) and len(label) > 1 and not any(label[1:]):
         return str(label[0])
     return str(label)
@@ -73,9 +73,9 @@ class TargetColumn:
     Attributes
     ----------
     selected : bool array or None
-        The rows that are asked, of `where=` and of `overwrite="missing"`.
+        The rows that are sent, by `where=` and `overwrite="missing"`.
     existing : Series or None
-        What the column holds already.
+        The column's present values.
     ours : dict
         The record in `df.attrs` that shows that llmframe wrote the column; empty otherwise.
     """
@@ -118,11 +118,10 @@ class TargetColumn:
     def of_reasons(
         cls, frame: pd.DataFrame, error_into: Hashable, answers: TargetColumn, written_by: dict[str, str]
     ) -> TargetColumn:
-        """Check the column for the reasons, which is written wherever rows are asked.
+        """Check the column for the reasons, which is written for all rows that are sent.
 
-        A reason that stands beside a newer answer would be a lie: what `overwrite="missing"` means
-        for answers cannot be meant for reasons, so it needs a column of llmframe's own, of whatever
-        model.
+        An old reason beside a newer answer would be wrong. `overwrite="missing"` therefore does not apply to
+        reasons; with it, the column must be one that llmframe wrote, with any model.
         """
         if error_into == answers.into:
             raise ValueError(
@@ -136,20 +135,20 @@ class TargetColumn:
 
     @property
     def open_to_partial(self) -> bool:
-        """Whether a run that was cut short may write what it has."""
+        """Whether an interrupted run may write its answers."""
         if self.existing is None or self.overwrite == "missing":
             return True
         return bool(self.ours) and not self.ours.get("complete", False)
 
     def changed(self, frame: pd.DataFrame) -> bool:
-        """Tell whether the column is another than when it was checked."""
+        """Return whether the column has changed since it was checked."""
         now = frame[self.into] if occurrences(frame, self.into) else None
         if now is None or self.existing is None:
             return now is not self.existing
         return not now.equals(self.existing)
 
     def merged(self, made: pd.Series, kind: AnswerKind) -> pd.Series:
-        """Return the whole column: what was made where rows were asked, what was there elsewhere."""
+        """Return the whole column: new values for the selected rows, existing values elsewhere."""
         if self.selected is None or self.existing is None:
             return made
         asked, kept = self.selected.tolist(), self.existing.tolist()
@@ -195,14 +194,14 @@ def row_mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
 
 
 def recorded(frame: pd.DataFrame, column: Hashable) -> dict[str, Any]:
-    """Read what llmframe recorded in `df.attrs` about a column."""
+    """Read llmframe's record about a column in `df.attrs`."""
     records = frame.attrs.get("llmframe")
     record = records.get(label_text(column)) if isinstance(records, dict) else None
     return record if isinstance(record, dict) else {}
 
 
 def is_ours(record: dict[str, Any], column: pd.Series, written_by: dict[str, str]) -> bool:
-    """Tell whether the values are still exactly those that the same verb and model wrote."""
+    """Return whether the values are still exactly those that the same verb and model wrote."""
     if not record or any(record.get(name) != value for name, value in written_by.items()):
         return False
     return record.get("fingerprint") == fingerprint(column)

@@ -1,4 +1,4 @@
-"""Reading CSV files: our own exactly, and others much as pandas does."""
+"""Reads CSV files: those of `to_csv` exactly, and others much as pandas does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | No
 
 _BLOCK_CHARACTERS = 1 << 18
 
-# pandas 3.1 reads every float exactly and warns of the word that 3.0 needs for it.
+# pandas 3.1 reads every float exactly and warns about the argument that 3.0 needs for it.
 _EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("3.0.") else {}
 _AS_TEXT: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "na_values": [""]}
 
@@ -34,7 +34,7 @@ def read_csv(
     r"""
     Read what `to_csv` wrote, exactly, and other CSV files much as pandas does.
 
-    A cell in quotes is text, whatever it looks like (``"007"``, ``"NA"``, ``""``), and a column with such a
+    A cell in quotes is always text (``"007"``, ``"NA"``, ``""``), and a column with such a
     cell is a text column. Columns without are inferred as `pandas.read_csv` infers them: numbers, truth
     values, or text in which ``NA``, ``nan``, ``None`` and the like are missing.
 
@@ -50,15 +50,15 @@ def read_csv(
     index_col : int, str, list of these or None, default None
         The columns, by position or name, that become the index. None numbers the rows.
     escape_formulas : bool, default True
-        Take the apostrophe off again that `to_csv` puts before formulas. False reads it as it stands.
+        Remove the apostrophe that `to_csv` puts before formulas. False keeps it.
     infer : bool, default True
-        Look for numbers and the like in columns without quotes. False reads every cell as the text that it
-        is, so that ``007``, ``1.50`` and ``NA`` stay what they are; nothing between separators is missing.
+        Look for numbers and the like in columns without quotes. False reads every cell as text, so that
+        ``007``, ``1.50`` and ``NA`` are not changed; an empty cell is missing.
 
     Returns
     -------
     DataFrame
-        Text columns have the dtype that pandas gives to text, with nan where a cell is missing.
+        Text columns have pandas' own dtype for text, with nan where a cell is missing.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _read(
     parsed = pd.read_csv(
         cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
     )
-    # pandas makes an index of cells before the first name; numbers from 0 are one that says nothing.
+    # pandas makes an index of the cells before the first name; numbers from 0 mean that there are none.
     if not parsed.index.equals(pd.RangeIndex(len(parsed))):
         message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
         raise ValueError(message)
@@ -111,9 +111,9 @@ class _QuotesMarked:
     r"""
     CSV text in which every quoted field holds one more quotation mark, as its first character.
 
-    pandas does not tell ``""`` from nothing nor ``"007"`` from ``007``. With the mark it does: a field that
+    pandas does not distinguish ``""`` from nothing nor ``"007"`` from ``007``. With the mark it does: a field that
     begins with a quotation mark when it is parsed was quoted, because an unquoted one cannot begin with it.
-    Nor does pandas read on in a cell after NUL, which is therefore written otherwise meanwhile.
+    pandas also ends a cell at NUL, which is therefore replaced meanwhile.
     """
 
     def __init__(self, source: TextIO, sep: str, block_characters: int) -> None:
@@ -129,7 +129,7 @@ class _QuotesMarked:
         self._quoted_field = re.compile(rf"(?:\A|(?<=[{ends}]))({quoted}?+)")
 
     def __iter__(self) -> Iterator[str]:
-        """Give nothing: pandas takes for a file what can be iterated, and then only calls `read`."""
+        """Yield nothing: pandas accepts only iterable files, of which it then calls `read`."""
         return iter(())
 
     def read(self, _size: int) -> str:
@@ -141,13 +141,13 @@ class _QuotesMarked:
         text, self._held = self._held[:cut], self._held[cut:]
         pieces = self._quoted_field.split(text)
         if "\r" in text:
-            # Between quoted fields: pandas 3.0 may never come to an end of lines that end in a lone one.
+            # Between quoted fields: pandas 3.0 may hang on lines that end in a single carriage return.
             pieces[::2] = [piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces[::2]]
         pieces[1::2] = ['""' + quoted for quoted in pieces[1::2]]
         return "".join(pieces)
 
     def _block(self) -> str:
-        # As much again as is held: a huge cell is then looked at a few times, not once for each block.
+        # The block is as large as the held text: a huge cell is then scanned a few times, not once per block.
         block = self._source.read(max(self._block_characters, len(self._held)))
         self._ended = not block
         if not self._started:
@@ -213,5 +213,5 @@ def _index_position(column: int | str, names: list[str]) -> int:
 
 
 def _index_name(name: str, header: str) -> str | None:
-    """Give no name where the file has none, for which pandas makes one up."""
+    """Return `None` where the file has no name and pandas has generated one."""
     return None if not name or header.startswith("Unnamed: ") else name

@@ -1,4 +1,4 @@
-"""CSV files that a spreadsheet opens right, and that `llmframe.read_csv` reads back exactly."""
+"""CSV files that a spreadsheet opens correctly, and that `llmframe.read_csv` reads back exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CHUNK_ROWS = 10_000
 
-# "Unnamed: 0" is what pandas calls a column without a name.
+# pandas names a column without a name "Unnamed: 0".
 _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
 
 _NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
@@ -39,34 +39,34 @@ def to_csv(
     escape_formulas: bool = True,
 ) -> str | None:
     r"""
-    Write a DataFrame as CSV that a spreadsheet opens right and `read_csv` reads back exactly.
+    Write a DataFrame as CSV that a spreadsheet opens correctly and `read_csv` reads back exactly.
 
-    Text is always in quotes and nothing else is where it can be helped, so that ``"007"`` stays text and
-    ``""`` stays different from a missing cell, which is nothing at all (``NA`` in a file of one column,
-    where nothing at all would be a blank line). Lines end in ``\n`` on every system: spreadsheets take
-    it, and Unix tools see no stray ``\r``. Line breaks within cells are kept as they are.
+    Text is always in quotes and other values are not wherever possible, so that ``"007"`` stays text and
+    ``""`` stays different from a missing cell, which is empty (``NA`` in a file of one column, where an empty
+    cell would be a blank line). Lines end in ``\n`` on every system: spreadsheets accept it, and Unix tools
+    see no additional ``\r``. Line breaks within cells are not changed.
 
     Parameters
     ----------
     frame : DataFrame
         What to write; it is not changed. Column names must be distinct and of one level.
     path : str, path-like or text file, optional
-        Where to write. ``.gz``, ``.bz2`` and ``.xz`` are compressed. The file appears whole or not at all:
-        an error or interrupt leaves an existing one as it was. A text file must have been opened with
+        Where to write. ``.gz``, ``.bz2`` and ``.xz`` are compressed. The file is written completely or not
+        at all: an error or interrupt does not change an existing one. A text file must have been opened with
         ``newline=""``; it gets no BOM beyond its own encoding's. None returns the text, without a BOM.
     index : bool, default True
         Whether to write the index, one column for each level, before the columns.
     columns : list of labels, optional
         The columns to write, in this order. None writes all.
     sep : {",", ";", "\t", "|"}, default ","
-        What separates cells. Excel in countries with a decimal comma wants ``";"``.
+        What separates cells. Excel in countries with a decimal comma needs ``";"``.
     encoding : str, default "utf-8-sig"
         UTF-8 with a BOM, without which Excel takes the text for another encoding.
     escape_formulas : bool, default True
         Put an apostrophe before text (names and index labels too) that a spreadsheet would run as a
-        formula: such as begins with ``=``, ``+``, ``-`` or ``@``, plain or full-width, also after white
-        space or apostrophes, or with a tab or carriage return. `read_csv` takes it off again. Numbers are
-        left alone.
+        formula: text that begins with ``=``, ``+``, ``-`` or ``@``, plain or full-width, also after white
+        space or apostrophes, or with a tab or carriage return. `read_csv` removes it. Numbers are not
+        changed.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def _json(value: object) -> str:
 def _json_default(value: Any) -> object:
     if isinstance(value, (set, frozenset)):
         return list(value)
-    if isinstance(value, (np.ndarray, np.generic)):  # of a type or layout that orjson does not take
+    if isinstance(value, (np.ndarray, np.generic)):  # of a type or layout that orjson does not support
         return value.tolist()
     return None if value is pd.NA or value is pd.NaT else str(value)
 
@@ -153,7 +153,7 @@ def _day(moment: pd.Timestamp) -> str:
 
 
 def _moments_format(moments: pd.Series[Any]) -> Callable[[Any], str]:
-    """Give the shortest format that is exact for all of a column: cells of several could not be parsed as one."""
+    """Return the shortest format that is exact for a whole column: mixed formats could not be parsed together."""
     parts = moments.dropna().dt
     if parts.nanosecond.any():
         return functools.partial(_moment, timespec="nanoseconds")
@@ -174,7 +174,7 @@ class _Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether a reader that sees only missing cells should make it text."""
+        """Whether a reader should make it text even if all cells are missing."""
         dtype = self.cells.dtype
         values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
         types = pd.api.types
@@ -214,21 +214,24 @@ def _positions(names: pd.Index[Any], labels: Sequence[Hashable] | None) -> Seque
 
 
 def _check_names(names: list[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
         raise ValueError(
-            f"to_csv: {twice!r} would name several columns of the file, of which a reader makes others; rename them (index levels too), or leave the index out with index=False"
+            f"to_csv: {duplicates!r} would name several columns of the file, of which a reader makes others; rename them (index levels too), or leave the index out with index=False"
         )
 
 
 def _chunks(table: list[_Column], style: _Style, chunk_rows: int = _CHUNK_ROWS) -> Iterator[str]:
     header = style.sep.join(_header(column, style) for column in table)
-    # Names of nothing but one unnamed index would be a blank line, which readers skip.
+    # The header of a single unnamed index would be a blank line, which readers skip.
     yield _encodable((header or '""') + "\n", "a column name", style)
     formats = [_format(column.cells, style) for column in table]
     for start in range(0, len(table[0].cells), chunk_rows):
         rows = range(start, start + chunk_rows)
-        fields = [_fields(column, rows, form, style) for column, form in zip(table, formats, strict=True)]
+        fields = [
+            _fields(column, rows, write_cell, style)
+            for column, write_cell in zip(table, formats, strict=True)
+        ]
         text = "\n".join(map(style.sep.join, zip(*fields, strict=True))) + "\n"
         if not _can_encode(text, style.encoding):
             _check_fields(table, fields, start, style)
@@ -249,15 +252,20 @@ def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
     return functools.partial(_field, escape_formulas=style.escape_formulas)
 
 
-def _fields(column: _Column, rows: range, form: Callable[[Any], str], style: _Style) -> list[str]:
+def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
     cells = column.cells.iloc[rows.start : rows.stop]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":
         texts = cells.to_numpy().astype(str).tolist()
-        return [style.missing if gone else text for text, gone in zip(texts, cells.isna(), strict=True)]
+        return [
+            style.missing if is_missing else text
+            for text, is_missing in zip(texts, cells.isna(), strict=True)
+        ]
     fields: list[str] = []
     try:
-        for cell, gone in zip(cells.astype(object), cells.isna(), strict=True):
-            fields.append(style.missing if gone else form(cell))  # their number tells a failure's row
+        for cell, is_missing in zip(cells.astype(object), cells.isna(), strict=True):
+            fields.append(
+                style.missing if is_missing else write_cell(cell)
+            )  # their number gives a failure's row
     except orjson.JSONEncodeError as error:
         place = _place(column, rows.start + len(fields))
         message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"

@@ -1,4 +1,4 @@
-"""How our CSV files are opened, and what writing and reading them agree on."""
+"""How CSV files are opened, and what the writer and the reader have in common."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 FilePath: TypeAlias = str | os.PathLike[str]
 
-_SEPARATORS = (",", ";", "\t", "|")  # none can stand in a number, a truth value or a date
+_SEPARATORS = (",", ";", "\t", "|")  # none can occur in a number, a truth value or a date
 _COMPRESSORS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 _FOREIGN_COMPRESSORS = (".zip", ".zst", ".tar", ".tgz", ".7z")
 
-# Spreadsheets skip white space before a formula and take full-width signs for the plain ones.
+# Spreadsheets skip white space before a formula and treat full-width signs as the plain ones.
 FORMULA = re.compile("'*+(?:[\t\r]|[\\s\0-\x1f]*+[=+\\-@\uff1d\uff0b\uff0d\uff20])")
 
 
@@ -46,7 +46,7 @@ def reader(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[Tex
 
 @contextmanager
 def _given(file: TextIO, verb: str, caller: str) -> Iterator[TextIO]:
-    """Use a caller's own file, which stays open."""
+    """Yield the caller's own file, which stays open."""
     if isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or not hasattr(file, verb):
         raise TypeError(
             f'{caller}: path must be a path or a file of text, not {type(file).__name__}; make a binary file one with io.TextIOWrapper(file, encoding="utf-8-sig", newline="")'
@@ -61,7 +61,7 @@ def _text_file(file: Path | IO[bytes], suffix: str, mode: str, encoding: str) ->
             f"path ends in {suffix!r}, which is not supported; use one of {list(_COMPRESSORS)!r}"
         )
     if suffix in _COMPRESSORS:
-        # Imported when needed: a Python may have been built without some of them.
+        # Imported when needed: Python may have been built without some of them.
         module = importlib.import_module(_COMPRESSORS[suffix])
         return cast("TextIO", module.open(file, f"{mode}t", encoding=encoding, newline=""))
     if isinstance(file, Path):
@@ -71,7 +71,7 @@ def _text_file(file: Path | IO[bytes], suffix: str, mode: str, encoding: str) ->
 
 @contextmanager
 def _replacement(target: Path, encoding: str) -> Iterator[TextIO]:
-    """Open a new file that takes the target's place once it is whole."""
+    """Open a new file that replaces the target when it is complete."""
     if target.exists() and not target.is_file():  # a pipe or a device can only be written to
         with _text_file(target, "", "w", encoding) as file:
             yield file
@@ -80,7 +80,7 @@ def _replacement(target: Path, encoding: str) -> Iterator[TextIO]:
         raise FileNotFoundError(
             f"to_csv: path is in {str(target.parent)!r}, which is no folder; create it first"
         )
-    if target.exists() and not os.access(target, os.W_OK):  # replacing it would not ask for its permission
+    if target.exists() and not os.access(target, os.W_OK):  # replacing it would ignore its permission
         raise PermissionError(f"to_csv: {str(target)!r} is write-protected")
     new = target.with_name(f".{secrets.token_hex(8)}.llmframe-tmp")
     try:
@@ -95,6 +95,6 @@ def _replacement(target: Path, encoding: str) -> Iterator[TextIO]:
 
 
 def _created(path: Path) -> IO[bytes]:
-    # By descriptor, which has no name: gzip would keep the temporary one in its header.
+    # A descriptor has no name: gzip would keep the temporary name in its header.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return open(os.open(path, flags, 0o666), "wb")  # noqa: PTH123

@@ -1,7 +1,7 @@
-"""The journal: every paid answer, who is asking what right now, and the batches that are under way.
+"""The journal: every paid answer, the requests that runs have claimed, and the batches that are under way.
 
-`open_journal` gives a store by its place; all of them implement the protocol `Journal`. A `Lease` keeps a run's
-claims alive, a `Recorder` commits its answers in groups. No other room knows where or how anything is stored.
+`open_journal` opens the store of a place; every store implements the protocol `Journal`. A `Lease` renews a run's
+claims, and a `Recorder` commits its answers in groups. No other room depends on where or how anything is stored.
 """
 
 from llmframe._journal.lease import Lease

@@ -1,4 +1,4 @@
-"""How long a run's claims stand, and how the run finds out that they may not have."""
+"""How long a run's claims are valid, and how the run detects that they may have expired."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Lease:
-    """Keeps a run's claims alive: others may take them over when the lease was not renewed for long.
+    """Renews a run's claims: other runs may take them over when the lease has expired.
 
-    A process can be suspended, and find that out only afterwards.
+    A suspended process detects that only when it continues.
 
     Parameters
     ----------
     seconds
-        How long a claim stands after its last renewal; it is renewed every third of that.
+        How long a claim is valid after its last renewal; it is renewed every third of that.
     journal_failed
         Called with the error when the lease cannot be renewed.
     """
@@ -41,11 +41,11 @@ class Lease:
         self._seconds = seconds
         self._journal_failed = journal_failed
         self.until = time.monotonic() + seconds
-        """No claim is taken over before."""
+        """No claim is taken over before this time."""
         self._lapsed_at = -inf
 
     def lapsed_since(self, moment: float) -> bool:
-        """Whether what was claimed by then may have been taken over (seconds, `time.monotonic`)."""
+        """Whether claims made by this moment may have been taken over (seconds, `time.monotonic`)."""
         return self._lapsed_at >= moment or time.monotonic() > self.until
 
     async def renew(self) -> None:

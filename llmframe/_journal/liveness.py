@@ -1,4 +1,4 @@
-"""Processes and machines: whose claims still stand."""
+"""Processes and machines: which owners' claims are still valid."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 
 class Liveness:
-    """Tells which owners are alive, and gives those of this machine that run time to renew a lease.
+    """Decides which owners are alive; an owner that runs on this machine gets time to renew its lease.
 
-    By the wall clock a lease can be over at once: a laptop wakes, or the clock is set. An owner that still runs
-    then renews it soon, and what it has in flight is paid already.
+    By the wall clock a lease can expire at any moment: a laptop resumes, or the clock is set. A running owner then
+    renews it soon, and its requests in flight are paid already.
 
     Parameters
     ----------
     grace
-        Seconds that an owner which runs here is given.
+        Seconds that an owner on this machine gets.
     """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._over: dict[int, tuple[float, float]] = {}
-        """Which lease of an owner was over, and since when, by a clock that nobody sets."""
+        self._expired: dict[int, tuple[float, float]] = {}
+        """By owner: the lease that had expired, and since when, by the monotonic clock."""
 
     def is_alive(self, owner: int, name: str, pid: int, lease: float) -> bool:
         here = name == machine()
@@ -35,15 +35,15 @@ class Liveness:
         if not here or lease > time.time():
             return lease > time.time()
         now = time.monotonic()
-        seen, since = self._over.get(owner, (0.0, 0.0))
+        seen, since = self._expired.get(owner, (0.0, 0.0))
         if seen != lease:
-            self._over[owner] = (lease, now)
+            self._expired[owner] = (lease, now)
             return True
         return now - since < self._grace
 
 
 def _process_exists(pid: int) -> bool:
-    if sys.platform == "win32":  # os.kill would end it there; the lease decides
+    if sys.platform == "win32":  # os.kill would end the process there; the lease decides
         return True
     try:
         os.kill(pid, 0)
@@ -61,7 +61,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def machine() -> str:
-    """Name this boot of this machine (and its process namespace), within which a pid means something."""
+    """Return a name of this boot of this machine and of its process namespace, in which a pid is unique."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

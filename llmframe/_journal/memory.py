@@ -5,17 +5,17 @@ from __future__ import annotations
 from llmframe._journal.sqlite import SqliteJournal, on_thread
 from llmframe._options import Tuning
 
-_USUAL = Tuning()
+_DEFAULTS = Tuning()
 
 
 class MemoryJournal(SqliteJournal):
-    """A database that SQLite keeps in memory, and on disk where it grows; it is gone when it is closed."""
+    """A temporary database of SQLite, in memory, or on disk when it grows; closing it deletes it."""
 
     @property
     def place(self) -> str:
         return "memory"
 
-    def __init__(self, tuning: Tuning = _USUAL) -> None:
+    def __init__(self, tuning: Tuning = _DEFAULTS) -> None:
         super().__init__(None, tuning)
 
     close = on_thread(SqliteJournal.close_connection)

@@ -1,4 +1,4 @@
-"""Answers on their way into the journal: committed in groups, soon after they arrive."""
+"""Writes answers into the journal: they are committed in groups, soon after they arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Recorder:
     Parameters
     ----------
     seconds
-        Answers that arrive within so much time are committed together.
+        Answers that arrive within this time are committed together.
     journal_failed
         Called with the error when answers cannot be kept.
     """
@@ -42,13 +42,13 @@ class Recorder:
         self._failed = False
 
     def add_answer(self, answer: Answer, cost: float | None) -> None:
-        """Keep an answer, and what it cost in US dollars, where that is known."""
+        """Add an answer, and its cost in US dollars where it is known."""
         self._answers.append((answer, cost))
         if self._commit is None:
             self._commit_soon()
 
     def release_claim(self, key: Key) -> None:
-        """Drop the claim on a request that brought no answer."""
+        """Release the claim on a request without an answer."""
         self._released.append(key)
         if self._commit is None:
             self._commit_soon()
@@ -80,13 +80,13 @@ class Recorder:
             raise
 
     async def flush(self) -> None:
-        """Return when everything so far is written, or the journal has failed."""
+        """Wait until everything so far is written, or the journal has failed."""
         while (commit := self._commit) is not None:
             await asyncio.wait({commit})
             commit.result()
 
     async def finish(self) -> None:
-        """Write what is left; a disk that was full gets a second chance."""
+        """Write the rest; after a failure it is tried once more, since a full disk may have space again."""
         await self.flush()
         if self._answers or self._released:
             self._failed = False

@@ -1,4 +1,4 @@
-"""Which store a place means: a file, or memory alone."""
+"""The store of each place: a file, or memory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     from llmframe._journal.protocol import Journal
 
-_USUAL = Tuning()
+_DEFAULTS = Tuning()
 
 
 def default_path() -> Path:
-    """Return where the journal is unless the user says otherwise."""
+    """Return the default place of the journal."""
     from platformdirs import user_data_path  # noqa: PLC0415 (kept out of `import llmframe`)
 
     return user_data_path("llmframe", appauthor=False) / "journal.sqlite"
 
 
 def journal_path(place: bool | Path) -> Path:
-    """Return the file that a place means; `True` is the default one."""
+    """Return the file of a place; `True` is the default one."""
     return (place if isinstance(place, Path) else default_path()).expanduser()
 
 
 @asynccontextmanager
-async def open_journal(place: bool | Path, tuning: Tuning = _USUAL) -> AsyncIterator[Journal]:
-    """Open a journal for the length of a block, from any loop.
+async def open_journal(place: bool | Path, tuning: Tuning = _DEFAULTS) -> AsyncIterator[Journal]:
+    """Open a journal for a block, from any loop.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ async def open_journal(place: bool | Path, tuning: Tuning = _USUAL) -> AsyncIter
         finally:
             await through(journal.close())
     else:
-        async with open_file(journal_path(place), tuning) as kept:
-            yield kept
+        async with open_file(journal_path(place), tuning) as file_journal:
+            yield file_journal
 
 
 def forgetful_machine() -> str | None:
-    """Name the hosted notebook that forgets its disk, if this is one."""
+    """Return the name of the hosted notebook service that deletes its disk, if this is one."""
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "Colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:

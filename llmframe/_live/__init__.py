@@ -1,6 +1,6 @@
-"""The live lane: a bounded pool of workers sends requests one by one, as its pace admits them.
+"""The live lane: a limited number of workers send requests one by one, as the pace admits them.
 
-Runs that share an account's limits exchange what they use through the journal.
+Runs that share an account's limits report their use to each other through the journal.
 """
 
 from llmframe._live.lane import LiveLane

@@ -1,4 +1,4 @@
-"""One attempt at a request: it is sent, and the pace and the counts learn what came of it."""
+"""One attempt at a request: it is sent, and the pace and the counts are updated with the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Attempter:
     Parameters
     ----------
     traffic
-        Counts what is limited, and what may have been billed without an answer.
+        Counts attempts that were answered 429, and those that may have been billed without an answer.
     """
 
     def __init__(self, transport: Transport, endpoint: Endpoint, pace: Pace, traffic: Traffic) -> None:
@@ -30,17 +30,17 @@ class Attempter:
         self._traffic = traffic
 
     async def attempt(self, request: Request, ticket: Ticket) -> Reply | Refused:
-        """Send a request once, now, for which the pace has given a ticket; every fault comes back as a value."""
+        """Send a request once, with its ticket from the pace; every fault is returned as a value."""
         try:
             result = await self._transport.send(request)
         except BaseException:
             self._pace.on_cancel()
             self._traffic.uncertain += 1
             raise
-        self._learn(ticket, result)
+        self._update(ticket, result)
         return result
 
-    def _learn(self, ticket: Ticket, result: Reply | Refused) -> None:
+    def _update(self, ticket: Ticket, result: Reply | Refused) -> None:
         now = time.monotonic()
         if isinstance(result, Reply):
             charge = self._endpoint.read_charge(result.data)
@@ -58,5 +58,5 @@ class Attempter:
 
 
 def estimate_tokens(request: Request) -> int:
-    """Estimate the tokens of a request from its bytes, until answers tell better."""
+    """Estimate the tokens of a request from its bytes; answers later correct the estimate."""
     return len(request.body) // 4

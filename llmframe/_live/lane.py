@@ -1,10 +1,9 @@
-"""The live lane: a bounded pool of workers that pull requests from a feed.
+"""The live lane: a limited number of workers that take requests from a feed.
 
-There is never a task per row. The pool grows and shrinks with the pace's window; requests that may not
-leave at once wait in one queue, whose first asks the pace for admission, so nothing is booked far ahead. A
-request that rests between two attempts keeps its worker, and another may work meanwhile: as many again at
-most, and none where requests are to go one at a time. Replies that arrive close together are read
-together, which takes less time than one by one.
+There is no task per row. The number of workers follows the pace's window. Requests that may not leave at once wait in
+one queue, and only the first of them asks the pace for admission. A request that waits between two attempts keeps its
+worker, and an additional worker may start: up to one window more, and none where requests are sent one at a time.
+Replies that arrive close together are read together, which takes less time than one by one.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 _NONE_FAILED = Attempts()
 _ENOUGH_WORKERS = 64
-"""So many keep the loop busy where answers come at once: more are added only in turns without answers."""
+"""From this many workers on, more are added only in turns of the loop without answers: the loop is busy enough."""
 _GROW_SECONDS = 0.01
-"""So long after a turn that brought answers the pool tries again to grow."""
-_A_WHILE = 1.0
-"""Seconds in which no claim can lapse unnoticed."""
+"""After a turn with answers, the next attempt to add a worker follows after this time."""
+_CLAIM_CHECK_SECONDS = 1.0
+"""Seconds. A claim that was checked this recently is not checked again."""
 _READ_TOGETHER = 64
-"""So many replies are not kept waiting for more."""
+"""At most this many replies are read together."""
 
 
 class LiveLane:
@@ -45,7 +44,7 @@ class LiveLane:
     kind
         Decides what a reply's body means for the verb.
     emit
-        Called with each outcome, on the loop, in the order in which they come.
+        Called with each outcome, on the loop, in their order.
     """
 
     def __init__(
@@ -68,11 +67,11 @@ class LiveLane:
         self._emit = emit
         self._feed: Feed | None = None
         self._queue: deque[tuple[int, asyncio.Future[Ticket | None]]] = deque()
-        self._stopping = asyncio.Event()
+        self._stop_event = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._workers = 0
         self._starting = False
-        self._resting = 0
+        self._waiting_for_retry = 0
         self._exhausted = False
         self._replies: deque[tuple[Request, Reply, int, float]] = deque()
 
@@ -91,22 +90,22 @@ class LiveLane:
     def waiting(self) -> str:
         if self._pace.waiting_for_limit(time.monotonic()):
             return "waiting for the rate limit"
-        return "waiting to try again" if self._resting and not self._pace.in_flight else ""
+        return "waiting to try again" if self._waiting_for_retry and not self._pace.in_flight else ""
 
     @property
     def waited_seconds(self) -> float:
         return self._pace.waited_seconds
 
     def stop(self, reason: Stop) -> None:
-        """Send nothing more; what is in flight is awaited, for it is paid."""
+        """Send nothing more; requests in flight are awaited, because they are paid."""
         if self.stopped is None:
             self.stopped = reason
-            self._stopping.set()
+            self._stop_event.set()
             if self._feed is not None:
                 self._feed.end()
 
     def cancel_batches(self) -> None:
-        """Have none."""
+        """Do nothing: there are no batches."""
 
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
@@ -114,21 +113,21 @@ class LiveLane:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._grow()
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             self._read_replies()
 
     @property
-    def _room(self) -> int:
-        """How many workers there may be more; negative: fewer."""
+    def _vacant(self) -> int:
+        """The number of workers that may be added; negative: there are too many."""
         window = self._pace.window
-        spare = min(self._resting, window) if self._resting and window > 1 else 0
-        return window + spare - self._workers
+        additional = min(self._waiting_for_retry, window) if self._waiting_for_retry and window > 1 else 0
+        return window + additional - self._workers
 
     def _grow(self) -> None:
-        """Add a worker, if there may be one more and no request waits: one each turn of the loop, and few in busy ones."""
-        if self._starting or self._queue or self._exhausted or self.stopped is not None or self._room <= 0:
+        """Add a worker if one more is allowed and no request waits: one per turn of the loop, and fewer in busy turns."""
+        if self._starting or self._queue or self._exhausted or self.stopped is not None or self._vacant <= 0:
             return
         if self._group is None or self._feed is None:
             return
@@ -147,22 +146,22 @@ class LiveLane:
     async def _work(self, feed: Feed) -> None:
         self._starting = False
         try:
-            while self.stopped is None and (room := self._room) >= 0:
+            while self.stopped is None and (vacant := self._vacant) >= 0:
                 request = feed.next_ready() or await feed.next()
                 if request is None:
                     self._exhausted = True
                     return
-                if room:
+                if vacant:
                     self._grow()
-                await self._carry_through(request)
+                await self._send_until_done(request)
         finally:
             self._workers -= 1
 
-    async def _carry_through(self, request: Request) -> None:
+    async def _send_until_done(self, request: Request) -> None:
         """Attempt a request until it is answered, has failed, or the run stops."""
         attempts, since = _NONE_FAILED, time.monotonic()
         while ticket := self._admit_now(request) or await self._admit_in_turn(request):
-            if ticket.sent_at - since > _A_WHILE and self._put_back_if_lapsed(request, since):
+            if ticket.sent_at - since > _CLAIM_CHECK_SECONDS and self._put_back_if_lapsed(request, since):
                 return
             if attempts is _NONE_FAILED:
                 self.traffic.sent += 1
@@ -170,42 +169,42 @@ class LiveLane:
                 self.traffic.retries += 1
             result = await self._attempter.attempt(request, ticket)
             if isinstance(result, Reply):
-                tried = 1 if attempts is _NONE_FAILED else attempts.total + 1
-                await self._add_reply(request, result, tried, time.monotonic() - ticket.sent_at)
+                attempt_count = 1 if attempts is _NONE_FAILED else attempts.total + 1
+                await self._add_reply(request, result, attempt_count, time.monotonic() - ticket.sent_at)
                 return
             attempts = attempts.after(result.fault)
-            self._read_replies()  # what came before the fault is taken into account before it
+            self._read_replies()  # earlier replies are read before the fault
             decision = self._policy.on_fault(result.fault, attempts, time.monotonic())
             if not isinstance(decision, Retry):
                 self._fail(request, result.fault, attempts, decision)
                 return
-            await self._rest(decision.seconds)
+            await self._wait_for_retry(decision.seconds)
 
     def _put_back_if_lapsed(self, request: Request, since: float) -> bool:
-        """Put a request back which others may have sent while it rested or waited."""
+        """Put a request back that another run may have sent while it waited."""
         if self._feed is None or not self._feed.lapsed_since(since):
             return False
         self._pace.on_cancel()
         self._feed.put_back([request.number])
         return True
 
-    async def _rest(self, seconds: float) -> None:
-        self._resting += 1
+    async def _wait_for_retry(self, seconds: float) -> None:
+        self._waiting_for_retry += 1
         self._grow()
         try:
             await self._pause(seconds)
         finally:
-            self._resting -= 1
+            self._waiting_for_retry -= 1
 
     def _admit_now(self, request: Request) -> Ticket | None:
-        """Let the request leave at once, if none waits and the pace admits it."""
+        """Send the request at once if no request waits and the pace admits it."""
         now, tokens = time.monotonic(), estimate_tokens(request)
         if self._queue or self.stopped is not None or self._pace.admit(now, tokens).seconds:
             return None
         return self._pace.send(now, tokens)
 
     async def _admit_in_turn(self, request: Request) -> Ticket | None:
-        """Wait in the queue until the pace admits the request; `None` when the run stops before."""
+        """Wait in the queue until the pace admits the request; `None` when the run stops first."""
         if self._group is None or self.stopped is not None:
             return None
         turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
@@ -219,7 +218,7 @@ class LiveLane:
         return ticket
 
     async def _serve_queue(self) -> None:
-        """Let the requests in the queue leave in order, as the pace admits them."""
+        """Admit the requests in the queue in order, as the pace allows."""
         while self._queue:
             tokens, turn = self._queue[0]
             now = time.monotonic()
@@ -235,13 +234,13 @@ class LiveLane:
     async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._stop_event.wait()
         except TimeoutError:
             pass
 
-    async def _add_reply(self, request: Request, reply: Reply, tried: int, seconds: float) -> None:
-        """Keep a reply to be read with those that arrive close to it."""
-        self._replies.append((request, reply, tried, seconds))
+    async def _add_reply(self, request: Request, reply: Reply, attempt_count: int, seconds: float) -> None:
+        """Keep a reply, which is read together with those that arrive close to it."""
+        self._replies.append((request, reply, attempt_count, seconds))
         if self._policy.all_empty:  # the reply may end the run
             self._read_replies()
         elif len(self._replies) == 1:
@@ -249,7 +248,7 @@ class LiveLane:
             self._read_replies()
 
     async def _wait_for_more_replies(self) -> None:
-        """Return after the first turn of the loop that brings no further reply."""
+        """Return after the first turn of the loop without a further reply."""
         count = 0
         while count < len(self._replies) < _READ_TOGETHER:
             count = len(self._replies)
@@ -257,10 +256,10 @@ class LiveLane:
 
     def _read_replies(self) -> None:
         while self._replies:
-            request, reply, tried, seconds = self._replies.popleft()
+            request, reply, attempt_count, seconds = self._replies.popleft()
             answer = self._endpoint.read_answer(request.key, reply.raw, reply.data, "live")
             verdict = self._kind.judge(reply.data)
-            self._emit(Outcome(request, answer, verdict, None, tried, seconds))
+            self._emit(Outcome(request, answer, verdict, None, attempt_count, seconds))
             reason = self._policy.on_answer(verdict)
             if reason is not None:
                 self.stop(reason)

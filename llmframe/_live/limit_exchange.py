@@ -1,4 +1,4 @@
-"""Runs that share an account's limits keep to them together, through the journal that they share."""
+"""Runs that share an account's limits divide them, through their common journal."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from llmframe._journal import Journal, Session
     from llmframe._pacing import Pace
 
-_JOIN = 1.2
-"""So many intervals a run that joins others waits before its first request, so that they make room."""
+_JOIN_INTERVALS = 1.2
+"""Intervals that a run waits before its first request when others are running, so that they reduce their share."""
 
 
 class LimitExchange:
-    """Reports what this run uses to the others of a group, and tells its pace what theirs leave.
+    """Reports this run's use to the other runs of its group, and divides its pace's limits with them.
 
     Parameters
     ----------
     group
-        Names the limits: those of one key for one model of one server.
+        Identifies the limits: those of one key for one model of one server.
     seconds
         The interval between two reports.
     journal_failed
@@ -45,16 +45,16 @@ class LimitExchange:
     ) -> None:
         self._journal = journal
         self._session = session
-        self._pool = group
+        self._group = group
         self._pace = pace
         self._seconds = seconds
         self._journal_failed = journal_failed
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Exchange reports for the length of a block."""
+        """Exchange reports during a block."""
         if await self._exchange():
-            await asyncio.sleep(_JOIN * self._seconds)
+            await asyncio.sleep(_JOIN_INTERVALS * self._seconds)
         async with beside(self._keep_exchanging()):
             yield
 
@@ -64,10 +64,10 @@ class LimitExchange:
             await self._exchange()
 
     async def _exchange(self) -> bool:
-        """Send and read reports; return whether there are others."""
+        """Write this run's report and read the others; return whether there are any."""
         mine = self._pace.usage_report(time.monotonic())
         try:
-            others = await self._journal.exchange(self._session, self._pool, mine)
+            others = await self._journal.exchange(self._session, self._group, mine)
         except JournalError as error:
             self._journal_failed(error)
             return False

@@ -1,9 +1,9 @@
 """Where async work runs, and how a caller waits for it.
 
-One private daemon thread runs an event loop for every call, so that a plain notebook cell, a script, a web
-handler and a thread all work alike and nothing of the user's is patched. Work that must share the caller's own
-running loop (because the user's client belongs to it) is nested there by nest-asyncio2, which patches that loop's
-class for good; hence only then. Blocking calls run on a thread of their own, and forks are survived.
+One private daemon thread runs an event loop for every call, so that a notebook cell, a script, a web handler and a
+thread all work alike and none of the user's objects is patched. Work that must share the caller's own running loop
+(because the user's client belongs to it) is nested there by nest-asyncio2; it patches that loop's class permanently
+and is used only then. Blocking calls run on a thread of their own, and forks are supported.
 """
 
 from llmframe._loop.gc_threshold import raised_gc_threshold

@@ -1,7 +1,7 @@
-"""Python's garbage collector looks less often while rows are under way.
+"""Python's garbage collector runs less often while rows are sent.
 
-With 1,000 requests in flight it would look through all live objects some fifty times a second and free
-nothing (reference counting frees what an answer leaves behind).
+With 1,000 requests in flight it would scan all live objects about fifty times a second and free nothing: reference
+counting frees the objects of an answer.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _RAISED = 50_000
-"""Collections begin when so many more objects were made than freed; by default at 700 to 2,000."""
+"""A collection begins when this many more objects were created than freed; the default is 700 to 2,000."""
 
 _found: list[int] = []
-"""The threshold before the first of the blocks that are open, once for each. Runs share one thread, so no lock."""
+"""The threshold before the first open block, once per open block. All runs use one thread: no lock is needed."""
 
 
 @contextmanager
@@ -31,5 +31,5 @@ def raised_gc_threshold() -> Iterator[None]:
         yield
     finally:
         before = _found.pop()
-        if not _found and gc.get_threshold()[0] == _RAISED:  # else somebody has chosen otherwise meanwhile
+        if not _found and gc.get_threshold()[0] == _RAISED:  # otherwise it was changed meanwhile
             gc.set_threshold(before, *rest)

@@ -1,4 +1,4 @@
-"""Ctrl-C while a caller waits: held back, counted, and raised when what must be finished is finished."""
+"""Ctrl-C while a caller waits: it is held back, counted, and raised when the block has finished."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Interrupts:
-    """Counts how often Ctrl-C was pressed while it was held back, and cancels something at the first press."""
+    """Counts how often Ctrl-C was pressed while it was held back; the first press calls `cancel`."""
 
     def __init__(self) -> None:
         self.pressed = 0
         self._cancel: Callable[[], object] | None = None
 
     def press(self, *_: object) -> None:
-        """Handle SIGINT; nothing here waits or acquires a lock that the interrupted code may hold."""
+        """Handle SIGINT, without waiting for a lock that the interrupted code may hold."""
         self.pressed += 1
         if self._cancel is not None:
             self._cancel()
@@ -38,7 +38,7 @@ class Interrupts:
 
 @contextmanager
 def uninterrupted() -> Iterator[Interrupts]:
-    """Hold Ctrl-C back in the main thread until the block is through, then raise `KeyboardInterrupt`."""
+    """Hold Ctrl-C back in the main thread until the block has ended, then raise `KeyboardInterrupt`."""
     interrupts = Interrupts()
     with _sigint(interrupts.press):
         yield interrupts
@@ -48,7 +48,7 @@ def uninterrupted() -> Iterator[Interrupts]:
 
 @contextmanager
 def _sigint(handler: Callable[..., None]) -> Iterator[None]:
-    # ipykernel swaps the handler in cells that contain `await`: whatever is there is put back.
+    # ipykernel replaces the handler in cells that contain `await`: the present handler is restored.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

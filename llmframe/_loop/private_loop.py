@@ -1,4 +1,4 @@
-"""The event loop on a daemon thread of llmframe's own, on which calls run."""
+"""The event loop on llmframe's own daemon thread, on which calls run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class _PrivateLoop:
-    """The loop and its thread, started by the first call and made anew after a fork."""
+    """The loop and its thread, started by the first call and created again after a fork."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -36,7 +36,7 @@ class _PrivateLoop:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop of the fastest kind that is installed; nobody else uses it, so nothing of the user's changes."""
+    """Create a loop of the fastest installed kind; only llmframe uses it, so the user's loops do not change."""
     try:
         import uvloop  # noqa: PLC0415 (not on every platform, and not before the first call)
     except ImportError:
@@ -47,7 +47,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     while not loop.is_closed():
-        # An exit raised by a callback of the user's breaks out of here, and its task holds it too.
+        # A user's callback may raise an exit, which ends `run_forever`; its task keeps the exception.
         with suppress(KeyboardInterrupt, SystemExit):
             loop.run_forever()
             break
@@ -55,11 +55,11 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 _private = _PrivateLoop()
 _inherited: list[_PrivateLoop] = []
-"""What a forked child must neither use nor close; kept so that it is not collected either."""
+"""Loops that a forked child must neither use nor close, kept so that they are not collected."""
 
 
 def refuse_on_private_loop() -> None:
-    """Raise where waiting would wait for itself: in a callback that runs on the private loop."""
+    """Raise in a callback on the private loop, where waiting would never end."""
     if threading.current_thread() is _private.thread:
         raise RuntimeError(CANNOT_WAIT)
 

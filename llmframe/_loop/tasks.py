@@ -1,4 +1,4 @@
-"""A coroutine at work on some loop, and the ways to wait for it: blocking, awaiting, or running that loop further."""
+"""A coroutine that runs on a loop, and the ways to wait for it: blocking, awaiting, or running that loop further."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNWIND_SECONDS = 10.0
-"""How long a caller waits for a cancelled task to unwind before it goes on without it."""
+"""A caller waits at most this long for a cancelled task to unwind."""
 
 _TICK_SECONDS = 0.25
-"""A cancelled top-level `await` in a notebook takes effect only when its loop wakes up."""
+"""Interval of wake-ups: a cancelled top-level `await` in a notebook takes effect only when its loop wakes up."""
 
 
 class LoopTask(Generic[T]):
-    """A task on some loop: whoever holds this may wait for it or cancel it, from any thread."""
+    """A task on a loop; any thread may wait for it or cancel it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.future: Future[T] = Future()
@@ -37,7 +37,7 @@ class LoopTask(Generic[T]):
         self._cancelled = False
 
     def begin(self) -> asyncio.Task[T]:
-        """Create the task; on the loop's own thread only."""
+        """Create the task; called on the loop's own thread only."""
         self._task = self._loop.create_task(self._make(), context=self._context)
         self._task.add_done_callback(self._finish)
         if self._cancelled:
@@ -47,7 +47,7 @@ class LoopTask(Generic[T]):
     def cancel(self) -> None:
         """Cancel the task from any thread or signal handler; the future ends when the task has unwound.
 
-        A task is cancelled once: a second cancellation would break into the unwinding.
+        A task is cancelled once: a second cancellation would interrupt the unwinding.
         """
         if self._cancelled:
             return
@@ -68,20 +68,19 @@ class LoopTask(Generic[T]):
             self.future.set_result(task.result())
 
     def wait(self, timeout: float | None = None, interrupts: Interrupts | None = None) -> None:
-        """Block until the task has ended, however it ended; Ctrl-C cancels it.
+        """Block until the task has ended in any way; Ctrl-C cancels it.
 
-        After Ctrl-C this returns when the task has unwound, when `UNWIND_SECONDS` are over, or at
-        a second Ctrl-C.
+        After Ctrl-C this returns when the task has unwound, after `UNWIND_SECONDS`, or at a second Ctrl-C.
 
         Parameters
         ----------
         interrupts
-            Those of the `uninterrupted` block around this call; without them, `KeyboardInterrupt` is raised here.
+            From the `uninterrupted` block around this call; without them, `KeyboardInterrupt` is raised here.
 
         Raises
         ------
         TimeoutError
-            When the task goes on after `timeout` seconds.
+            When the task still runs after `timeout` seconds.
         """
         self._refuse_to_wait_for_itself()
         if interrupts is None:
@@ -101,7 +100,7 @@ class LoopTask(Generic[T]):
         any(map(ended.wait, pauses))
 
     async def wait_async(self) -> None:
-        """Wait likewise on the caller's loop; cancelling the caller cancels the task.
+        """Wait on the caller's loop; cancelling the caller cancels the task.
 
         Raises
         ------
@@ -138,9 +137,9 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _pauses(timeout: float | None, interrupts: Interrupts) -> Iterator[float]:
-    """Yield for how many seconds to wait before looking again; end when the waiting is given up.
+    """Yield the seconds of each wait, until the caller stops waiting.
 
-    Looking again is what lets Ctrl-C through on Windows, where a lock cannot be interrupted.
+    The waits are short because Ctrl-C cannot interrupt a lock on Windows.
     """
     deadline = inf if timeout is None else time.monotonic() + timeout
     while not interrupts.pressed:
@@ -181,7 +180,7 @@ class NestedTask(LoopTask[T]):
         import nest_asyncio2  # noqa: PLC0415 (only this way of running needs it)
 
         loop = asyncio.get_running_loop()
-        if not isinstance(loop, asyncio.BaseEventLoop):  # what apply() finds out after it has patched asyncio
+        if not isinstance(loop, asyncio.BaseEventLoop):  # apply() would refuse it only after patching asyncio
             raise RuntimeError(  # noqa: TRY004 (no argument is of the wrong type)
                 f"a {type(loop).__module__} loop is running here and cannot be nested: "
                 "await the verb's twin (`await df.llm.acomplete(…)`), or leave `client=` out"
@@ -191,7 +190,7 @@ class NestedTask(LoopTask[T]):
         self.begin()
 
     def _refuse_to_wait_for_itself(self) -> None:
-        """Allow it: that is what nesting is for."""
+        """Do nothing: a nested task may be waited for here."""
 
     def _block(self, pauses: Iterator[float]) -> None:
         self._loop.run_until_complete(self._wait_nested(pauses))
@@ -204,7 +203,7 @@ class NestedTask(LoopTask[T]):
 
 
 async def through(steps: Awaitable[T]) -> T:
-    """Await something to its end even when the caller is cancelled meanwhile; that goes on afterwards."""
+    """Await something to its end; if the caller is cancelled meanwhile, the cancellation is raised afterwards."""
     task = asyncio.ensure_future(steps)
     try:
         return await asyncio.shield(task)

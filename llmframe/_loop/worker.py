@@ -1,4 +1,4 @@
-"""A thread for calls that block, which pauses while the process is forked."""
+"""A thread for blocking calls, which pauses during a fork."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 class Worker:
-    """One daemon thread that runs calls in order, and none while the process is forked.
+    """One daemon thread that runs calls in order, and none during a fork.
 
-    Unlike an executor's thread it serves until the very end of the process, so that what is in
-    flight at exit can still be written down. A fork waits for the call that runs: SQLite's state
-    in the child's memory would otherwise hold a transaction's locks for ever.
+    Unlike an executor's thread it runs until the process ends, so that answers can still be written at exit. A fork
+    waits for the running call: otherwise SQLite's state in the child's memory would hold a transaction's locks for
+    ever.
 
     Parameters
     ----------
     before_fork
-        Called while the thread pauses for a fork, by the thread that forks.
+        Called by the forking thread while this thread pauses.
     """
 
     def __init__(self, name: str, *, before_fork: Callable[[], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class Worker:
         while True:
             future, function = self._calls.get()
             with self.busy:
-                if future.set_running_or_notify_cancel():  # from here on it cannot be cancelled
+                if future.set_running_or_notify_cancel():  # the call can no longer be cancelled
                     try:
                         future.set_result(function())
                     except BaseException as error:  # noqa: BLE001 (the caller gets it)
@@ -55,7 +55,7 @@ class Worker:
 _workers: list[Worker] = []
 _paused: list[Worker] = []
 _inherited: list[Worker] = []
-"""What a forked child must neither use nor close; kept so that it is not collected either."""
+"""Workers that a forked child must neither use nor close, kept so that they are not collected."""
 
 
 def _before_fork() -> None:

@@ -1,8 +1,8 @@
 """When a request may leave, and whether it is tried again: decisions only, without clock, I/O or event loop.
 
-`Pace` knows how many requests are in flight and what every limit allows (a window, limits that the server states,
-a rate that is learnt); `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`,
-seconds on a monotonic clock.
+`Pace` counts the requests in flight and applies every limit (a window, the limits that the server states, a rate that
+is learnt); `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`, seconds on a
+monotonic clock.
 """
 
 from llmframe._pacing.headers import RateHeaders, retry_after

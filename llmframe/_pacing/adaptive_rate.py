@@ -1,4 +1,4 @@
-"""A rate that is learnt: from what a server without headers accepts and refuses."""
+"""A rate that is learnt from what a server without headers accepts and refuses."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ from math import inf, sqrt
 
 from llmframe._pacing.token_bucket import Ticket, TokenBucket
 
-_MEASURED = 10  # accepted requests that make a rate a measurement
-_BELOW = 0.97  # of a measured rate, where sending goes on
-_DENSE = 0.2  # refused requests for each accepted one, above which an interval is mostly waiting
-_BUCKET = 0.3  # seconds of allowance that a server is taken to save up
-_LONG = 3.0  # seconds of a stall after which it is a window's end rather than a debt
-_LONGEST_PROBE = 2.0  # seconds between probes while everything is refused
-_LONGEST_HOLD = 3_600.0
-_RETURN = 20.0  # seconds in which a cut rate grows back to where it was refused
-_CALM = 20.0  # seconds without a refusal, after which a limit may have risen
-_CALM_REQUESTS = 1_000  # and so many requests
-_BOLDEST = 10.0  # times as fast as a rate grows otherwise
-_PROBES = 4  # requests of a probe at most, while none of them is answered
+_MEASURED_REQUESTS = 10  # accepted requests that make a rate a measurement
+_SAFETY_FACTOR = 0.97  # share of a measured rate at which sending continues
+_DENSE_REFUSALS = 0.2  # refused requests per accepted one, above which an interval is mostly waiting
+_BUCKET_SECONDS = 0.3  # seconds of allowance that a server is assumed to accumulate
+_LONG_STALL_SECONDS = 3.0  # a longer stall is the wait for a window's end
+_LONGEST_PROBE_SECONDS = 2.0  # between probes while everything is refused
+_LONGEST_HOLD_SECONDS = 3_600.0
+_RECOVERY_SECONDS = 20.0  # in which a cut rate grows back to the rate that was refused
+_STABLE_SECONDS = 20.0  # without a refusal, after which the limit may have risen
+_STABLE_REQUESTS = 1_000  # that were also sent without a refusal
+_LARGEST_GROWTH_FACTOR = 10.0  # times the usual growth
+_PROBE_REQUESTS = 4  # requests of a probe at most, while none of them is answered
 
 
 class AdaptiveRate:
-    """The rate that a server without headers bears.
+    """The rate that a server without headers accepts.
 
-    A refusal is a mark: when that request left, the server's allowance was used up. What left since then may
-    all count against the limit, refused or not, so sending goes on only when that is paid for at the rate, and
-    while still everything is refused (a stall) each silence is as long as all before. What was accepted from
-    mark to mark is the limit, or less; from a little below it the rate creeps up until the next refusal.
+    A refusal is a mark: the server's allowance was used up when that request was sent. Every later request may
+    count against the limit, refused or not, so sending continues only when they are paid for at the rate; while
+    everything is still refused (a stall), each hold is as long as all earlier ones together. What was accepted
+    from mark to mark is the limit, or less; the rate starts a little below it and grows until the next refusal.
 
     Attributes
     ----------
     active
-        Whether there is such a rate, and it is what limits the sending.
+        Whether a rate is learnt and limits the sending.
     measured
-        Whether it is what was accepted, and not a first guess.
+        Whether the rate was measured, and is not a first guess.
     """
 
     def __init__(self) -> None:
         self.active = self.measured = False
         self._bucket = TokenBucket(1.0, 0.0)
         self._rate = 1.0
-        self._growth = 0.0  # of the rate, as a share of it per second
+        self._growth = 0.0  # share of the rate per second
         self._taken_at = 0.0
-        self._round_trip = 1.0  # of the last refusal that counted
-        self.cut = 0  # the newest request when the rate was last cut: refusals of earlier ones are no news
+        self._round_trip = 1.0  # seconds, of the last refusal that counted
+        self.cut = 0  # the newest request at the last cut; refusals of earlier ones cut no more
         self._held_until = 0.0
-        self._begun = False  # whether there ever was such a rate
+        self._cut_before = False  # whether the rate was ever cut
         self._mark = Ticket(0, 0.0, 0, 0.0)
-        self._refused = 0  # of the requests that left after the mark
+        self._refused = 0  # of the requests sent after the mark
         self._all_refused = 0
-        self._stalls = 0  # cuts in a row with nothing accepted between
-        self._stalled = 0  # the newest request at the first of them
-        self._long = False  # whether the last stall was long
-        self._resumed = 0  # what was accepted before the end of the last long stall
-        self._resumed_at = 0.0
+        self._stalls = 0  # cuts in succession with nothing accepted between them
+        self._newest_at_stall = 0  # the newest request at the first of these cuts
+        self._long_stall = False  # whether the last stall was long
+        self._accepted_at_stall_end = 0  # accepted requests at the end of the last long stall
+        self._stall_ended_at = 0.0
 
     @property
     def rate(self) -> float:
@@ -69,9 +69,9 @@ class AdaptiveRate:
         return max(self._bucket.wait(now, 1.0), self._held_until - now)
 
     def take(self, now: float, stated: float) -> None:
-        """Charge a request as it leaves; the rate creeps up for the time that it is in use."""
+        """Charge a request as it is sent; the rate grows only while it is in use."""
         if not self._stalls:
-            growth = self._growth * self._boldness(now)
+            growth = self._growth * self._growth_factor(now)
             self._rate *= 1 + growth * min(now - self._taken_at, 2 / self._rate)
             self._bucket.rate = self._rate
         self._taken_at = now
@@ -79,18 +79,18 @@ class AdaptiveRate:
         self.active = self._rate < stated
 
     def on_accepted(self, ticket: Ticket) -> None:
-        """Learn that the server let a request in, which ends a stall."""
-        if not self._stalls or ticket.number <= self._stalled:
+        """Learn that the server accepted a request, which ends a stall."""
+        if not self._stalls or ticket.number <= self._newest_at_stall:
             return
         seconds = max(ticket.sent_at - self._mark.sent_at, 1e-3)
-        self._long = self._stalls >= 3 and seconds > _LONG
+        self._long_stall = self._stalls >= 3 and seconds > _LONG_STALL_SECONDS
         if not self.measured:
-            paid = (ticket.number - self._mark.number) / seconds
-            self._rate = min(self._rate, max(paid, self._rate / 2**self._stalls))
-            self._growth = self._fastest()
+            accepted_rate = (ticket.number - self._mark.number) / seconds
+            self._rate = min(self._rate, max(accepted_rate, self._rate / 2**self._stalls))
+            self._growth = self._fast_growth()
         self._stalls = 0
-        if self._long:
-            self._resume(ticket)
+        if self._long_stall:
+            self._continue_after_stall(ticket)
         self._bucket.rate = self._rate
 
     def on_refused(self, now: float, ticket: Ticket, sent: int, stated: float, pause: float | None) -> None:
@@ -99,130 +99,131 @@ class AdaptiveRate:
         Parameters
         ----------
         now, ticket
-            When it came, and for which request.
+            When the refusal arrived, and for which request.
         sent
             The number of the newest request.
         stated
-            The rate that headers state, or infinity.
+            The rate that the headers state, or infinity.
         pause
-            The server's `retry-after`, if it gave one.
+            The server's `retry-after` in seconds, or `None`.
         """
-        self._count(ticket)
+        self._count_refusal(ticket)
         if ticket.number <= self.cut:
             return
         self.cut = sent
         self._round_trip = max(now - ticket.sent_at, 1e-3)
         accepted = ticket.number - self._mark.number - self._refused
-        if not self._begun:
-            self._begin(ticket, sent, stated)
-        elif accepted >= _MEASURED and not (self._stalls and self.active):
+        if not self._cut_before:
+            self._cut_first(ticket, sent, stated)
+        elif accepted >= _MEASURED_REQUESTS and not (self._stalls and self.active):
             self._measure(ticket, accepted)
         else:
-            self._stall(ticket, sent, accepted)
-        self._repay(now, ticket, sent, pause)
+            self._cut_again(ticket, sent, accepted)
+        self._hold_until_paid(now, ticket, sent, pause)
         self.active = True
 
     def on_stray(self, ticket: Ticket, cleared: float | None) -> None:
-        """Count a refusal that tells nothing of the rate; return to the rate that was cut for such ones, if any was."""
-        self._count(ticket)
+        """Count a refusal that does not depend on the rate; restore `cleared`, the rate that such refusals had cut."""
+        self._count_refusal(ticket)
         if cleared is None:
             return
         self._rate = max(self._rate, cleared)
         self._bucket.rate = self._rate
-        self._growth = self._fastest()
+        self._growth = self._fast_growth()
         self._held_until = ticket.sent_at
-        self.measured, self._long, self._stalls = True, False, 0
+        self.measured, self._long_stall, self._stalls = True, False, 0
         self._set_mark(ticket)
 
     def continue_at(self, now: float, sent: int, rate: float, *, measured: bool) -> None:
-        """Go on at another rate, because runs that share the limit came or went; `measured` is theirs."""
+        """Continue at another rate, because runs that share the limit started or ended; `measured` is of their rate."""
         self.measured = self.measured if self.active else measured
-        self.active = self._begun = True
+        self.active = self._cut_before = True
         self._rate = self._bucket.rate = rate
-        self._growth = self._creep() if self.measured else self._fastest()
-        self._long, self._stalls = False, 0
+        self._growth = self._slow_growth() if self.measured else self._fast_growth()
+        self._long_stall, self._stalls = False, 0
         self.cut = sent
         self._bucket.drain(now)
         self._set_mark(Ticket(sent, now, 0, 0.0))
 
-    def _count(self, ticket: Ticket) -> None:
+    def _count_refusal(self, ticket: Ticket) -> None:
         self._all_refused += 1
         self._refused += ticket.number > self._mark.number
 
-    def _begin(self, ticket: Ticket, sent: int, stated: float) -> None:
-        """Cut for the first time; what was accepted so far was in part the bucket's first filling."""
+    def _cut_first(self, ticket: Ticket, sent: int, stated: float) -> None:
+        """Cut the rate for the first time; part of what was accepted so far was the server's initial allowance."""
         in_flight = (sent - ticket.number + 1) / self._round_trip
         so_far = ticket.number / max(ticket.sent_at - self._mark.sent_at, 1e-3)
-        self._begun = True
+        self._cut_before = True
         self.measured = stated < inf
         self._rate = stated if self.measured else max(in_flight, so_far) / 2
-        self._growth = self._creep()
-        self._stalls, self._stalled = 1, sent
+        self._growth = self._slow_growth()
+        self._stalls, self._newest_at_stall = 1, sent
         self._set_mark(ticket)
 
     def _measure(self, ticket: Ticket, accepted: int) -> None:
-        """Start again from below what was accepted since the mark, and creep faster the less that was."""
-        rate = _BELOW * accepted / max(ticket.sent_at - self._mark.sent_at, 1e-3)
-        left_at = self._rate / (1 + self._growth * self._round_trip)
-        if not self.measured and not self._long:  # there were pauses in which the bucket ran over
-            dense = self._refused > _DENSE * accepted
-            rate = max(rate, left_at / (2 if dense else 1 + sqrt(2 * _BUCKET * self._growth)))
+        """Start again below what was accepted since the mark; the rate grows faster where less was accepted."""
+        rate = _SAFETY_FACTOR * accepted / max(ticket.sent_at - self._mark.sent_at, 1e-3)
+        sent_rate = self._rate / (1 + self._growth * self._round_trip)
+        if not self.measured and not self._long_stall:  # in pauses some allowance was lost
+            dense = self._refused > _DENSE_REFUSALS * accepted
+            rate = max(rate, sent_rate / (2 if dense else 1 + sqrt(2 * _BUCKET_SECONDS * self._growth)))
         self._rate = max(rate, 1e-3)
-        self.measured, self._long = True, False
-        unsure = self._fastest() / (1 + accepted / (5 + self._refused))
-        back = min(self._fastest(), (left_at / self._rate - 1) / _RETURN)
-        self._growth = max(self._creep(), unsure, back)
+        self.measured, self._long_stall = True, False
+        uncertain = self._fast_growth() / (1 + accepted / (5 + self._refused))
+        recovery = min(self._fast_growth(), (sent_rate / self._rate - 1) / _RECOVERY_SECONDS)
+        self._growth = max(self._slow_growth(), uncertain, recovery)
         self._set_mark(ticket)
 
-    def _stall(self, ticket: Ticket, sent: int, accepted: int) -> None:
+    def _cut_again(self, ticket: Ticket, sent: int, accepted: int) -> None:
         if not self._stalls:
-            self._stalled = sent
+            self._newest_at_stall = sent
             if not self.measured:
                 seconds = max(ticket.sent_at - self._mark.sent_at, 1e-3)
                 self._rate = max(self._rate / 2, accepted / seconds)
                 self._set_mark(ticket)
         self._stalls += 1
 
-    def _repay(self, now: float, ticket: Ticket, sent: int, pause: float | None) -> None:
-        """Hold until all that left since the mark is paid for, and longer after each probe in vain."""
-        silence = (sent - self._mark.number + 2) / self._rate
+    def _hold_until_paid(self, now: float, ticket: Ticket, sent: int, pause: float | None) -> None:
+        """Hold until all requests since the mark are paid for; after each refused probe the hold is longer."""
+        hold = (sent - self._mark.number + 2) / self._rate
         self._bucket.rate = self._rate
         if self._stalls:
             stalled = ticket.sent_at - self._mark.sent_at
-            silence = max(silence, 2 * stalled)
-            probes = 1 if stalled > _LONG else _PROBES
+            hold = max(hold, 2 * stalled)
+            probes = 1 if stalled > _LONG_STALL_SECONDS else _PROBE_REQUESTS
             self._bucket.rate = min(self._rate, probes / self._round_trip)
-        self._held_until = min(self._mark.sent_at + silence, now + _LONGEST_PROBE)
+        self._held_until = min(self._mark.sent_at + hold, now + _LONGEST_PROBE_SECONDS)
         self._bucket.drain(self._held_until)
-        if self._stalls >= 4 and pause is not None:  # it may be rounded up to a second
-            self._held_until = max(self._held_until, now + min(pause - 1, _LONGEST_HOLD))
+        if self._stalls >= 4 and pause is not None:  # `pause` may be rounded up to a second
+            self._held_until = max(self._held_until, now + min(pause - 1, _LONGEST_HOLD_SECONDS))
 
-    def _resume(self, ticket: Ticket) -> None:
-        """Go on after a long stall; from the end of one to the end of the next, the average is the limit."""
+    def _continue_after_stall(self, ticket: Ticket) -> None:
+        """Continue after a long stall; the average from the end of one to the end of the next is the limit."""
         accepted = ticket.number - self._all_refused
-        if self._resumed:
-            seconds = max(ticket.sent_at - self._resumed_at, 1e-3)
-            few = accepted - self._resumed < _MEASURED
-            self._rate = max(_BELOW * (accepted - self._resumed) / seconds, 1e-3)
-            self._growth = self._fastest() if few else self._creep()
+        if self._accepted_at_stall_end:
+            seconds = max(ticket.sent_at - self._stall_ended_at, 1e-3)
+            few = accepted - self._accepted_at_stall_end < _MEASURED_REQUESTS
+            self._rate = max(_SAFETY_FACTOR * (accepted - self._accepted_at_stall_end) / seconds, 1e-3)
+            self._growth = self._fast_growth() if few else self._slow_growth()
             self.measured = True
             self._set_mark(ticket)
-        self._resumed, self._resumed_at = accepted, ticket.sent_at
+        self._accepted_at_stall_end, self._stall_ended_at = accepted, ticket.sent_at
 
     def _set_mark(self, ticket: Ticket) -> None:
         self._mark, self._refused = ticket, 0
 
-    def _boldness(self, now: float) -> float:
-        """Say how much faster a rate grows that has met no refusal for long: the limit may be another by now."""
+    def _growth_factor(self, now: float) -> float:
+        """Return how much faster the rate grows after a long time without a refusal: the limit may have changed."""
         seconds = now - self._mark.sent_at
-        calm = min(seconds / _CALM, seconds * self._rate / _CALM_REQUESTS)
-        return min(calm * calm, _BOLDEST) if calm > 1 and not self._resumed else 1.0
+        periods = min(seconds / _STABLE_SECONDS, seconds * self._rate / _STABLE_REQUESTS)
+        stable = periods > 1 and not self._accepted_at_stall_end
+        return min(periods * periods, _LARGEST_GROWTH_FACTOR) if stable else 1.0
 
-    def _creep(self) -> float:
-        """Say how fast a rate grows that is well measured: half a percent a second at most."""
+    def _slow_growth(self) -> float:
+        """Return the growth of a well-measured rate: half a percent a second at most."""
         return min(0.005, self._rate * 0.0005, 0.002 / self._round_trip)
 
-    def _fastest(self) -> float:
-        """Say how fast a rate grows that is hardly known: by a 200th each request, slower over long lines."""
-        by_request = inf if self._long else max(self._rate / 200, 0.06)
+    def _fast_growth(self) -> float:
+        """Return the growth of an uncertain rate: a 200th per request, and less with long round trips."""
+        by_request = inf if self._long_stall else max(self._rate / 200, 0.06)
         return min(0.5, 0.15 / self._round_trip, by_request)

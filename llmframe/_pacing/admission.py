@@ -8,23 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _AT_ONCE = 1e-6
-"""Seconds; a shorter wait is none."""
+"""Seconds; a shorter wait counts as none."""
 _LONGEST = 1.0
-"""Seconds after which whoever waits asks again at the latest."""
+"""Seconds; a request that must wait asks again at the latest after this time."""
 
 
 class Limit(Protocol):
     """One reason for which a request may have to wait: a window, a stated limit, a learnt rate, a budget."""
 
     def wait(self, now: float, tokens: int) -> float:
-        """Return the seconds until a request may leave that is estimated at so many tokens; 0 or less is now."""
+        """Return the seconds until a request of this many estimated tokens may leave; 0 or less means now."""
 
 
 class Admission(NamedTuple):
     """The verdict on one request."""
 
     seconds: float
-    """0.0: it may leave now. Otherwise it may ask again after so many seconds, at most 1.0."""
+    """0.0: the request may leave now. Otherwise it asks again after this many seconds, at most 1.0."""
     held_by: tuple[Limit, ...]
     """The limits that hold it back."""
 

@@ -1,4 +1,4 @@
-"""What a server says about its limits: rate-limit headers and `retry-after`, read into values."""
+"""What a server states about its limits: rate-limit headers and `retry-after`, read into values."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e
 _PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST_COUNT = 15  # digits
-_LONGEST_RESET = 32 * 86_400.0  # more is a date in seconds, not a duration
+_LONGEST_RESET = 32 * 86_400.0  # a larger number is a date in seconds, not a duration
 
 StatedHeaders = tuple[int | None, int | None, float | None]  # limit, remaining, seconds to the reset
 _NOTHING: StatedHeaders = (None, None, None)
 
 
 class RateHeaders(NamedTuple):
-    """What an answer's `x-ratelimit-*` headers said.
+    """The values of an answer's `x-ratelimit-*` headers.
 
     Parameters
     ----------
     limit_requests, limit_tokens
-        The allowance of a whole period (a minute, as a rule), at least 1. None: absent or nonsense.
+        The allowance of a whole period (usually a minute), at least 1. None: absent or invalid.
     remaining_requests, remaining_tokens
-        What is left of it, from 0 to the limit. None: absent or nonsense.
+        What is left of it, from 0 to the limit. None: absent or invalid.
     reset_requests, reset_tokens
-        Seconds until the allowance is whole again. None: absent or nonsense.
+        Seconds until the whole allowance is available again. None: absent or invalid.
     """
 
     limit_requests: int | None = None
@@ -66,7 +66,7 @@ class RateHeaders(NamedTuple):
 
 
 def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
-    """Read how long a server asks to wait.
+    """Read how long the server asks to wait.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
     Returns
     -------
     float or None
-        Seconds, from 0 to 32 days; None when the headers are absent, nonsense, or a date that is past.
+        Seconds, from 0 to 32 days; None when the headers are absent, invalid, or a past date.
     """
     text = headers.get("retry-after")
     milliseconds, seconds = _number(headers.get("retry-after-ms")), _number(text)
@@ -90,7 +90,7 @@ def retry_after(headers: Mapping[str, str], now_utc: float) -> float | None:
 
 
 def _read(limit: str | None, remaining: str | None, reset: str | None) -> StatedHeaders:
-    """Read one limit's three headers; a limit that contradicts itself is no limit."""
+    """Read one limit's three headers; contradictory values count as no limit."""
     whole, left = _count(limit), _count(remaining)
     if not whole or (left is None and remaining is not None) or (left is not None and left > whole):
         return _NOTHING
@@ -103,7 +103,7 @@ def _count(text: str | None) -> int | None:
     return int(text)
 
 
-@lru_cache(maxsize=256)  # answers that come at the same pace say the same
+@lru_cache(maxsize=256)  # many answers state the same duration
 def _duration(text: str | None) -> float | None:
     seconds = _number(text)
     if seconds is None and text is not None and _DURATION.fullmatch(text):
@@ -126,6 +126,6 @@ def _until(date: str, now_utc: float) -> float | None:
     try:
         parsed = parsedate_tz(date)
         seconds = mktime_tz(parsed) - now_utc if parsed else -1.0
-    except (ValueError, OverflowError, IndexError, TypeError):  # what email.utils raises on odd text
+    except (ValueError, OverflowError, IndexError, TypeError):  # email.utils raises these for malformed dates
         return None
     return seconds if seconds >= 0 else None

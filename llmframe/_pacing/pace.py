@@ -1,4 +1,4 @@
-"""The pace of a run: what every limit knows, and when the next request may leave."""
+"""The pace of a run: every limit together, and when the next request may leave."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from llmframe._pacing.headers import RateHeaders
 
-_REST = 10.0  # seconds in which a refused request may rest before it is tried again
-_YOUNG = 2.0  # seconds in which nobody knows yet what a run needs
-_RECENTLY = 1.0  # seconds
+_REFUSED_SECONDS = 10.0  # in which a refused request may wait for its retry
+_STARTING_SECONDS = 2.0  # in which a run's need is still unknown
+_RECENT_SECONDS = 1.0
 
 
 class Pace:
-    """Decides when the next request may leave, and learns from what becomes of each.
+    """Decides when the next request may leave, and learns from the result of each.
 
-    Only the first in line asks: `admit`, sleep, `admit` again, and when the wait is 0, `send`. Each ticket is
-    handed back once, to `on_answer`, `on_limit`, `on_fault` or `on_cancel`.
+    Only the first waiting request calls `admit`, sleeps, and calls `admit` again; when the wait is 0, `send`. Each
+    ticket is returned once, to `on_answer`, `on_limit`, `on_fault` or `on_cancel`.
 
     Parameters
     ----------
     max_concurrency
         How many requests may be in flight at most, from the first success on. `None`: as many as the server
-        bears, up to 1,000.
+        accepts, up to 1,000.
 
     Attributes
     ----------
@@ -65,10 +65,10 @@ class Pace:
         self._limits: tuple[Limit, ...] = (self._window, self._spacing)
         self._rate_limited = False  # whether any rate limit is known
         self._sent = 0
-        self._held_since: float | None = None  # since when a rate limit holds the first in line back
+        self._held_since: float | None = None  # since when a rate limit holds back the first waiting request
         self._released_at = -inf
         self._others: Mapping[int, UsageReport] = {}
-        self._reported = 0  # requests sent, at the last report
+        self._reported = 0  # requests sent by the last report
         self._began_at = self._reported_at = self._refused_at = -inf
 
     @property
@@ -82,10 +82,10 @@ class Pace:
 
     def waiting_for_limit(self, now: float) -> bool:
         """Whether a rate limit holds requests back now, or did within the last second."""
-        return self._held_since is not None or now - self._released_at < _RECENTLY
+        return self._held_since is not None or now - self._released_at < _RECENT_SECONDS
 
     def admit(self, now: float, tokens: int) -> Admission:
-        """Decide whether a request may leave now that is estimated at so many tokens."""
+        """Decide whether a request of this many estimated tokens may leave now."""
         verdict = admit(self._limits, now, tokens)
         if verdict.held_by and self._held_since is None and self._rate_limited:
             limits = (self._headers, self._adaptive)
@@ -94,7 +94,7 @@ class Pace:
         return verdict
 
     def send(self, now: float, tokens: int) -> Ticket:
-        """Charge the limits for a request as it leaves; `tokens` is the estimate of what it costs."""
+        """Charge the limits for a request as it is sent; `tokens` is the estimate of its cost."""
         if not self._sent:
             self._adaptive.start(now)
         self._sent += 1
@@ -121,13 +121,13 @@ class Pace:
         Parameters
         ----------
         now, ticket
-            When it came, and for which request.
+            When the response arrived, and for which request.
         headers
-            What its headers state of limits.
+            The limits that its headers state.
         tokens_used
-            What it cost, which replaces the estimate. `None`: unknown.
+            Its cost, which replaces the estimate. `None`: unknown.
         """
-        self._end_flight()
+        self._remove_from_flight()
         self._window.on_answer(now, ticket.number, self._sent)
         self._spacing.end()
         if headers is not None:
@@ -144,15 +144,15 @@ class Pace:
     def on_limit(
         self, now: float, ticket: Ticket, headers: RateHeaders | None, retry_after: float | None
     ) -> None:
-        """Learn from a 429; `retry_after` is the seconds that the server asks to wait, if it does."""
-        self._end_flight()
+        """Learn from a 429; `retry_after` is the seconds that the server asks to wait, if it states any."""
+        self._remove_from_flight()
         self._refused_at = now
         if headers is not None:
             self._read_headers(now, ticket, headers)
         mine = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
         mine = min(mine, self._adaptive.rate)
         others = self._rate_of_others(mine)
-        cause = self._strays.judge(ticket.number, mine + others, news=ticket.number > self._adaptive.cut)
+        cause = self._strays.judge(ticket.number, mine + others, after_cut=ticket.number > self._adaptive.cut)
         if cause is RefusalCause.LIMIT:
             self._adaptive.on_refused(now, ticket, self._sent, self._stated_rate(), retry_after)
             self._add_rate_limits()
@@ -161,8 +161,8 @@ class Pace:
             self._adaptive.on_stray(ticket, cleared)
 
     def on_fault(self, now: float, ticket: Ticket, headers: RateHeaders | None = None) -> None:
-        """Learn from a passing fault: a 5xx, a reset, a timeout."""
-        self._end_flight()
+        """Learn from a passing fault: a 5xx, a reset or a timeout."""
+        self._remove_from_flight()
         if headers is not None:
             self._read_headers(now, ticket, headers)
         self._window.on_fault(ticket.number, self._sent)
@@ -170,11 +170,11 @@ class Pace:
             self._spacing.probe()
 
     def on_cancel(self) -> None:
-        """Forget a request that was cancelled; what it was charged stays charged."""
-        self._end_flight()
+        """Remove a cancelled request; its charge stays."""
+        self._remove_from_flight()
 
     def usage_report(self, now: float) -> UsageReport | None:
-        """Say what was used of the limits since the last report, for the runs that share them; `None`: nothing."""
+        """Report the use of the limits since the last report to the runs that share them; `None`: no use."""
         if self._began_at == -inf:
             self._began_at = self._reported_at = now
         seconds = max(now - self._reported_at, 1e-3)
@@ -182,15 +182,16 @@ class Pace:
         held = self._held_since is not None or self._released_at >= self._reported_at
         used, self._reported = (self._sent - self._reported) / seconds, self._sent
         self._reported_at = now
-        hungry = held or now - self._began_at < _YOUNG or now - self._refused_at < _REST
-        if not used and not hungry:
+        needs_more = held or now - self._began_at < _STARTING_SECONDS
+        needs_more = needs_more or now - self._refused_at < _REFUSED_SECONDS
+        if not used and not needs_more:
             return None
         learnt = self._adaptive.rate if self._adaptive.active else None
-        parties = len(self._others) + 1
-        return UsageReport(load, hungry, learnt, parties, used, self._adaptive.measured)
+        sharing_runs = len(self._others) + 1
+        return UsageReport(load, needs_more, learnt, sharing_runs, used, self._adaptive.measured)
 
     def divide(self, now: float, mine: UsageReport | None, others: Mapping[int, UsageReport]) -> None:
-        """Leave the other runs, known by their numbers, their share of the limits."""
+        """Divide the limits with the other runs, which are mapped from their numbers."""
         if mine is None:
             return
         self._headers.divide(share(mine, list(others.values())))
@@ -201,7 +202,7 @@ class Pace:
             self._add_rate_limits()
         self._others = others
 
-    def _end_flight(self) -> None:
+    def _remove_from_flight(self) -> None:
         if self._window.in_flight:
             self._window.in_flight -= 1
 
@@ -215,10 +216,10 @@ class Pace:
         return self._headers.rate(self._estimate.mean)
 
     def _rate_of_others(self, mine: float) -> float:
-        """Return how many requests per second those send who share an unstated limit; infinity while unknown.
+        """Return how many requests per second the runs send that share an unstated limit; infinity while unknown.
 
-        A run that has measured no rate counts with what it sent lately, unless it sends more than this run:
-        it is still finding out how fast it may go.
+        A run without a measured rate counts with the requests it sent lately, unless it sends more than this run:
+        its rate is still growing.
         """
         if not self._others or self._stated_rate() < inf:
             return 0.0

@@ -15,30 +15,30 @@ FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 
 SAME_REFUSALS = 5
-"""So many first rows refused with the same words mean that every row's request is malformed."""
+"""After this many first rows refused with the same message, the run stops: every request is malformed."""
 FIRST_REFUSALS = 50
-"""So many first rows refused, with whatever words, mean the same."""
+"""After this many first rows refused with any messages, the run stops for the same reason."""
 EMPTY_ANSWERS = 20
-"""So many first answers, all paid and all empty, mean that the settings leave no room for text."""
+"""After this many first answers, all paid and all empty, the run stops: the settings leave no tokens for text."""
 LOST_ROWS = 20
-"""So many rows lost in a row to passing faults mean that the fault is not passing."""
+"""After this many rows in succession failed by passing faults, the run stops: the faults are permanent."""
 FIRST_CONTACT_ATTEMPTS = 3
 FIRST_CONTACT_SECONDS = 2.0
-"""A server that was never reached is given up after so many attempts of a row, or so long of the run's."""
+"""A server that was never reached is given up after this many attempts of a row, or this many seconds of the run."""
 
 _EMPTY = frozenset({"length", "empty", "no_choices"})
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send the row's request again after so many seconds."""
+    """Send the row's request again after this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The row has failed; the others go on."""
+    """The row has failed; the other rows continue."""
 
 
 NO_KEY = Stop(
@@ -49,7 +49,7 @@ NO_KEY = Stop(
 
 
 class StopRun(Exception):  # noqa: N818 (a decision about the run, not a failure of the code)
-    """Carries a `Stop` from where it is decided to where the run ends."""
+    """Carries a `Stop` from the code that decides it to the code that ends the run."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.message)
@@ -57,7 +57,7 @@ class StopRun(Exception):  # noqa: N818 (a decision about the run, not a failure
 
 
 def backoff(attempts: int, random: Random) -> float:
-    """Return the seconds before the next attempt after so many failed ones: exponential, with jitter."""
+    """Return the seconds before the next attempt after this many failed ones: exponential, with jitter."""
     return _longest_delay(attempts) * (0.5 + random.random() / 2)
 
 
@@ -82,7 +82,7 @@ class Attempts:
 
 
 class RetryPolicy:
-    """Decides what follows for a row that met a fault, by what the run as a whole has met.
+    """Decides whether a row is retried after a fault; all faults of the run are considered.
 
     Parameters
     ----------
@@ -99,12 +99,12 @@ class RetryPolicy:
         self._lost = 0
         self._refusals = Counter[tuple[str, str]]()
         self._unreached = 0
-        self._silent_since: float | None = None
-        self._patience = sum(map(_longest_delay, range(1, max_retries + 1)))
+        self._unreachable_since: float | None = None
+        self._longest_retry_seconds = sum(map(_longest_delay, range(1, max_retries + 1)))
 
     @property
     def all_empty(self) -> bool:
-        """Whether every answer so far was empty, so that the next may end the run."""
+        """Whether every answer so far was empty; the next one may end the run."""
         return self._answered == self._empty
 
     def on_answer(self, verdict: Verdict) -> Stop | None:
@@ -122,7 +122,7 @@ class RetryPolicy:
         return None
 
     def on_fault(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | GiveUp | Stop:
-        """Decide about a row whose request met `fault`; `attempts` counts it."""
+        """Decide about a row after `fault`; `attempts` includes it."""
         if fault.kind is not FaultKind.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
             self.on_response()
         match fault.kind:
@@ -131,21 +131,21 @@ class RetryPolicy:
             case FaultKind.ROW:
                 return GiveUp()
             case FaultKind.PARAMETER:
-                return self._malformed(fault)
+                return self._decide_malformed(fault)
             case FaultKind.LIMIT:
                 return Retry(max(fault.retry_after or 0.0, backoff(attempts.limits, self._random)))
             case FaultKind.UNREACHABLE:
-                return self._unreachable(fault, attempts, now)
+                return self._decide_unreachable(fault, attempts, now)
             case _:
-                return self._passing(fault, attempts)
+                return self._decide_passing(fault, attempts)
 
     def on_response(self) -> None:
         """Note that the server responds."""
         self._reached = True
         self._unreached = 0
-        self._silent_since = None
+        self._unreachable_since = None
 
-    def _malformed(self, fault: RequestFault) -> GiveUp | Stop:
+    def _decide_malformed(self, fault: RequestFault) -> GiveUp | Stop:
         if self._answered or (fault.param or "").startswith("messages"):
             return GiveUp()
         self._refusals[fault.code, fault.param or fault.message] += 1
@@ -156,22 +156,22 @@ class RetryPolicy:
             )
         return GiveUp()
 
-    def _unreachable(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | Stop:
-        """Retry as long as one row's retries may take, then stop: no row fails for want of a network."""
+    def _decide_unreachable(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | Stop:
+        """Retry as long as one row's retries may take, then stop the run: no row fails because of the network."""
         self._unreached += 1
-        if self._silent_since is None:
-            self._silent_since = now
-        seconds = now - self._silent_since
-        never = not self._reached and (
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        seconds = now - self._unreachable_since
+        never_reached = not self._reached and (
             attempts.faults >= FIRST_CONTACT_ATTEMPTS
             or (self._unreached >= FIRST_CONTACT_ATTEMPTS and seconds >= FIRST_CONTACT_SECONDS)
         )
-        silent = self._unreached > self._max_retries and seconds >= self._patience
-        if never or silent:
+        lost_contact = self._unreached > self._max_retries and seconds >= self._longest_retry_seconds
+        if never_reached or lost_contact:
             return Stop("unreachable", f"the server cannot be reached: {fault.message}", remedy(fault))
         return Retry(backoff(attempts.faults, self._random))
 
-    def _passing(self, fault: RequestFault, attempts: Attempts) -> Retry | GiveUp | Stop:
+    def _decide_passing(self, fault: RequestFault, attempts: Attempts) -> Retry | GiveUp | Stop:
         decision = self._retry_or_give_up(fault, attempts)
         if isinstance(decision, GiveUp):
             self._lost += 1
@@ -190,7 +190,7 @@ class RetryPolicy:
 
 
 def remedy(fault: RequestFault) -> str:  # noqa: PLR0911 (a table)
-    """Say what to change, in one line."""
+    """Return one line that says what to change."""
     match fault.code:
         case "invalid_api_key" | "http_401":
             return "set OPENAI_API_KEY, llmframe.options.api_key or api_key= to a valid key"

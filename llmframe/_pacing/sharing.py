@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 _GROWTH = 1.05
 _LEAST = 0.01
-"""What a run that is not held back is left beyond its use, so that it may grow until it is held back."""
+"""Factor, and share of the limit, that a run gets beyond its use while no limit holds it back: it may grow."""
 
 
 def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
-    """Return the share of a stated limit that is mine.
+    """Return this run's share of a stated limit.
 
-    A run that needs less than an equal part keeps what it needs, the hungry ones divide the rest; what no
+    A run that needs less than an equal part keeps what it needs; the runs that need more divide the rest. What no
     run needs is divided equally.
 
     Examples
     --------
     >>> from llmframe._values import UsageReport
-    >>> share(UsageReport(hungry=True), [UsageReport(hungry=True)])
+    >>> share(UsageReport(needs_more=True), [UsageReport(needs_more=True)])
     0.5
-    >>> round(share(UsageReport(hungry=True), [UsageReport(load=0.2, hungry=False)]), 3)
+    >>> round(share(UsageReport(needs_more=True), [UsageReport(load=0.2, needs_more=False)]), 3)
     0.78
     """
     needs = [_need(report) for report in (mine, *others)]
@@ -40,25 +40,25 @@ def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
 
 
 def _need(report: UsageReport) -> float:
-    return inf if report.hungry else _GROWTH * report.load + _LEAST
+    return inf if report.needs_more else _GROWTH * report.load + _LEAST
 
 
 def divided_rate(
     mine: UsageReport, before: Mapping[int, UsageReport], others: Mapping[int, UsageReport]
 ) -> float | None:
-    """Return the rate to go on with when others came or went; `None` where nothing changes.
+    """Return the new rate of this run when other runs started or ended; `None` where nothing changes.
 
     Parameters
     ----------
     before, others
-        What the others told the last time, and what they tell now, by their number.
+        The last and the current reports of the other runs, by their numbers.
 
     Examples
     --------
     >>> from llmframe._values import UsageReport
     >>> divided_rate(UsageReport(rate=90.0), {}, {7: UsageReport()})
     45.0
-    >>> divided_rate(UsageReport(), {}, {7: UsageReport(rate=45.0, parties=2)})
+    >>> divided_rate(UsageReport(), {}, {7: UsageReport(rate=45.0, sharing_runs=2)})
     45.0
     >>> divided_rate(UsageReport(rate=45.0), {7: UsageReport(rate=45.0)}, {})
     90.0
@@ -66,7 +66,7 @@ def divided_rate(
     if before.keys() == others.keys():
         return None
     if mine.rate is None:
-        whole = [report.rate * report.parties for report in others.values() if report.rate is not None]
+        whole = [report.rate * report.sharing_runs for report in others.values() if report.rate is not None]
         return sum(whole) / len(whole) / (len(others) + 1) if whole else None
     stayed = before.keys() & others.keys()
     left = sum(report.rate or 0.0 for number, report in before.items() if number not in stayed)

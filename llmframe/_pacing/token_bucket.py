@@ -1,17 +1,17 @@
-"""Token buckets: sending at one rate that is known, and what requests cost of it."""
+"""Token buckets: sending at one known rate, and the cost of requests."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-_SLACK = 0.05  # seconds that may be caught up after a hiccup
+_SLACK = 0.05  # seconds of delay that may be caught up
 _SMALLEST_BURST = 0.1  # seconds of allowance that the strictest server grants at once
-_MOST_USED = 100_000  # tokens that one answer may make others be taken for: few cost more, and some servers talk nonsense
-_REMEMBERED = 500  # answers, or so, from which the cost of a request is learnt
+_MOST_USED = 100_000  # tokens of one answer that are learnt at most: few answers cost more, and some servers report impossible values
+_REMEMBERED = 500  # answers, approximately, from which the cost of a request is learnt
 
 
 class Ticket(NamedTuple):
-    """One request that left: given by `Pace.send`, handed back with its outcome."""
+    """One request that was sent: returned by `Pace.send`, and passed back with its outcome."""
 
     number: int
     sent_at: float
@@ -20,7 +20,7 @@ class Ticket(NamedTuple):
 
 
 class TokenBucket:
-    """Smooth pacing at one rate (GCRA): a late request catches up a little, none leaves early."""
+    """Smooth pacing at one rate (GCRA): a late request catches up a little; none leaves early."""
 
     __slots__ = ("_paid_at", "rate")
 
@@ -29,9 +29,9 @@ class TokenBucket:
         self._paid_at = now
 
     def wait(self, now: float, cost: float) -> float:
-        """Return the seconds until something of this cost may leave; 0 or less is now."""
+        """Return the seconds until a request of this cost may leave; 0 or less means now."""
         early = self._paid_at - now
-        if early <= 0.0:  # the slack could only make it earlier
+        if early <= 0.0:  # the slack would only make it earlier
             return early
         return early - min(_SLACK, max(0.0, _SMALLEST_BURST - cost / self.rate))
 
@@ -39,16 +39,16 @@ class TokenBucket:
         self._paid_at = max(self._paid_at, now) + cost / self.rate
 
     def drain(self, now: float) -> None:
-        """Leave nothing to catch up."""
+        """Remove the delay that may be caught up."""
         self._paid_at = now + _SLACK
 
     def adjust(self, difference: float) -> None:
-        """Take (or give back) what a request cost beyond its reservation."""
+        """Charge (or refund) what a request cost beyond its reservation."""
         self._paid_at += difference / self.rate
 
 
 class TokenEstimate:
-    """What requests cost, relative to their estimates and on average, learnt from the newest answers."""
+    """The cost of requests, relative to their estimates and on average, learnt from the newest answers."""
 
     __slots__ = ("_count", "_estimated", "_used", "ratio")
 
@@ -58,7 +58,7 @@ class TokenEstimate:
 
     @property
     def mean(self) -> float:
-        """Tokens of a request; 0.0 while unknown."""
+        """The average tokens of a request; 0.0 while unknown."""
         return self._used / self._count if self._count else 0.0
 
     def learn(self, estimate: int, used: int) -> None:

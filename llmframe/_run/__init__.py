@@ -1,7 +1,7 @@
-"""One call carried out: the journal's answers first, then a lane for the rest; its results, its bar, its cost.
+"""The execution of one call: answers from the journal first, then a lane for the other requests; results, bar, cost.
 
-A `Run` holds all that is known of a call while and after it works; `start`, `run_to_end` and `await_run` begin it on
-the loop where its client belongs. How a verb writes its answers is the verb's own, given as `WriteBack`.
+A `Run` holds the state of a call during and after its work; `start`, `run_to_end` and `await_run` begin it on the
+loop to which its client belongs. The verb decides how its answers are written, by its `WriteBack`.
 """
 
 from llmframe._run.lanes import make_collector

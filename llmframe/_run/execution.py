@@ -1,4 +1,4 @@
-"""One run carried out: what the journal knows is taken from there, and a lane asks for the rest."""
+"""The execution of one run: known answers are read from the journal, and a lane sends the other requests."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _NOT_IN_JOURNAL = Failure("not_in_journal", "no answer in the journal, and mode=
 
 
 class Execution:
-    """Carries out a plan, on whatever loop awaits it.
+    """Executes a plan on the loop that awaits it.
 
     Parameters
     ----------
     columns
-        Which columns it is about, as a person calls them.
+        The columns' names, for display.
 
     Attributes
     ----------
     stop : Stop or None
-        Why it ended early.
+        Why the run ended early.
     """
 
     def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
@@ -54,7 +54,7 @@ class Execution:
         self._plan = plan
         self._results = results
         self._columns = columns
-        self._reconciler = Reconciler(results, self._halt, waits_for_batches=settings.mode == "batch")
+        self._reconciler = Reconciler(results, self._stop_run, waits_for_batches=settings.mode == "batch")
         self._lane: Lane | None = None
         self._feed: ClaimedFeed | None = None
         self._cancelling = False
@@ -62,7 +62,7 @@ class Execution:
 
     @property
     def inherited(self) -> int:
-        """Requests that a vanished run had claimed, and may have paid without keeping the answers."""
+        """Requests that a run which no longer exists had claimed, and may have paid without keeping the answers."""
         return self._reconciler.inherited
 
     @property
@@ -75,24 +75,24 @@ class Execution:
 
     @property
     def batches(self) -> Sequence[str]:
-        """The batches that were under way when the work ended, by id."""
+        """The batches that were open when the work ended, by id."""
         return self._lane.batches if self._lane is not None else ()
 
     def cancel_batches(self) -> None:
-        """Let the batches that are under way be cancelled when the work is."""
+        """Cancel the open batches when the run is cancelled."""
         self._cancelling = True
         if self._lane is not None:
             self._lane.cancel_batches()
 
     async def carry_out(self, counts: Callable[[], dict[str, Any]], *, shared_loop: bool) -> None:
-        """Do it all; `counts` gives what the journal keeps of the run at its end."""
-        async with self._bar(), self._journaled(counts) as (journal, session):
+        """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
+        async with self._bar(), self._open_session(counts) as (journal, session):
             wanted = await self._look_up(journal, session)
             if self._settings.mode == "offline":
                 for number in wanted:
                     self._results.add_failure(number, _NOT_IN_JOURNAL)
             elif len(wanted):
-                await self._ask(journal, session, wanted, shared_loop=shared_loop)
+                await self._send_if_possible(journal, session, wanted, shared_loop=shared_loop)
 
     def _bar(self) -> AbstractAsyncContextManager[object]:
         if not self._settings.progress:
@@ -112,17 +112,17 @@ class Execution:
         return Progress(done, results.failed, self._lane.in_flight, results.cost, waiting)
 
     @asynccontextmanager
-    async def _journaled(
+    async def _open_session(
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
-        """Give an open journal, and the run's session in it."""
+        """Yield an open journal, and the run's session in it."""
         settings, recipe = self._settings, self._settings.recipe
         digest = blake2b(recipe.prefix + self._plan.spec.source.encode(), digest_size=16).digest()
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
                 digest,
                 recipe.describe(),
-                fresh=_name(self._plan.keys) if settings.fresh else b"",
+                fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
             try:
@@ -133,7 +133,7 @@ class Execution:
                     await through(journal.end(session, counts(), finished=finished))
 
     async def _look_up(self, journal: Journal, session: Session) -> Sequence[int]:
-        """Take what the journal knows; return the numbers of the other requests."""
+        """Read the known answers from the journal; return the numbers of the other requests."""
         missing = array("i")
         for start in range(0, len(self._plan.keys), _LOOKUP_ROWS):
             keys = self._plan.keys[start : start + _LOOKUP_ROWS]
@@ -147,14 +147,14 @@ class Execution:
                     self._results.add_stored(number, verdict)
         return missing
 
-    async def _ask(
+    async def _send_if_possible(
         self, journal: Journal, session: Session, wanted: Sequence[int], *, shared_loop: bool
     ) -> None:
         if session.obstacle is not None:
             message = f"answers could not be kept, so nothing was sent: {session.obstacle}"
-            self._halt(Stop("journal", message, "mend that; the answers so far are in the column"))
+            self._stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
         elif not self._settings.account.has_key:
-            self._halt(NO_KEY)
+            self._stop_run(NO_KEY)
         else:
             await self._send(journal, session, wanted, shared_loop=shared_loop)
 
@@ -186,7 +186,7 @@ class Execution:
             async with beside(lease.keep()):
                 await self._run_lane(context, wanted)
         except StopRun as stopped:
-            self._halt(stopped.stop)
+            self._stop_run(stopped.stop)
         except JournalError as error:
             self._journal_failed(error)
         finally:
@@ -230,25 +230,25 @@ class Execution:
                 await lane.run(self._feed)
 
     def _announce(self) -> None:
-        """Say once what waiting for batches means."""
+        """Tell the user once how long batches may take."""
         if self._settings.progress and not self._announced:
             self._announced = True
             say(
                 "llmframe: batches may take up to 24 hours; interrupting is safe: run the cell again to come back"
             )
 
-    def _halt(self, reason: Stop) -> None:
+    def _stop_run(self, reason: Stop) -> None:
         self.stop = self.stop or reason
         if self._lane is not None:
             self._lane.stop(reason)
 
     def _journal_failed(self, error: JournalError) -> None:
-        """Stop sending: answers could not be kept."""
-        self._halt(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+        """Stop the run: answers could not be kept."""
+        self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
 
 
-def _name(keys: Sequence[Key]) -> bytes:
-    """Name a set of requests, in whatever order."""
+def _set_hash(keys: Sequence[Key]) -> bytes:
+    """Return a hash of a set of requests, in any order."""
     return blake2b(b"".join(sorted(keys)), digest_size=16).digest()
 
 

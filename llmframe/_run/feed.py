@@ -21,28 +21,29 @@ if TYPE_CHECKING:
     from llmframe._values import Request
 
 LARGEST_CLAIM = 512
-"""How many requests are claimed at once, at most, where they are sent one by one."""
+"""At most this many requests are claimed at once in the live lane."""
 
-_FIRST_LOOK_SECONDS = 0.1
-_LONGEST_LOOK_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 0.1
+_LONGEST_RETRY_SECONDS = 1.0
 
 
 class ClaimedFeed:
     """Feeds a lane with a plan's requests, block by block, each claimed in the journal first.
 
-    Requests that another run has claimed come last: until that run has answered them, released them, or vanished.
+    Requests that another run has claimed are fed last: when it has answered or released them, or no longer exists.
 
     Parameters
     ----------
     window
-        How many requests may be in flight now; no more are claimed ahead, but for what is sent in `ahead_seconds`.
+        How many requests may be in flight now. At most this many are claimed ahead, or as many as are sent in
+        `ahead_seconds`.
     is_failure
         With `retry_failed`: the verb's judgement of a stored body.
     looked_up
-        Whether the run has looked the requests up in the journal, and records answers only of requests that it was
-        fed.
+        Whether the run has looked the requests up in the journal, and records answers only of requests from this
+        feed.
     largest
-        How large a block may be whatever the window.
+        The largest block, even if the window is larger.
     """
 
     def __init__(
@@ -74,25 +75,25 @@ class ClaimedFeed:
         self._largest = largest
         self._ready: deque[Request] = deque()
         self._ready_since = time.monotonic()
-        """The ready ones were claimed at this moment or later."""
-        self._sure_until = 0.0
-        self._low = 0
-        """When so many are left, the next block is claimed meanwhile: one worker waits, and not all of them."""
+        """The ready requests were claimed at this moment or later."""
+        self._valid_until = 0.0
+        self._refill_at = 0
+        """When this many are left, the next block is claimed early: one worker waits for it, and not all of them."""
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
-        """When the last blocks were claimed, and how many requests they had."""
+        """The times and sizes of the last claimed blocks."""
         self._looked_up = looked_up
-        """Whether none of the requests can have been asked by this run since it looked them up."""
+        """Whether this run has sent none of the requests since it looked them up."""
         self._held: list[int] = []
         self._parts: set[str] = set()
-        self._looks = 0
+        self._retries = 0
         self._ended = False
-        self._ending = asyncio.Event()
+        self._end_event = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def waiting_for_others(self) -> bool:
-        return self._looks > 0
+        return self._retries > 0
 
     @property
     def more(self) -> bool:
@@ -104,21 +105,21 @@ class ClaimedFeed:
 
     def next_ready(self) -> Request | None:
         left = len(self._ready)
-        if not left or (left <= self._low and self._idle.is_set()):
+        if not left or (left <= self._refill_at and self._idle.is_set()):
             return None
-        if time.monotonic() > self._sure_until and self._stale:
+        if time.monotonic() > self._valid_until and self._stale:
             return None
         return self._ready.popleft()
 
     async def next(self, *, patient: bool = True) -> Request | None:
-        """Return the next claimed request; `None` when there are no more, or none now that can be had at once."""
-        if 0 < len(self._ready) <= self._low and self._idle.is_set():
+        """Return the next claimed request; `None` when there are no more, or with `patient=False` none without waiting."""
+        if 0 < len(self._ready) <= self._refill_at and self._idle.is_set():
             with self._claiming():
                 await self._fill_up()
         while not self._ready or self._stale:
             if self._idle.is_set():
                 with self._claiming():
-                    await self._claim_anew()
+                    await self._claim_again()
                     await self._fill(patient=patient)
                 break
             await self._idle.wait()
@@ -126,7 +127,7 @@ class ClaimedFeed:
 
     @contextmanager
     def _claiming(self) -> Iterator[None]:
-        """Let one worker claim, and wake all that wait for it at once: a lock would wake them one by one."""
+        """Let one worker claim; all waiting workers wake together, while a lock would wake them one by one."""
         self._idle.clear()
         try:
             yield
@@ -135,79 +136,77 @@ class ClaimedFeed:
 
     @property
     def _stale(self) -> bool:
-        """Whether other runs may have taken over what is ready."""
-        if time.monotonic() <= self._sure_until:
+        """Whether other runs may have taken over the ready requests."""
+        if time.monotonic() <= self._valid_until:
             return False
         if self.lapsed_since(self._ready_since):
             return True
-        self._sure_until = self._lease.until
+        self._valid_until = self._lease.until
         return False
 
     def lapsed_since(self, moment: float) -> bool:
         return self._lease.lapsed_since(moment)
 
-    async def _claim_anew(self) -> None:
-        """Claim again what other runs may have taken over."""
+    async def _claim_again(self) -> None:
+        """Claim the requests again that other runs may have taken over."""
         if self._stale:
             stale, self._ready = self._ready, deque()
             self._requests = chain(stale, self._requests)
             self._looked_up = False
-            with suppress(JournalError):  # which ends the run
+            with suppress(JournalError):  # the error ends the run
                 await self._lease.renew()
             self._ready_since = time.monotonic()
 
     def put_back(self, numbers: Iterable[int]) -> None:
-        """Take back requests, by number, that are to be claimed and fed once more."""
         self._requests = chain(self._plan.requests(sorted(numbers)), self._requests)
         self._looked_up = False
 
     def end(self) -> None:
-        """Feed no more, and wait for no other run."""
         self._ended = True
         self._ready.clear()
-        self._ending.set()
+        self._end_event.set()
 
     async def _fill_up(self) -> bool:
-        """Claim a block, so that as many are ready as may be; false when no requests are left."""
-        most = self._most
-        self._low = most // 4
-        room = 0 if self._ended else max(0, most - len(self._ready))
-        block = list(islice(self._unsettled(), room))
+        """Claim a block up to the allowed number of ready requests; false when no requests are left."""
+        limit = self._largest_ready
+        self._refill_at = limit // 4
+        allowed = 0 if self._ended else max(0, limit - len(self._ready))
+        block = list(islice(self._unsettled(), allowed))
         if block:
             self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
 
     def _unsettled(self) -> Iterator[Request]:
-        """Give the requests that are left, but for those that have been answered in another way."""
+        """Return the remaining requests, except those that are settled in another way."""
         if self._looked_up:
             return self._requests
         return (request for request in self._requests if not self._reconciler.is_settled(request.number))
 
     @property
-    def _most(self) -> int:
-        """How many may be ready: one window, or what is sent in `ahead_seconds`."""
-        most = self._window()
+    def _largest_ready(self) -> int:
+        """How many requests may be ready: one window, or as many as are sent in `ahead_seconds`."""
+        limit = self._window()
         if len(self._claimed) == self._claimed.maxlen:
             seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
-            most = max(most, int(sum(size for _, size in self._claimed) * self._ahead_seconds / seconds))
-        return max(1, min(most, self._largest))
+            limit = max(limit, int(sum(size for _, size in self._claimed) * self._ahead_seconds / seconds))
+        return max(1, min(limit, self._largest))
 
     async def _fill(self, *, patient: bool) -> None:
-        """Claim blocks until something is ready; an impatient lane gets one look at those of others."""
-        looked = False
+        """Claim blocks until a request is ready; with `patient=False`, the held requests are tried once."""
+        tried_held = False
         while not self._ready and not self._ended:
             if await self._fill_up():
                 continue
-            if not self._held or (looked and not patient):
+            if not self._held or (tried_held and not patient):
                 return
-            looked = True
-            await self._look_again(patient=patient)
+            tried_held = True
+            await self._retry_held(patient=patient)
 
-    async def _look_again(self, *, patient: bool) -> None:
+    async def _retry_held(self, *, patient: bool) -> None:
         if patient:
-            await self._pause(min(_LONGEST_LOOK_SECONDS, _FIRST_LOOK_SECONDS * 2 ** min(self._looks, 9)))
-            self._looks += 1
+            await self._pause(min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._retries, 9)))
+            self._retries += 1
         held = [number for number in self._held if not self._reconciler.is_settled(number)]
         self._requests, self._held, self._parts = self._plan.requests(held), [], set()
         self._looked_up = False
@@ -215,7 +214,7 @@ class ClaimedFeed:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._ending.wait()
+                await self._end_event.wait()
 
     async def _claim(self, block: Sequence[Request]) -> None:
         keys = [request.key for request in block]
@@ -232,7 +231,7 @@ class ClaimedFeed:
         if not self._ended:
             self._ready.extend(block)
         self._parts.update(claimed.parts)
-        self._looks = self._looks if not claimed.granted else 0
+        self._retries = self._retries if not claimed.granted else 0
         self._reconciler.add_inherited(claimed.uncertain)
         self._reconciler.on_batches(claimed.parts)
 

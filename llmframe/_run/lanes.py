@@ -1,4 +1,4 @@
-"""The two lanes made ready: what is under way is settled first, and the rest is fed to a lane."""
+"""The construction of both lanes: open batches are handled first, and the other requests are fed to a lane."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from llmframe._values import Endpoint, Key
 
 _BATCH_CLAIM = 2_000
-"""So many requests of a batch are claimed in one transaction."""
+"""At most this many requests of a batch are claimed in one transaction."""
 
 
 @dataclass(frozen=True)
 class LaneContext:
-    """What a lane is made of."""
+    """The parts of a lane."""
 
     settings: RunSettings
     plan: Plan
     columns: str
-    """Which columns it is about, as a person calls them."""
+    """The columns' names, for display."""
     results: Results
     journal: Journal
     session: Session
@@ -72,7 +72,7 @@ class LaneContext:
         return make_collector(settings, endpoint, api, self.journal, self.session, self.recorder)
 
     def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
-        """Give the identities of these requests, one after the other."""
+        """Yield the identities of these requests."""
         return (self.plan.keys[number] for number in wanted)
 
     def feed(
@@ -106,7 +106,7 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
     session: Session,
     recorder: Recorder | None,
 ) -> Collector:
-    """Make what finds and reads an account's batches; without a recorder it only looks."""
+    """Make the collector of an account's batches; without a recorder it only finds them."""
     keep_files, strict = settings.keep_batch_files, settings.reattach
     return Collector(api, endpoint, journal, session, recorder, keep_files=keep_files, strict=strict)
 
@@ -114,7 +114,7 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
 async def make_live_lane(
     context: LaneContext, wanted: Sequence[int]
 ) -> tuple[LiveLane, ClaimedFeed, LimitExchange]:
-    """Make the live lane, and the exchange with runs that share its limits; rows in open batches end the run."""
+    """Make the live lane, and the exchange with runs that share its limits; requests in open batches stop the run."""
     add_result = context.collected.add_result
     await take_back(context.collector(), context.label, context.keys(wanted), add_result)
     settings, verb = context.settings, context.settings.verb
@@ -142,7 +142,7 @@ async def make_live_lane(
 async def make_batch_lane(
     context: LaneContext, wanted: Sequence[int], announce: Callable[[], None]
 ) -> tuple[BatchLane, ClaimedFeed]:
-    """Make the batch lane; what the account has under way of this call is found first."""
+    """Make the batch lane; the account's open batches of this call are found first."""
     collector, label, session, settings = (
         context.collector(),
         context.label,

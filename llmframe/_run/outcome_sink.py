@@ -1,4 +1,4 @@
-"""Where outcomes arrive: what a lane emits, and what is collected of batches that this run did not submit."""
+"""The receivers of outcomes: those of a lane, and results of batches that this run did not submit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OutcomeSink:
         self._recorder = recorder
 
     def add_outcome(self, outcome: Outcome) -> float | None:
-        """Take an outcome; return what its answer cost in US dollars, where that is known."""
+        """Add an outcome; return the cost of its answer in US dollars, if known."""
         cost = self._results.add_outcome(outcome)
         if outcome.answer is None:
             self._recorder.release_claim(outcome.request.key)
@@ -32,12 +32,12 @@ class OutcomeSink:
 
 
 class CollectedResults:
-    """Adds results of batches that this run did not submit, whether it asks for them or not.
+    """Adds results of batches that this run did not submit, whether it needs them or not.
 
     Parameters
     ----------
     since
-        Seconds since the epoch: results of older batches are kept, and do not answer this run.
+        Seconds since the epoch; results of older batches are kept, but do not answer this run.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CollectedResults:
         self._numbers: dict[Key, int] | None = None
 
     def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
-        """Take a result; return what its answer cost in US dollars, where that is known."""
+        """Add a result; return the cost of its answer in US dollars, if known."""
         number = self._number(result.key)
         asked = number >= 0 and part.created >= self._since and not self._results.is_settled(number)
         if result.answer is not None and result.body is not None:

@@ -1,4 +1,4 @@
-"""What answers cost, by genai-prices' dated table or the user's own prices."""
+"""The cost of answers, by genai-prices' dated table or the user's own prices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Price: TypeAlias = "Callable[[Usage], float]"
 
 _PROBE_TOKENS = 1_000
 _LINEAR_TOKENS = 32_000
-"""Prices by the million start to depend on a request's length well above this."""
+"""Prices start to depend on a request's length only well above this number of tokens."""
 
 
 class Prices:
@@ -32,7 +32,7 @@ class Prices:
     def cost(
         self, answered: str | None, asked: str, usage: Usage, lane: LaneName, tier: str | None
     ) -> float | None:
-        """Return US dollars, or `None` where neither the answering nor the asked model has a price."""
+        """Return US dollars, or `None` where neither the answering nor the requested model has a price."""
         names = (answered, asked, lane, tier)
         try:
             price = self._known[names]
@@ -51,14 +51,14 @@ class Prices:
 
 
 def _context(lane: LaneName, tier: str | None) -> dict[str, str]:
-    # The wrong key silently gives the full price (genai-prices 0.2.3); known sums are tested.
+    # A wrong key silently gives the full price (genai-prices 0.2.3); tests check known sums.
     if lane == "batch":
         return {"processing": "batch"}
     return {"service_tier": tier} if tier not in {None, "default", "auto"} and tier is not None else {}
 
 
 def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | None = None) -> Price:
-    """Give a price by these rates, in US dollars per million tokens; another one beyond `_LINEAR_TOKENS`."""
+    """Return a price function by these rates, in US dollars per million tokens; `beyond` applies above `_LINEAR_TOKENS`."""
 
     def price(usage: Usage) -> float:
         asked, answered, known = usage[:3]

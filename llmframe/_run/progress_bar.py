@@ -1,4 +1,4 @@
-"""The bar while a run works, and lines beside it: a widget in a notebook, text elsewhere."""
+"""The progress bar of a run and lines beside it: a widget in a notebook, text elsewhere."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _REFRESH_SECONDS = 0.2
 _REFRESH_SECONDS_IN_A_LOG = 5.0
 
 _shown: list[str] = []
-"""The titles of the bars that are open now."""
+"""The titles of the open bars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, in rows."""
+    """The progress of a run, in rows."""
 
     done: int
     failed: int
     in_flight: int
     cost: float | None
     waiting: str = ""
-    """What the run is waiting for, if for anything but answers."""
+    """What the run waits for, other than answers."""
 
     def describe(self) -> str:
-        """Say it in the few words that fit beside a bar."""
+        """Return a short text beside the bar."""
         parts = [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.in_flight} in flight"] if self.in_flight else []
         parts += [dollars(self.cost)] if self.cost else []
@@ -45,13 +45,13 @@ class Progress:
 
 
 def dollars(amount: float) -> str:
-    """Write US dollars with the digits that matter."""
+    """Return US dollars as text, with more digits for small amounts."""
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
 
 
 @asynccontextmanager
 async def progress_bar(title: str, total: int, progress: Callable[[], Progress]) -> AsyncIterator[None]:
-    """Show a bar for the length of a block. What breaks it is logged, and never ends the run."""
+    """Show a bar during a block. An error of the bar is logged, and does not end the run."""
     async with beside(_show_or_log(title, total, progress)):
         yield
 
@@ -59,12 +59,12 @@ async def progress_bar(title: str, total: int, progress: Callable[[], Progress])
 async def _show_or_log(title: str, total: int, progress: Callable[[], Progress]) -> None:
     try:
         await _show(title, total, progress)
-    except Exception:  # noqa: BLE001 (whatever a terminal or a widget raises)
+    except Exception:  # noqa: BLE001 (anything that a terminal or a widget raises)
         _log.exception("The progress bar was given up.")
 
 
 async def _show(title: str, total: int, progress: Callable[[], Progress]) -> None:
-    """Show a bar until cancelled; the last thing it shows is how the run ended."""
+    """Show a bar until cancelled; finally it shows how the run ended."""
     from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
 
     seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
@@ -92,22 +92,22 @@ def _is_watched() -> bool:
 
 
 def say(line: str) -> None:
-    """Say one line to the user without tearing a bar."""
+    """Print one line for the user without breaking a bar."""
     from tqdm import tqdm  # noqa: PLC0415
 
     tqdm.write(line, file=sys.stderr)
 
 
 def _after_fork() -> None:
-    """Give a child that was forked under an open bar a lock of its own.
+    """Give a child that was forked while a bar was open its own locks.
 
-    The inherited one may be held by a thread that the child has not; and tqdm's lock between
-    processes, taken by such a child, would never be given back to its parent either.
+    The inherited lock may be held by a thread that does not exist in the child; and the child would never
+    release tqdm's lock between processes.
     """
     if _shown:
-        from tqdm import auto, std  # noqa: PLC0415 (there already)
+        from tqdm import auto, std  # noqa: PLC0415 (imported already)
 
-        for kind in (auto.tqdm, std.tqdm):  # each may have a lock of its own
+        for kind in (auto.tqdm, std.tqdm):  # each may have its own lock
             kind.set_lock(threading.RLock())
         _shown.clear()
 

@@ -1,4 +1,4 @@
-"""What a feed asks of its run: what is settled already, and what the answers of other runs mean for it."""
+"""A feed's access to its run: which requests are settled, and which answers other runs have recorded."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Reconciler:
-    """Brings a run's results in line with what other runs did meanwhile.
+    """Updates a run's results with the answers of other runs.
 
     Parameters
     ----------
     halt
-        Ends the run.
+        Stops the run.
     waits_for_batches
-        Whether requests that are in an open batch are waited for; otherwise they end the run.
+        Whether the run waits for requests in open batches; otherwise they stop the run.
 
     Attributes
     ----------
     inherited : int
-        Requests that a vanished run had claimed, and may have paid without keeping the answers.
+        Requests that a run which no longer exists had claimed, and may have paid without keeping the answers.
     """
 
     def __init__(self, results: Results, halt: Callable[[Stop], None], *, waits_for_batches: bool) -> None:
@@ -37,19 +37,19 @@ class Reconciler:
         self._waits_for_batches = waits_for_batches
 
     def is_settled(self, number: int) -> bool:
-        """Tell whether nothing more is to come for a request."""
+        """Return whether a request has its value or its failure."""
         return self._results.is_settled(number)
 
     def reconcile(self, number: int, stored: StoredAnswer) -> None:
-        """Take an answer that another run was given meanwhile."""
+        """Add an answer that another run has recorded meanwhile."""
         if not self._results.is_settled(number):
             self._results.add_stored(number, self._results.judge(stored))
 
     def add_inherited(self, uncertain: int) -> None:
-        """Count what a vanished run had claimed."""
+        """Count requests that a run which no longer exists had claimed."""
         self.inherited += uncertain
 
     def on_batches(self, nonces: Sequence[str]) -> None:
-        """End the run where another run has requests of this one in batches, unless batches are waited for."""
+        """Stop the run when requests of it are in another run's batches, unless it waits for batches."""
         if nonces and not self._waits_for_batches:
             self._halt(in_open_batch(["a batch of another run"]))

@@ -1,4 +1,4 @@
-"""What is told of a run: its closing line, its error, its table and its plot."""
+"""The reports of a run: its closing line, its error, its table and its plot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PAID = frozenset({"refusal", "content_filter", "length", "empty", "no_choices",
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in numbers; rows unless it says otherwise."""
+    """A run in numbers, of rows unless stated otherwise."""
 
     verb: str
     model: str
@@ -46,9 +46,9 @@ class RunSummary:
     distinct: int
     """Different requests among the rows."""
     from_journal: int
-    """Distinct requests whose answer was there already."""
+    """Distinct requests that were answered from the journal."""
     sent: int
-    """Distinct requests that left."""
+    """Distinct requests that were sent."""
     retries: int
     limited: int
     answered: int
@@ -68,7 +68,7 @@ class RunSummary:
         return self.rows - sum(self.skipped.values()) - self.answered - self.failed
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the numbers as JSON can hold them."""
+        """Return the numbers as JSON values."""
         return {
             "rows": self.rows,
             "skipped": dict(self.skipped),
@@ -94,7 +94,7 @@ class RunSummary:
 
 
 def closing_line(summary: RunSummary) -> str:
-    """Say in one line how a run ended.
+    """Return one line that says how a run ended.
 
     Examples
     --------
@@ -136,18 +136,18 @@ def _rows(count: int) -> str:
 def failure_message(
     codes: Mapping[str, int], examples: Sequence[tuple[int, Any, str, str]], rows: int, *, batch: bool = False
 ) -> str:
-    """Say how many rows failed and why, show the first few, and end with the remedy.
+    """Return a message with the numbers and codes of failed rows, the first few of them, and a remedy.
 
     Parameters
     ----------
     codes
         Failed rows by code.
     examples
-        Position, label, code and message of the first few.
+        Position, label, code and message of the first few failed rows.
     rows
-        How many rows the run had.
+        The rows of the run.
     batch
-        Whether it went through the Batch API, and the other lane is another way.
+        Whether the run used the Batch API, so that the live lane is an alternative.
     """
     failed = sum(codes.values())
     counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
@@ -169,15 +169,15 @@ def failure_message(
 
 
 def truncation_message(count: int) -> str:
-    """Say that answers were cut off."""
-    cut = "1 answer was cut off at the token limit and kept as it is"
+    """Return a message that answers were cut off."""
+    statement = "1 answer was cut off at the token limit and kept as it is"
     if count > 1:
-        cut = f"{count:,} answers were cut off at the token limit and kept as they are"
-    return f"{cut}; for whole ones ask again with a larger max_completion_tokens"
+        statement = f"{count:,} answers were cut off at the token limit and kept as they are"
+    return f"{statement}; for whole ones ask again with a larger max_completion_tokens"
 
 
 def warn(message: str) -> None:
-    """Warn at the line that called llmframe, however deep in llmframe this is."""
+    """Warn at the line that called llmframe, at any depth of the stack."""
     level, frame = 1, currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "llmframe":
         level, frame = level + 1, frame.f_back
@@ -190,7 +190,7 @@ def _short(message: str) -> str:
 
 
 def html(summary: RunSummary) -> str:
-    """Show a run as a small table."""
+    """Return a run as a small HTML table."""
     numbers = summary.as_dict()
     latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.latency.items())
     numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in summary.skipped.items()) or "0"
@@ -213,12 +213,12 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def plot(summary: RunSummary, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
-    """Draw answers per second over the run, and how long they took.
+    """Draw answers per second over the run, and their latencies.
 
     Parameters
     ----------
     arrivals, latencies
-        For each answer of the run: seconds since its start, and seconds that it took.
+        For each answer of the run: seconds since the run's start, and its latency in seconds.
     """
     import matplotlib.pyplot as plt  # noqa: PLC0415 (an extra: llmframe[plot])
 

@@ -1,4 +1,4 @@
-"""What is known of a run's requests so far: values, reasons, tokens and dollars; and of its rows."""
+"""The results of a run so far: values and failures of its requests and rows, tokens and dollars."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Takes verdicts and failures of distinct requests, and gives values and reasons of rows.
+    """Collects verdicts and failures of distinct requests, and returns values and reasons of rows.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Results:
     from_journal : int
         Distinct requests.
     latencies, arrivals : array of float
-        Seconds that each paid answer took, and when it came, since the run began.
+        The latency of each paid answer, and its arrival since the run began, in seconds.
     """
 
     def __init__(self, plan: Plan, kind: AnswerKind, prices: Prices, model: str) -> None:
@@ -65,13 +65,13 @@ class Results:
 
     @property
     def rows(self) -> int:
-        """Rows that the call was to ask."""
+        """The selected rows of the call."""
         selected = self._plan.selected
         return self._plan.rows if selected is None else int(selected.sum())
 
     @property
     def to_answer(self) -> int:
-        """Rows that have a prompt, or should have had one."""
+        """The selected rows, except the skipped ones."""
         return self.rows - sum(self._plan.skipped.values())
 
     @property
@@ -79,11 +79,11 @@ class Results:
         return self.to_answer - self.answered - self.failed
 
     def is_settled(self, number: int) -> bool:
-        """Tell whether a request has its value, or its reason for having none."""
+        """Return whether a request has its value or its failure."""
         return bool(self._has_value[number]) or number in self._failures
 
     def price(self, answer: Answer) -> float | None:
-        """Return what an answer cost, in US dollars; `None` where its model's price is unknown."""
+        """Return the cost of an answer in US dollars; `None` where its model's price is unknown."""
         return self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
 
     def judge(self, stored: StoredAnswer) -> Verdict:
@@ -91,12 +91,12 @@ class Results:
         return self.kind.judge(load(stored.body))
 
     def add_stored(self, number: int, verdict: Verdict) -> None:
-        """Take the verdict on an answer from the journal."""
+        """Add the verdict on an answer from the journal."""
         self.from_journal += 1
         self._add_verdict(number, verdict, attempts=0)
 
     def add_outcome(self, outcome: Outcome) -> float | None:
-        """Take a lane's outcome; return what its answer cost, if there is one and its price is known."""
+        """Add a lane's outcome; return the cost of its answer, if there is one and its price is known."""
         request, answer, verdict, failure, attempts, seconds = outcome
         if answer is None or verdict is None:
             no_answer = failure or Failure("no_answer", "the lane brought no answer")
@@ -115,9 +115,9 @@ class Results:
 
     def _add_tokens(self, usage: Usage) -> None:
         tokens = self._tokens
-        for place, count in enumerate(usage):
+        for field, count in enumerate(usage):
             if count:
-                tokens[place] += count
+                tokens[field] += count
 
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
         value, problem, detail = verdict
@@ -132,7 +132,7 @@ class Results:
             self.truncated += rows
 
     def add_failure(self, number: int, failure: Failure) -> None:
-        """Take a request's reason for having no answer."""
+        """Add a request's reason for having no answer."""
         self._failures[number] = failure
         self.failed += self._rows_of[number]
 
@@ -150,7 +150,7 @@ class Results:
         return dict(sorted(reasons.items()))
 
     def reasons_by_row(self, ending: str) -> list[str | None]:
-        """Say in one line for each row why it has no value; `ending` says it of rows that were not tried."""
+        """Return for each row one line that says why it has no value; `ending` is the reason of rows that were not sent."""
         reasons = self.reasons()
         return [self._explain(position, reasons, ending) for position in range(self._plan.rows)]
 
@@ -165,7 +165,7 @@ class Results:
         return None if code < 0 or self._has_value[code] else f"not asked: {ending}"
 
     def failures(self) -> pd.DataFrame:
-        """Return a line for each failed row."""
+        """Return one line for each failed row."""
         lines: list[dict[str, Any]] = [
             {
                 "position": position,

@@ -1,4 +1,4 @@
-"""A run: one call at work, and what is known of it while and after it works."""
+"""A run: one call, and its state during and after its work."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ if TYPE_CHECKING:
 
 
 class WriteBack(Protocol):
-    """Writes a run's answers where the call wants them, in the caller's thread."""
+    """Writes a run's answers to the call's target, in the caller's thread."""
 
     def __call__(self, results: Results, record: dict[str, Any], ending: str) -> Any:
-        """Return what the call returns; `ending` is the run's status, or why it stopped."""
+        """Return the call's result; `ending` is the run's status, or the code of its stop."""
 
 
 class Run:
-    """One call at work, and what it leaves behind.
+    """One call, during and after its work.
 
-    Returned by a verb with `wait=False`, by `llmframe.last_run()`, and carried by errors.
+    A verb with `wait=False` and `llmframe.last_run()` return it, and errors carry it.
 
     Attributes
     ----------
     status : {"running", "done", "stopped", "interrupted", "error"}
-        `"done"` when every row was tried, also where some failed.
+        `"done"` when every row was tried, also when some failed.
     values : list of str or None
         Each row's answer so far, by position.
     failures : DataFrame
-        Columns `position`, `label`, `code`, `message`, `attempts`: one line a row without an answer.
+        Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer.
     rows, answered, failed, truncated : int
-        Rows asked; rows answered, failed, and answered with a text that was cut off.
+        Selected rows; rows answered, failed, and answered with a text that was cut off.
     skipped : dict
-        Rows that were not sent for want of a cell, by column.
+        Rows that were not sent because a cell is missing or blank, by column.
     distinct, from_journal, sent, retries, limited, uncertain : int
         Different requests; those answered from the journal; those sent; further attempts; attempts
         answered 429; and attempts that may have been billed without an answer.
     tokens : Usage
         Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`.
     cost : float or None
-        US dollars of the same; `None` where the model's price is unknown.
+        US dollars of these answers; `None` where the model's price is unknown.
     seconds, waited_seconds : float
-        Wall time, and how much of it sends were held back by a rate limit.
+        Wall time, and the time for which a rate limit held requests back.
     latency : dict
         Seconds at the percentiles `p50`, `p90` and `p99`.
 
@@ -86,12 +86,12 @@ class Run:
         self._task: LoopTask[None] | None = None
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._given_up = False
+        self._abandoned = False
 
     @property
     def status(self) -> str:
         if not self.done():
-            return "interrupted" if self._given_up else "running"
+            return "interrupted" if self._abandoned else "running"
         if isinstance(self._error, asyncio.CancelledError):
             return "interrupted"
         if self._error is not None:
@@ -103,21 +103,21 @@ class Run:
         return self._task.future.exception() if self._task is not None and self._task.future.done() else None
 
     def done(self) -> bool:
-        """Tell whether the work has ended, however it ended."""
+        """Return whether the work has ended in any way."""
         return self._task is not None and self._task.future.done()
 
     def cancel(self) -> None:
-        """Send nothing more and end the run; what is answered stays in the journal and in `values`.
+        """Send nothing more and end the run; its answers stay in the journal and in `values`.
 
-        Batches that are under way are cancelled; what they have finished by then is billed, and
-        comes with the next call. (Ctrl-C only leaves them: they go on.)
+        Open batches are cancelled; their finished answers are billed, and are collected by the next call.
+        (Ctrl-C does not cancel them: they continue.)
         """
         self._execution.cancel_batches()
         if self._task is not None:
             self._task.cancel()
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the run, write its column, and return what the plain call would have.
+        """Wait for the run, write its column, and return what the call without `wait=False` returns.
 
         Parameters
         ----------
@@ -127,9 +127,9 @@ class Run:
         Raises
         ------
         TimeoutError
-            When the run is still at work; it goes on.
+            When the run still works; it continues.
         CompletionError
-            As the plain call would.
+            As the call without `wait=False`.
         ValueError
             When the inputs have changed since the call; the answers are in `values`.
         """
@@ -210,7 +210,7 @@ class Run:
         return report.percentiles(self._results.latencies)
 
     def plot(self) -> Any:
-        """Draw answers per second and latencies; a matplotlib figure (`pip install llmframe[plot]`)."""
+        """Draw answers per second and latencies as a matplotlib figure (`pip install llmframe[plot]`)."""
         return report.plot(self._summary(), self._results.arrivals, self._results.latencies)
 
     def __repr__(self) -> str:
@@ -243,10 +243,10 @@ class Run:
         )
 
     def _begin(
-        self, how: Callable[[Callable[[], Any]], LoopTask[None]], *, shared_loop: bool
+        self, start_task: Callable[[Callable[[], Any]], LoopTask[None]], *, shared_loop: bool
     ) -> LoopTask[None]:
-        """Start the work on the loop that `how` chooses."""
-        self._task = how(lambda: self._carry_out(shared_loop=shared_loop))
+        """Start the work on the loop that `start_task` chooses."""
+        self._task = start_task(lambda: self._carry_out(shared_loop=shared_loop))
         return self._task
 
     async def _carry_out(self, *, shared_loop: bool) -> None:
@@ -260,8 +260,8 @@ class Run:
             self._task.wait(timeout, interrupts)
 
     def _write_once(self) -> Any:
-        """Write what is there, once, in the caller's thread; say how the run ended."""
-        self._given_up = not self.done()
+        """Write the answers once, in the caller's thread, and print how the run ended."""
+        self._abandoned = not self.done()
         if self._written is None:
             stop = self._execution.stop
             ending = self.status if stop is None else stop.code
@@ -270,20 +270,20 @@ class Run:
         return self._written[0]
 
     def _record(self) -> dict[str, Any]:
-        """Return what `df.attrs` keeps of the run: JSON-able, and small."""
-        kept = ("rows", "answered", "failed", "cost", "prompt_tokens", "completion_tokens")
+        """Return the run's record for `df.attrs`: small, of JSON values."""
+        recorded = ("rows", "answered", "failed", "cost", "prompt_tokens", "completion_tokens")
         numbers = self._summary().as_dict()
         identified = {
             "verb": self._settings.verb.name,
             "model": self._settings.model,
             "complete": self.status == "done",
         }
-        return {**identified, **{name: numbers[name] for name in kept}}
+        return {**identified, **{name: numbers[name] for name in recorded}}
 
     def _say_ending(self) -> None:
         line = report.closing_line(self._summary())
         if self.status == "interrupted":
-            say(f"{line}; interrupted: {self._way_on()}")
+            say(f"{line}; interrupted: {self._how_to_continue()}")
         elif self._settings.progress and self._error is None:
             say(line)
         if self._settings.progress and self.cost is None and self._settings.model not in _unpriced:
@@ -292,8 +292,8 @@ class Run:
                 f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
             )
 
-    def _way_on(self) -> str:
-        """Say how an interrupted run is continued."""
+    def _how_to_continue(self) -> str:
+        """Return how an interrupted run is continued."""
         batches = self._execution.batches
         if batches:
             count = "1 batch goes" if len(batches) == 1 else f"{len(batches)} batches go"
@@ -319,13 +319,13 @@ _unpriced: set[str] = set()
 
 
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
-    """Wait for a run and write what is there."""
+    """Wait for a run and write its answers."""
     run._wait(timeout, interrupts)
     return run._write_once()
 
 
 def concluded(run: Run, result: Any) -> Any:
-    """Return the result, or raise what the run's end calls for."""
+    """Return the result, or raise or warn as the run ended."""
     line = report.closing_line(run._summary())
     error, stop = run._error, run._execution.stop
     if isinstance(error, asyncio.CancelledError):

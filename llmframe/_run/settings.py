@@ -1,4 +1,4 @@
-"""What a call asks for besides its data: a verb, and its arguments resolved against options and environment."""
+"""The settings of a call: its verb, and its arguments resolved against options and environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """What tells one verb from another: where its requests go, and what it makes of the answers."""
+    """What distinguishes one verb from another: the endpoint of its requests and the kind of its answers."""
 
     name: str
     endpoint: Endpoint
@@ -27,7 +27,7 @@ class Verb:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountSettings:
-    """Where requests go and as whom, and in which journal what is known of them is kept."""
+    """The account that requests are sent with, and the journal that keeps them."""
 
     account: Account
     server: str
@@ -44,7 +44,7 @@ class AccountSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(AccountSettings):
-    """Everything that a call says besides its data."""
+    """All settings of a call."""
 
     verb: Verb
     model: str
@@ -61,7 +61,6 @@ class RunSettings(AccountSettings):
 
     @property
     def recipe(self) -> Recipe:
-        """What decides the answers and is the same in every row."""
         return Recipe(
             self.verb.name,
             self.server,

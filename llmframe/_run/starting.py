@@ -1,4 +1,4 @@
-"""How runs are started, on which loop, and what becomes of them when the process ends."""
+"""How runs are started, on which loop, and how they end with the process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _EXIT_SECONDS = 5.0
 
 _active: set[Run] = set()
 _last: list[Run] = []
-_warned_of_forgetting: list[str] = []
+_warned_of_lost_disk: list[str] = []
 _LASTING = {
     "Colab": "'/content/drive/MyDrive/llmframe.sqlite' (with the drive mounted)",
     "Kaggle": "'/kaggle/working/llmframe.sqlite' (saved with the notebook's output)",
     "Binder": "'llmframe.sqlite' (and download that file before you leave)",
 }
-"""Where a hosted notebook keeps files."""
+"""Paths that a hosted notebook service keeps."""
 
 
 def last_run() -> Run | None:
@@ -51,13 +51,13 @@ def last_run() -> Run | None:
 
 
 def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
-    """Start a run where its client belongs: the private loop, or the caller's own."""
-    _warn_of_forgetting(run)
-    here = running_loop()
-    own = run._settings.account.asynchronous or run._settings.nested
-    if awaiting and own:
+    """Start a run on the loop of its client: the private loop, or the caller's own."""
+    _warn_of_lost_disk(run)
+    current_loop = running_loop()
+    needs_own_loop = run._settings.account.asynchronous or run._settings.nested
+    if awaiting and needs_own_loop:
         task = run._begin(begin_here, shared_loop=True)
-    elif here is not None and own and not background:
+    elif current_loop is not None and needs_own_loop and not background:
         task = run._begin(NestedTask, shared_loop=True)
     else:
         task = run._begin(submit, shared_loop=False)
@@ -67,16 +67,16 @@ def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
     return run
 
 
-def _warn_of_forgetting(run: Run) -> None:
+def _warn_of_lost_disk(run: Run) -> None:
     place = forgetful_machine()
     if (
         place is None
         or run._settings.journal is not True
         or not run._settings.progress
-        or _warned_of_forgetting
+        or _warned_of_lost_disk
     ):
         return
-    _warned_of_forgetting.append(place)
+    _warned_of_lost_disk.append(place)
     say(
         f"llmframe: {place} forgets this machine's disk; to keep paid answers, move the journal: "
         f"llmframe.options.journal = {_LASTING[place]}"
@@ -84,7 +84,7 @@ def _warn_of_forgetting(run: Run) -> None:
 
 
 def run_to_end(run: Run) -> Any:
-    """Start a run, wait for it and write it back, without a gap through which Ctrl-C could slip."""
+    """Start a run, wait for it and write it back; Ctrl-C is held back throughout."""
     refuse_on_private_loop()
     with uninterrupted() as interrupts:
         result = written(start(run), None, interrupts)
@@ -104,7 +104,7 @@ async def await_run(run: Run) -> Any:
 
 @atexit.register
 def _end_all() -> None:
-    """Cancel what is in flight when the process ends, and write down what has come."""
+    """Cancel the active runs when the process ends, and commit the answers that have arrived."""
     deadline = time.monotonic() + _EXIT_SECONDS
     for run in list(_active):
         if run._task is not None:

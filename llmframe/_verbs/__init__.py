@@ -1,6 +1,6 @@
-"""The verbs: their arguments resolved, what each asks and of which kind its answers are, and how it writes back.
+"""The verbs: their arguments, their requests, the kind of their answers, and how they write them back.
 
-`complete` over a frame, a Series or a list; and what concerns batches and no column: `batches`, `collect`, `cancel`.
+`complete` works on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column.
 """
 
 from llmframe._verbs.batches import batches, cancel, collect

@@ -1,4 +1,4 @@
-"""A call's arguments, resolved: arguments win over options, options over the environment."""
+"""The arguments of a call: arguments take precedence over options, options over the environment."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
     Raises
     ------
     TypeError
-        For a word that is neither ours nor the API's.
+        For a keyword that neither llmframe nor the API has.
     ValueError
-        For a value that cannot be, and where no model is known for the server.
+        For an invalid value, and where no model is known for the server.
     """
-    _check_words(verb, arguments)
+    _check_keywords(verb, arguments)
     given = {name: value for name, value in arguments.items() if name in _ARGUMENTS and value is not None}
     for name, value in given.items():
         if name in _FROM_OPTIONS:
             check(name, value)
     _check_own(given)
     chosen = _chosen(given)
-    of_account = _of_account(given, chosen)
-    account: Account = of_account["account"]
+    account_fields = _account_fields(given, chosen)
+    account: Account = account_fields["account"]
     if chosen["mode"] == "batch" and account.api_version is not None:
         raise ValueError("mode: 'batch' is OpenAI's Batch API, and Azure has another; use mode='live' there")
     return RunSettings(
-        **of_account,
+        **account_fields,
         verb=verb,
         model=chosen["model"] or _default_model(account, chosen),
         system=given.get("system"),
@@ -71,13 +71,13 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
 
 
 def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
-    """Check the keywords of what concerns batches and no column, and fill in the defaults."""
+    """Check the keywords of `batches`, `collect` and `cancel`, and fill in the defaults."""
     for name, value in arguments.items():
         if name not in _BATCH_ARGUMENTS:
             raise TypeError(f"unexpected keyword {name!r}; there are {', '.join(sorted(_BATCH_ARGUMENTS))}")
         check(name, value)
     given = {name: value for name, value in arguments.items() if value is not None}
-    settings = AccountSettings(**_of_account(given, _chosen(given)))
+    settings = AccountSettings(**_account_fields(given, _chosen(given)))
     if settings.journal is False:
         raise ValueError("journal: batches are known by a journal; leave journal=False out")
     return settings
@@ -87,8 +87,8 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
 
 
-def _of_account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve what does not depend on a verb, as `AccountSettings` holds it."""
+def _account_fields(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve the settings that do not depend on a verb, the fields of `AccountSettings`."""
     account = _account(given, chosen)
     return {
         "account": account,
@@ -107,7 +107,7 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     return Account.of(client, chosen["api_key"], chosen["base_url"])
 
 
-def _check_words(verb: Verb, arguments: Mapping[str, Any]) -> None:
+def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
     if "stream" in arguments or "stream_options" in arguments:
         raise TypeError("stream: a column needs whole answers; leave stream= out")
     known = _ARGUMENTS | verb.endpoint.parameters()
@@ -172,7 +172,7 @@ def _journal(value: bool | str | Path) -> bool | Path:
 
 
 def _server(account: Account, name: str | None = None) -> str:
-    """Name the server in identities; Azure's deployment and API version are part of the name."""
+    """Return the server's name in identities; it includes Azure's deployment and API version."""
     address = normalise(account.base_url)
     if name is not None:
         deployment = address.partition("/openai/deployments/")[2] if account.api_version else ""
@@ -184,12 +184,12 @@ def _default_model(account: Account, chosen: Mapping[str, Any]) -> str:
     if is_openai(account.base_url):
         return DEFAULT_MODEL
     raise ValueError(
-        f"model: there is no default model for {_server(account).partition('?')[0]}; pass model= ({_offer(account, chosen)})"
+        f"model: there is no default model for {_server(account).partition('?')[0]}; pass model= ({_models_hint(account, chosen)})"
     )
 
 
-def _offer(account: Account, chosen: Mapping[str, Any]) -> str:
-    """List the server's models, where it may be asked."""
+def _models_hint(account: Account, chosen: Mapping[str, Any]) -> str:
+    """List the server's models in a hint, where a request is allowed."""
     if chosen["mode"] == "offline" or not account.has_key:
         return "with an API key, and not offline, this would list the server's models"
     listed = list_models(account)

@@ -1,4 +1,4 @@
-"""The batches of a journal: listed, collected and cancelled, whichever calls they came from."""
+"""The verbs of batches: the batches of a journal are listed, collected and cancelled."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _DIGEST = blake2b(b"collect", digest_size=16).digest()
 
 
 def batches(**settings: Any) -> pd.DataFrame:
-    """List the batches that the journal knows, oldest first.
+    """List the batches in the journal, oldest first.
 
-    Where there is an API key, the state of the open ones is asked for; otherwise, and where the
-    server cannot be reached, it is the last that is known.
+    With an API key, the states of the open batches are retrieved; otherwise, and if the server cannot be
+    reached, they are the last known ones.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def batches(**settings: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a batch: `id`, `state` (the API's word; `"intended"` before it was created),
+        One row per batch: `id`, `state` (the API's status; `"intended"` before it was created),
         `requests`, `completed`, `failed` (int64), `created` (datetime, UTC), `model`, `column` and
-        `cost` (US dollars of what was collected, or missing).
+        `cost` (US dollars of the collected answers, or missing).
 
     Examples
     --------
@@ -53,14 +53,14 @@ def batches(**settings: Any) -> pd.DataFrame:
     >>> list(llmframe.batches().columns[:3])
     ['id', 'state', 'requests']
     """
-    where = resolve_for_batches(settings)
-    return _table(_carry_out(lambda: _known(where)))
+    resolved = resolve_for_batches(settings)
+    return _table(_run_on_private_loop(lambda: _list_parts(resolved)))
 
 
 def collect(**settings: Any) -> pd.DataFrame:
-    """Take in all batches of ours in the account that have ended: their answers go into the journal.
+    """Collect all of llmframe's batches in the account that have ended: their answers are written to the journal.
 
-    The calls that they came from then find them there, and pay nothing.
+    The calls that submitted them then find the answers there, and pay nothing.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def collect(**settings: Any) -> pd.DataFrame:
     Raises
     ------
     StoppedError
-        When the account cannot be asked.
+        When the account's batches cannot be read.
 
     Examples
     --------
@@ -85,12 +85,12 @@ def collect(**settings: Any) -> pd.DataFrame:
     ...     len(llmframe.collect(base_url=server.base_url, api_key="any"))
     0
     """
-    where = resolve_for_batches(settings)
-    return _table(_carry_out(lambda: _collect(where)))
+    resolved = resolve_for_batches(settings)
+    return _table(_run_on_private_loop(lambda: _collect(resolved)))
 
 
 def cancel(batch: str, **settings: Any) -> str:
-    """Cancel a batch. What it has finished by then is billed, and comes with the next call or `collect`.
+    """Cancel a batch. Its finished answers are billed, and are collected by the next call or `collect`.
 
     Parameters
     ----------
@@ -120,15 +120,15 @@ def cancel(batch: str, **settings: Any) -> str:
     """
     if not isinstance(batch, str) or not batch:
         raise TypeError(f"batch must be a batch's id, such as 'batch_abc123'; got {batch!r}")
-    where = resolve_for_batches(settings)
-    return _carry_out(lambda: _cancel(where, batch))
+    resolved = resolve_for_batches(settings)
+    return _run_on_private_loop(lambda: _cancel(resolved, batch))
 
 
-def _carry_out(make: Callable[[], Awaitable[T]]) -> T:
-    async def carried_out() -> T:
+def _run_on_private_loop(make: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
         return await make()
 
-    task = submit(carried_out)
+    task = submit(run)
     task.wait()
     try:
         return task.future.result()
@@ -138,61 +138,61 @@ def _carry_out(make: Callable[[], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _batch_api(where: AccountSettings) -> AsyncIterator[BatchApi]:
-    if not where.account.has_key:
+async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
+    if not settings.account.has_key:
         raise StopRun(NO_KEY)
-    client, owned = connect(where.account, timeout=where.timeout)
+    client, owned = connect(settings.account, timeout=settings.timeout)
     try:
-        yield BatchApi(client, timeout=where.timeout, headers={}, max_retries=where.max_retries)
+        yield BatchApi(client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries)
     finally:
         if owned:
             await client.close()
 
 
-async def _known(where: AccountSettings) -> list[BatchPart]:
-    if not journal_path(where.journal).exists():
+async def _list_parts(settings: AccountSettings) -> list[BatchPart]:
+    if not journal_path(settings.journal).exists():
         return []
-    async with open_journal(where.journal, where.tuning) as journal:
+    async with open_journal(settings.journal, settings.tuning) as journal:
         parts = await journal.batches.list_parts()
-        if where.account.has_key and where.mode != "offline":
+        if settings.account.has_key and settings.mode != "offline":
             with suppress(StopRun):
-                await _look(where, journal, [part for part in parts if part.open and part.batch])
+                await _update_states(settings, journal, [part for part in parts if part.open and part.batch])
         return await journal.batches.list_parts()
 
 
-async def _look(where: AccountSettings, journal: Journal, parts: Sequence[BatchPart]) -> None:
+async def _update_states(settings: AccountSettings, journal: Journal, parts: Sequence[BatchPart]) -> None:
     if not parts:
         return
-    async with _batch_api(where) as api:
+    async with _batch_api(settings) as api:
         for part in parts:
-            if part.server == where.server and part.batch is not None:
+            if part.server == settings.server and part.batch is not None:
                 with suppress(Gone):
                     await journal.batches.set_state(part.nonce, await api.retrieve(part.batch))
 
 
-async def _collect(where: AccountSettings) -> list[BatchPart]:
-    async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
+async def _collect(settings: AccountSettings) -> list[BatchPart]:
+    async with open_journal(settings.journal, settings.tuning) as journal, _batch_api(settings) as api:
         session = await journal.begin(_DIGEST, {"verb": "collect"})
         if session.obstacle is not None:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:
-            label = PartLabel(session.recipe, where.server, "", "")
-            collector = make_collector(where, CHAT_COMPLETIONS, api, journal, session, None)
+            label = PartLabel(session.recipe, settings.server, "", "")
+            collector = make_collector(settings, CHAT_COMPLETIONS, api, journal, session, None)
             await collector.find_batches(label, None, 0.0)
-            for part in await collector.open_parts(where.server):
+            for part in await collector.open_parts(settings.server):
                 if part.batch is not None:
-                    await _collect_part(where, api, journal, replace(session, recipe=part.recipe), part)
+                    await _collect_part(settings, api, journal, replace(session, recipe=part.recipe), part)
         finally:
             await journal.end(session, {}, finished=True)
         return await journal.batches.list_parts()
 
 
 async def _collect_part(
-    where: AccountSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
+    settings: AccountSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
 ) -> None:
-    prices = Prices(where.prices)
+    prices = Prices(settings.prices)
     failed: list[JournalError] = []
-    recorder = Recorder(journal, session, where.tuning.commit_seconds, failed.append)
+    recorder = Recorder(journal, session, settings.tuning.commit_seconds, failed.append)
 
     def add_result(result: BatchResult, part: BatchPart) -> float | None:
         answer = result.answer
@@ -203,7 +203,7 @@ async def _collect_part(
         return cost
 
     try:
-        collector = make_collector(where, CHAT_COMPLETIONS, api, journal, session, recorder)
+        collector = make_collector(settings, CHAT_COMPLETIONS, api, journal, session, recorder)
         await collector.collect_if_ended(part, add_result)
     finally:
         await recorder.finish()
@@ -211,8 +211,8 @@ async def _collect_part(
         raise failed[0]
 
 
-async def _cancel(where: AccountSettings, batch: str) -> str:
-    async with open_journal(where.journal, where.tuning) as journal, _batch_api(where) as api:
+async def _cancel(settings: AccountSettings, batch: str) -> str:
+    async with open_journal(settings.journal, settings.tuning) as journal, _batch_api(settings) as api:
         try:
             state = await api.cancel(batch)
         except Gone:

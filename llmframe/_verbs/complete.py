@@ -1,4 +1,4 @@
-"""The verb `complete`, over a frame, a Series or a list: checked, planned, run, and written back."""
+"""The verb `complete` over a frame, a Series or a list: checked, planned, run, and written back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _plan(
 
 
 def _names(columns: Iterable[Hashable]) -> dict[str, Hashable]:
-    """Map what a template calls the columns to their labels; of `1` and `"1"`, the text is exact."""
+    """Map the names in a template to the columns' labels; of `1` and `"1"`, the text takes precedence."""
     labels = sorted(columns, key=lambda label: isinstance(label, str))
     return {label_text(label): label for label in labels}
 
@@ -64,12 +64,12 @@ def _check_readable(frame: pd.DataFrame, spec: PromptSpec) -> None:
     for column in spec.reads:
         count = occurrences(frame, column)
         if count == 0:
-            raise KeyError(_no_column(frame, column))
+            raise KeyError(_unknown_column_message(frame, column))
         if count > 1:
             raise ValueError(f"column: there are several columns named {column!r}; rename them first")
 
 
-def _no_column(frame: pd.DataFrame, column: Hashable) -> str:
+def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
     names = {str(name): name for name in frame.columns}
     close = get_close_matches(str(column), names, n=1, cutoff=0.0)
     hint = f"the nearest is {names[close[0]]!r}" if close else "the frame has none"
@@ -79,7 +79,7 @@ def _no_column(frame: pd.DataFrame, column: Hashable) -> str:
 
 
 class FrameCompletion:
-    """One completion over a frame: checked, planned, and ready to be run and written back."""
+    """One completion over a frame: checked, planned, and ready to run and to be written back."""
 
     def __init__(  # noqa: PLR0917 (the verb's own arguments)
         self,
@@ -115,8 +115,8 @@ class FrameCompletion:
         self._reasons = None
         if error_into is not None:
             self._reasons = TargetColumn.of_reasons(frame, error_into, self._targets[0], written_by)
-        self._planned = _plan(frame, settings, self._spec, self._targets[0].selected)
-        self.run = Run(settings, self._planned, _columns(column, into), self._write_back)
+        self._run_plan = _plan(frame, settings, self._spec, self._targets[0].selected)
+        self.run = Run(settings, self._run_plan, _columns(column, into), self._write_back)
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets
@@ -134,10 +134,10 @@ class FrameCompletion:
         return frame
 
     def _check_unchanged(self) -> None:
-        frame, plan, reads = self._frame, self._planned, self._spec.reads
+        frame, plan, reads = self._frame, self._run_plan, self._spec.reads
         readable = all(occurrences(frame, column) == 1 for column in reads)
-        there = readable and len(frame) == plan.rows
-        if not there or not plan.same_inputs({column: frame[column] for column in reads}):
+        same_rows = readable and len(frame) == plan.rows
+        if not same_rows or not plan.same_inputs({column: frame[column] for column in reads}):
             raise ValueError(
                 "the rows that were asked have changed since the call, so its answers are not written into the frame; "
                 "they are in run.values and in the journal: run the call again on the frame as it is now"
@@ -162,7 +162,7 @@ def _columns(column: Hashable | None, into: Hashable) -> str:
 
 
 class SeriesCompletion:
-    """One completion over a Series: its answers come back as another Series."""
+    """One completion over a Series: its answers are returned as another Series."""
 
     def __init__(self, series: pd.Series, prompt: Prompt, where: Any, arguments: Mapping[str, Any]) -> None:
         settings = resolve(COMPLETE, arguments)
@@ -182,17 +182,17 @@ class SeriesCompletion:
 
 
 class ListCompletion:
-    """One completion over plain prompts: a list of texts, one for each."""
+    """One completion over a list of prompts: its answers are returned as a list."""
 
     def __init__(self, prompts: Iterable[Any], arguments: Mapping[str, Any]) -> None:
         settings = resolve(COMPLETE, arguments)
         cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
         spec = PromptSpec.parse("prompt", None, settings.system, {"prompt": "prompt"})
         plan = _plan(cells.to_frame(), settings, spec, None)
-        self.run = Run(settings, plan, _columns("prompts", "list"), _listed)
+        self.run = Run(settings, plan, _columns("prompts", "list"), _as_list)
 
 
-def _listed(results: Results, record: dict[str, Any], ending: str) -> list[Any]:  # noqa: ARG001
+def _as_list(results: Results, record: dict[str, Any], ending: str) -> list[Any]:  # noqa: ARG001
     return results.by_row()
 
 
@@ -219,7 +219,7 @@ Completion: TypeAlias = FrameCompletion | SeriesCompletion | ListCompletion
 
 
 def run_or_return(completion: Completion, *, wait: bool) -> Any:
-    """Wait for the result, or return the run, which works on in the background."""
+    """Wait for the result, or return the run, which continues in the background."""
     if not isinstance(wait, bool):
         raise TypeError(f"wait must be True or False; got {wait!r}")
     return run_to_end(completion.run) if wait else start(completion.run, background=True)

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on this machine, for tests, benchmarks and trying things out for free."""
+"""An OpenAI-compatible server on this machine, for tests, benchmarks and free experiments."""
 
 from llmframe.testing._chat import made_up_answer, request_digest
 from llmframe.testing._reviews import reviews

@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 def reviews() -> pd.DataFrame:
-    """Return the shipped sample of product reviews, to try things on.
+    """Return the shipped sample of product reviews, for experiments.
 
     Returns
     -------
     pandas.DataFrame
-        One row a review.
+        One row per review.
 
     Examples
     --------
     >>> len(reviews()) > 0
     True
     """
-    # Imported here, so that importing this package stays cheap.
+    # Imported here, so that importing this package stays fast.
     from importlib.resources import files  # noqa: PLC0415
 
     import pandas as pd  # noqa: PLC0415

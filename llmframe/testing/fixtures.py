@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def llm_server() -> Iterator[LocalServer]:
-    """Give a running local server, a new one for each test."""
+    """Yield a running local server, a new one for each test."""
     with LocalServer() as server:
         yield server

@@ -7,7 +7,7 @@ from llmframe._values import UsageReport
 
 pytestmark = pytest.mark.asyncio
 
-FIRST = UsageReport(0.5, hungry=False, rate=12.5, parties=2, used=3.5, measured=True)
+FIRST = UsageReport(0.5, needs_more=False, rate=12.5, sharing_runs=2, used=3.5, measured=True)
 SECOND = UsageReport()
 
 

@@ -1,7 +1,7 @@
 """The journal in one SQLite file, shared by all runs of a process and by processes of one machine.
 
-Answers are only ever appended, so that nothing paid is overwritten. All files are used on one thread; each is
-opened once in a process, and closed for the moment of a fork.
+Answers are only appended, so that nothing paid is overwritten. All files are used on one thread; each is opened once
+in a process, and closed during a fork.
 """
 
 from llmframe._journal.sqlite.journal import SqliteJournal

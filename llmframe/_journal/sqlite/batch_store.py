@@ -18,21 +18,13 @@ if TYPE_CHECKING:
     from llmframe._journal.sqlite.database import Database
     from llmframe._values import BatchState, Key
 
-_NO_MACHINE = "batch"
-"""Stands for the machine of an owner that is no process."""
+_BATCH_MACHINE = "batch"
+"""The `machine` of an owner that is not a process."""
 
 _COLUMNS = ", ".join(BatchPart._fields)
 
 
 class SqliteBatchStore:
-    """The parts of one file's batch runs.
-
-    Parameters
-    ----------
-    liveness
-        Tells which runs are alive.
-    """
-
     def __init__(self, database: Database, liveness: Liveness) -> None:
         self._database = database
         self._liveness = liveness
@@ -40,7 +32,7 @@ class SqliteBatchStore:
     @on_thread
     def add_intent(self, nonce: str, owner: int, label: PartLabel, keys: Sequence[Key]) -> None:
         with self._database.transaction() as connection:
-            part_owner = _enter(connection, nonce, owner, label, len(keys))
+            part_owner = _insert_part(connection, nonce, owner, label, len(keys))
             claimed = RequestClaims().claimed(connection, keys)
             RequestClaims().drop(connection, owner, keys)
             add_part_claims(connection, [key for key in keys if claimed.get(key) == owner], part_owner)
@@ -50,7 +42,7 @@ class SqliteBatchStore:
         with self._database.transaction() as connection:
             if connection.execute("SELECT 1 FROM batch_part WHERE nonce = ?", (nonce,)).fetchone():
                 return
-            owner = _enter(connection, nonce, 0, label, state.total or len(keys))
+            owner = _insert_part(connection, nonce, 0, label, state.total or len(keys))
             connection.execute(
                 "UPDATE batch_part SET batch = ?, file = ?, created = ?, state = ? WHERE nonce = ?",
                 (state.id, state.input_file, state.created, state.status, nonce),
@@ -88,9 +80,9 @@ class SqliteBatchStore:
     def release_part(self, nonce: str) -> None:
         self._update(nonce, "leased_to = 0")
 
-    def _update(self, nonce: str, what: str, *values: object) -> None:
+    def _update(self, nonce: str, assignments: str, *values: object) -> None:
         with self._database.transaction() as connection:
-            connection.execute(f"UPDATE batch_part SET {what} WHERE nonce = ?", (*values, nonce))  # noqa: S608
+            connection.execute(f"UPDATE batch_part SET {assignments} WHERE nonce = ?", (*values, nonce))  # noqa: S608
 
     @on_thread
     def acquire_part(self, nonce: str, owner: int) -> bool:
@@ -129,9 +121,9 @@ class SqliteBatchStore:
     def find_batch(self, batch: str) -> BatchPart | None:
         return next(iter(self._select("WHERE batch = ?", batch)), None)
 
-    def _select(self, which: str, *values: object) -> list[BatchPart]:
+    def _select(self, condition: str, *values: object) -> list[BatchPart]:
         with self._database.outside("read") as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM batch_part {which}", values).fetchall()  # noqa: S608
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM batch_part {condition}", values).fetchall()  # noqa: S608
         return [BatchPart(*row)._replace(open=bool(row[-2]), cancelled=bool(row[-1])) for row in rows]
 
     @on_thread
@@ -145,7 +137,7 @@ class SqliteBatchStore:
 
 
 def nonces_of(connection: sqlite3.Connection, owners: Collection[int]) -> list[str]:
-    """Name the parts behind these owners of claims."""
+    """Return the nonces of the parts that are these owners of claims."""
     if not owners:
         return []
     rows = connection.execute(
@@ -155,9 +147,11 @@ def nonces_of(connection: sqlite3.Connection, owners: Collection[int]) -> list[s
     return [nonce for (nonce,) in rows]
 
 
-def _enter(connection: sqlite3.Connection, nonce: str, holder: int, label: PartLabel, requests: int) -> int:
+def _insert_part(
+    connection: sqlite3.Connection, nonce: str, holder: int, label: PartLabel, requests: int
+) -> int:
     owner = connection.execute(
-        "INSERT INTO owner (machine, pid, lease) VALUES (?, 0, ?)", (_NO_MACHINE, inf)
+        "INSERT INTO owner (machine, pid, lease) VALUES (?, 0, ?)", (_BATCH_MACHINE, inf)
     ).lastrowid
     connection.execute(
         "INSERT INTO batch_part (nonce, owner, leased_to, recipe, server, model, title, created, state, requests, "

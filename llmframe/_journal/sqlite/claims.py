@@ -1,7 +1,7 @@
-"""What is claimed in a journal's file: by runs, packed into blocks, and by parts of batches, an entry each.
+"""The claims in a journal's file: those of runs packed into blocks, those of parts of batches in one row each.
 
-The claims of runs come and go with every request, and an entry each in a B-tree costs more than the answer's own.
-Those of parts stay for hours and may be millions.
+Claims of runs are added and released with every request, and a B-tree entry for each would cost more than the entry
+of the answer. Those of parts stay for hours, and there may be millions.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ _KEY = f"{_KEY_BYTES}s"
 
 
 class RequestClaims:
-    """The claims of runs, as far as they have been read: a block keeps its number, and only shrinks.
+    """The claims of runs, with a cache of the blocks read so far: a block keeps its number, and only shrinks.
 
-    What was written in a transaction that failed must be forgotten.
+    After a failed transaction the cache must be cleared (`forget`).
     """
 
     def __init__(self) -> None:
         self._read: dict[tuple[int, int], frozenset[Key]] = {}
 
     def claimed(self, connection: sqlite3.Connection, keys: Iterable[Key], *, but: int = 0) -> dict[Key, int]:
-        """Map those of the requests that runs have claimed, except one run, to their owners."""
-        wanted = frozenset(keys)
+        """Map the requests that runs have claimed, except the run `but`, to their owners."""
+        requested = frozenset(keys)
         found: dict[Key, int] = {}
         known, self._read = self._read, {}
         blocks = connection.execute("SELECT id, length(keys), owner FROM claim").fetchall()
         for block, size, owner in blocks:
-            there = known.get((block, size))
+            cached = known.get((block, size))
             if owner != but:
-                there = there or _keys(connection, block)
-                found.update(dict.fromkeys(wanted & there, owner))
-            if there is not None:
-                self._read[block, size] = there
+                cached = cached or _keys(connection, block)
+                found.update(dict.fromkeys(requested & cached, owner))
+            if cached is not None:
+                self._read[block, size] = cached
         return found
 
     def forget(self) -> None:
         self._read.clear()
 
     def add(self, connection: sqlite3.Connection, owner: int, keys: Sequence[Key]) -> None:
-        """Claim requests that nobody else has claimed."""
+        """Claim requests that no other run has claimed."""
         if keys:
             packed = b"".join(keys)
             block = connection.execute(
@@ -58,16 +58,16 @@ class RequestClaims:
             self._read[block or 0, len(packed)] = frozenset(keys)
 
     def drop(self, connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> None:
-        """Drop an owner's claims on these requests, as far as it has any."""
-        gone = frozenset(keys)
+        """Delete an owner's claims on these requests, if it has any."""
+        dropped = frozenset(keys)
         blocks = connection.execute("SELECT id, length(keys) FROM claim WHERE owner = ?", (owner,)).fetchall()
         for block, size in blocks:
-            there = self._read.pop((block, size), None) or _keys(connection, block)
-            left = there - gone
+            cached = self._read.pop((block, size), None) or _keys(connection, block)
+            left = cached - dropped
             if not left:
                 connection.execute("DELETE FROM claim WHERE id = ?", (block,))
                 continue
-            if len(left) < len(there):
+            if len(left) < len(cached):
                 connection.execute("UPDATE claim SET keys = ? WHERE id = ?", (b"".join(left), block))
             self._read[block, len(left) * _KEY_BYTES] = left
 
@@ -85,7 +85,7 @@ _VARIABLES = 500
 
 
 def claimed_by_parts(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, int]:
-    """Map those of the requests that parts of batches have claimed to these parts' owners."""
+    """Map the requests that parts of batches have claimed to the owners of these parts."""
     owners: dict[Key, int] = {}
     if connection.execute("SELECT 1 FROM part_claim LIMIT 1").fetchone() is None:
         return owners
@@ -103,10 +103,10 @@ def add_part_claims(connection: sqlite3.Connection, keys: Iterable[Key], owner: 
 
 
 def vanished(connection: sqlite3.Connection, owners: set[int], liveness: Liveness) -> dict[int, bool]:
-    """Tell which owners are gone, and whether they may have sent what they claimed.
+    """Map the owners that no longer exist to whether they may have sent the requests they claimed.
 
-    Gone is an owner that is unknown, whose lease is over (for a while, if it runs here), or whose process, on this
-    machine, exists no more.
+    Such an owner is unknown, or its lease has expired (some time ago, if it runs on this machine), or its process
+    on this machine has ended.
     """
     if not owners:
         return {}
@@ -122,5 +122,5 @@ def vanished(connection: sqlite3.Connection, owners: set[int], liveness: Livenes
 
 
 def marks(values: Iterable[object]) -> str:
-    """Write a question mark for each value."""
+    """Return a question mark for each value."""
     return ",".join("?" for _ in values)

@@ -1,8 +1,8 @@
 """A journal's SQLite file: opened when it is needed, written in transactions.
 
 SQLite in WAL mode with `synchronous=NORMAL` survives `kill -9`; versions before 3.51.3 can
-corrupt the file when several connections reset the WAL at once, so checkpoints are taken by one
-process at a time.
+corrupt the file when several connections reset the WAL at once, so only one process at a time takes
+a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 _CHECKPOINT_BYTES = 16 * 2**20
 _CHECKPOINT_SECONDS = 60.0
-"""After so long another process may take the checkpoint that one has begun."""
-_CHECKED_BYTES = 64 * 2**20
+"""After this time another process may take a checkpoint that one process has begun."""
+_LARGEST_CHECKED_BYTES = 64 * 2**20
 """Up to this size a journal's structure is checked when a process first opens it (0.1 s at most)."""
 _SMALLEST_CACHE, _LARGEST_CACHE = 2 * 1024, 32 * 1024
-"""KiB. A 16th of the file holds its index of keys; more than that only costs the memory's first use."""
+"""KiB. The index of keys takes a 16th of the file; a larger cache only costs memory."""
 
 _checked: set[Path] = set()
 """Files whose structure this process has checked."""
 
 
 class Database:
-    """A file and the connection to it; without a path, a temporary file of SQLite's own.
+    """A file and the connection to it; without a path, a temporary database of SQLite.
 
     Attributes
     ----------
@@ -56,8 +56,7 @@ class Database:
     Raises
     ------
     JournalError
-        When the file is corrupt, is no journal, or was written by a newer version; it is left as
-        it was.
+        When the file is corrupt, is not a journal, or has another format; it is not changed.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -82,10 +81,10 @@ class Database:
         return self._handle
 
     def foreign_state(self) -> tuple[int, int]:
-        """Name the state of the file: the name changes when another connection has committed.
+        """Return a version of the file that changes when another connection has committed.
 
-        `PRAGMA data_version` tells that of one and the same connection (SQLite's documentation of it), so the
-        name also counts how often the file was opened anew.
+        `PRAGMA data_version` is defined for one connection only (SQLite's documentation), so the version also
+        counts how often the file was reopened.
         """
         connection = self.connection
         return self._opened, connection.execute("PRAGMA data_version").fetchone()[0]
@@ -95,14 +94,14 @@ class Database:
             try:
                 return self._connect("mode=rw")
             except sqlite3.OperationalError as error:
-                # Where SQLite cannot make its -wal and -shm files, a journal at rest can still be read.
+                # Where SQLite cannot create its -wal and -shm files, a closed journal can still be read.
                 if not not_writable(error) or size(f"{self.path}-wal") or not size(self.path):
                     raise
                 self.obstacle = explain(self.path, "written", error)
             return self._connect("mode=ro&immutable=1")
 
-    def _connect(self, how: str) -> sqlite3.Connection:
-        connection = connect(self.path, how)
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = connect(self.path, mode)
         try:
             self._prepare(connection)
         except BaseException:
@@ -123,7 +122,7 @@ class Database:
             )
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        if self.path in _checked or not 0 < size(self.path) <= _CHECKED_BYTES:
+        if self.path in _checked or not 0 < size(self.path) <= _LARGEST_CHECKED_BYTES:
             return
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -131,7 +130,7 @@ class Database:
         _checked.add(self.path)
 
     def _find_obstacle(self, connection: sqlite3.Connection) -> str | None:
-        """Make the journal ready to be written, or say why it cannot be."""
+        """Prepare the journal for writing, or return why it cannot be written."""
         try:
             create_tables(connection)
         except sqlite3.OperationalError as error:
@@ -151,7 +150,7 @@ class Database:
 
     @contextmanager
     def outside(self, what: str) -> Iterator[sqlite3.Connection]:
-        """Give the connection outside of a transaction, to be "read" or "written"."""
+        """Yield the connection outside of a transaction, to be "read" or "written"."""
         with self._errors(what):
             yield self.connection
 
@@ -161,12 +160,12 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise JournalError(explain(self.path, what, error)) from error
-        except (OverflowError, UnicodeError) as error:  # what SQLite cannot hold
+        except (OverflowError, UnicodeError) as error:  # values that SQLite cannot store
             raise JournalError(f"the journal {self.path} cannot be {what}: {error}") from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection within a transaction that nobody else writes beside."""
+        """Yield the connection within a transaction, during which no other connection writes."""
         with self._errors("written"):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -178,7 +177,7 @@ class Database:
                 raise
 
     def on_written(self, size: int, now: float) -> None:
-        """Count the bytes that were written: many of them make a checkpoint due."""
+        """Count the written bytes, and take a checkpoint after many."""
         self._bytes_since_checkpoint += size
         if self._bytes_since_checkpoint >= _CHECKPOINT_BYTES:
             self._checkpoint(now)
@@ -186,10 +185,10 @@ class Database:
     def _checkpoint(self, now: float) -> None:
         self._bytes_since_checkpoint = 0
         with self.transaction() as connection:
-            mine = connection.execute(
+            acquired = connection.execute(
                 "UPDATE checkpointer SET until = ? WHERE until < ?", (now + _CHECKPOINT_SECONDS, now)
             ).rowcount
-        if mine:
+        if acquired:
             with self.outside("written") as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 self._fit_cache(connection)
@@ -197,7 +196,7 @@ class Database:
                 connection.execute("UPDATE checkpointer SET until = 0")
 
     def close_connection(self) -> None:
-        """Close the file; it is opened again when it is next used."""
+        """Close the file; the next use opens it again."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()

@@ -35,22 +35,22 @@ _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
 _SILENT_SECONDS = 3.0
-"""A run that has reported nothing for so long no longer counts when limits are shared."""
-_USUAL = Tuning()
+"""A run without a report for this time no longer counts when limits are shared."""
+_DEFAULTS = Tuning()
 
 
 class SqliteJournal:
-    """A journal in a SQLite file, to be made and closed on the journals' thread.
+    """A journal in a SQLite file, which is opened and closed on the journals' thread.
 
-    Without a path it keeps no answers, and nothing at all once it is closed.
+    Without a path it keeps no answers, and is deleted when it is closed.
 
     Raises
     ------
     JournalError
-        When the file is corrupt, is no journal, or is of another format; it is left as it was.
+        When the file is corrupt, is not a journal, or has another format; it is not changed.
     """
 
-    def __init__(self, path: Path | None, tuning: Tuning = _USUAL) -> None:
+    def __init__(self, path: Path | None, tuning: Tuning = _DEFAULTS) -> None:
         self._database = Database(path)
         self._keeps_answers = path is not None
         self._lease_seconds = tuning.lease_seconds
@@ -58,8 +58,8 @@ class SqliteJournal:
         self._claims = RequestClaims()
         self._recorded = Counter[int]()
         """How often each run has recorded answers."""
-        self._states_at_begin: dict[int, tuple[int, ...]] = {}
-        """By owner: the state in which others had left the file when the run began."""
+        self._versions_at_begin: dict[int, tuple[int, ...]] = {}
+        """By owner: the version of the file by other writers when the run began."""
         self.batches = SqliteBatchStore(self._database, self._liveness)
 
     @property
@@ -70,7 +70,7 @@ class SqliteJournal:
     def begin(
         self, digest: bytes, description: Mapping[str, Any], *, fresh: bytes = b"", sends: bool = True
     ) -> Session:
-        """Enter a run; where nothing can be written (a read-only or full disk) its session may only read."""
+        """Register a run; where nothing can be written (a read-only or full disk), its session may only read."""
         now = time.time()
         obstacle = self._database.obstacle
         if obstacle is None:
@@ -94,7 +94,7 @@ class SqliteJournal:
                 "INSERT INTO run (recipe, started, counts, fresh) VALUES (?, ?, '{}', ?)",
                 (recipe, since or now, fresh),
             ).lastrowid
-            self._states_at_begin[owner or 0] = self._state_by_others(owner or 0)
+            self._versions_at_begin[owner or 0] = self._version_by_others(owner or 0)
         return Session(recipe, owner or 0, run or 0, since, began=now, digest=digest)
 
     @on_thread
@@ -142,13 +142,13 @@ class SqliteJournal:
                     for key, stored in answered.items()
                     if stored.created >= session.began or not is_failure(stored.body)
                 }
-            open_ = [key for key in keys if key not in answered] if answered else keys
-            holders = self._claims.claimed(connection, open_, but=session.owner)
-            holders.update(claimed_by_parts(connection, open_))
+            unanswered = [key for key in keys if key not in answered] if answered else keys
+            holders = self._claims.claimed(connection, unanswered, but=session.owner)
+            holders.update(claimed_by_parts(connection, unanswered))
             gone = vanished(connection, set(holders.values()), self._liveness)
             taken = {key for key, owner in holders.items() if owner not in gone}
-            held = [key for key in open_ if key in taken] if taken else []
-            granted = [key for key in open_ if key not in taken] if taken else open_
+            held = [key for key in unanswered if key in taken] if taken else []
+            granted = [key for key in unanswered if key not in taken] if taken else unanswered
             for owner in gone:
                 self._claims.drop(connection, owner, granted)
             self._claims.add(connection, session.owner, granted)
@@ -158,7 +158,7 @@ class SqliteJournal:
 
     @contextmanager
     def _claiming(self) -> Iterator[sqlite3.Connection]:
-        """Give a transaction that adds or drops claims: what it did not commit is not remembered."""
+        """Yield a transaction that adds or releases claims; after a failure the cache of claims is cleared."""
         try:
             with self._database.transaction() as connection:
                 yield connection
@@ -167,10 +167,10 @@ class SqliteJournal:
             raise
 
     def _changed_by_others(self, session: Session) -> bool:
-        return self._states_at_begin.get(session.owner) != self._state_by_others(session.owner)
+        return self._versions_at_begin.get(session.owner) != self._version_by_others(session.owner)
 
-    def _state_by_others(self, owner: int) -> tuple[int, ...]:
-        """Name the state in which all others have left the file: other processes, and other runs of this one."""
+    def _version_by_others(self, owner: int) -> tuple[int, ...]:
+        """Return a version of the file by all other writers: other processes, and other runs of this process."""
         records = self._recorded.total() - self._recorded[owner]
         return (*self._database.foreign_state(), records)
 
@@ -199,19 +199,19 @@ class SqliteJournal:
                 connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, hungry, rate, parties, used, "
+                    "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, needs_more, rate, sharing_runs, used, "
                     "measured) VALUES (?,?,?,?,?,?,?,?,?)",
                     (session.owner, group, now, *mine),
                 )
             rows = connection.execute(
-                "SELECT owner, load, hungry, rate, parties, used, measured FROM usage_report "
+                "SELECT owner, load, needs_more, rate, sharing_runs, used, measured FROM usage_report "
                 "WHERE limit_group = ? AND owner <> ? AND reported BETWEEN ? AND ?",
                 (group, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
         self._database.on_written(_PAGE_BYTES, now)
         return {
-            owner: UsageReport(load, bool(hungry), rate, parties, used, bool(measured))
-            for owner, load, hungry, rate, parties, used, measured in rows
+            owner: UsageReport(load, bool(needs_more), rate, sharing_runs, used, bool(measured))
+            for owner, load, needs_more, rate, sharing_runs, used, measured in rows
         }
 
     @on_thread
@@ -224,7 +224,7 @@ class SqliteJournal:
 
     @on_thread
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None:
-        self._states_at_begin.pop(session.owner, None)
+        self._versions_at_begin.pop(session.owner, None)
         if session.obstacle is not None:
             return
         with self._database.transaction() as connection:
@@ -256,15 +256,14 @@ class SqliteJournal:
         return maintenance.prune(self._database, before)
 
     def close_connection(self) -> None:
-        """Close the file; it is opened again when it is next used."""
         self._database.close_connection()
 
 
 def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tuple[Any, ...]]:
-    """Return what is kept of answers.
+    """Return the rows of the table `answer`.
 
-    sqlite3 looks for adapters of bytes and `None`, but not of bytearrays and texts (CPython's `need_adapt` in
-    `Modules/_sqlite/statement.c`): that takes longer than a copy does.
+    sqlite3 searches adapters for bytes and `None`, but not for bytearrays and texts (CPython's `need_adapt` in
+    `Modules/_sqlite/statement.c`): the search takes longer than a copy.
     """
     return [
         (
@@ -291,8 +290,8 @@ def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> 
 
 
 def _fresh_since(connection: sqlite3.Connection, recipe: int, fresh: bytes, now: float) -> float:
-    last = connection.execute(
+    previous = connection.execute(
         "SELECT started, finished FROM run WHERE recipe = ? AND fresh = ? ORDER BY id DESC LIMIT 1",
         (recipe, fresh),
     ).fetchone()
-    return last[0] if last is not None and last[1] is None else now
+    return previous[0] if previous is not None and previous[1] is None else now

@@ -1,4 +1,4 @@
-"""What the owner of a journal's file asks of it: how much is there, all of it as JSON, and that old answers go."""
+"""Maintenance of a journal's file: its summary, its export as JSON, and the deletion of old answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ _ROWS_AT_ONCE = 500
 
 
 def summarise(database: Database, judge: Judge) -> dict[str, Any]:
-    """Count answers, those without a value, tokens, dollars, claims, and dates."""
     with database.outside("read") as connection:
         row = connection.execute(
             "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
@@ -37,7 +36,7 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
 
 
 def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
-    """Return the next answers behind a row number, each with its own."""
+    """Return the next answers after a row number, each with its own number."""
     with database.outside("read") as connection:
         cursor = connection.execute(
             "SELECT answer.id, checksum, key, body, prompt_tokens, completion_tokens, cached_tokens, "
@@ -56,8 +55,8 @@ def _record(database: Database, stored: dict[str, Any], checksum: int, judge: Ju
     key = stored.pop("key")
     body = _body(database, key, stored["body"], checksum)
     verdict = judge(body)
-    told = {"key": key.hex(), "problem": verdict.problem, "detail": verdict.detail}
-    return {**told, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
+    judged = {"key": key.hex(), "problem": verdict.problem, "detail": verdict.detail}
+    return {**judged, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
 
 
 def _body(database: Database, key: Key, body: bytes, checksum: int) -> Any:
@@ -67,7 +66,6 @@ def _body(database: Database, key: Key, body: bytes, checksum: int) -> Any:
 
 
 def prune(database: Database, before: float) -> int:
-    """Delete answers from before this time (seconds since the epoch); return how many."""
     with database.transaction() as connection:
         pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
         connection.execute("DELETE FROM run WHERE started < ?", (before,))

@@ -1,7 +1,7 @@
 """The journals' files that this process has open: each file once.
 
-A journal's file is never opened otherwise while this process has it open through SQLite: closing
-any handle of a file drops all of a process's POSIX locks on it.
+While this process has a journal's file open through SQLite, it never opens it in another way: closing any handle
+of a file releases all POSIX locks of the process on it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from llmframe._options import Tuning
 
 _open: dict[tuple[int, Path], tuple[SqliteJournal, int]] = {}
-"""By process and file: the journal, and how many blocks use it."""
+"""By process and file: the journal, and the number of blocks that use it."""
 
 
 @asynccontextmanager
 async def open_file(path: Path, tuning: Tuning) -> AsyncIterator[SqliteJournal]:
-    """Open a file for the length of a block, or share what another run of this process has open."""
+    """Open a file for a block, or share the journal if another run of this process has it open."""
     thread = journal_thread()
     acquiring = asyncio.wrap_future(thread.call(lambda: _acquire(path, tuning)))
     try:

@@ -1,7 +1,7 @@
-"""Opening a journal's file: what is ours, what is damaged, and what stands in the way of writing.
+"""Opens a journal's file: recognises journals, damaged files, and files that cannot be written.
 
-A file that is not ours to write is recognised by its first bytes, before SQLite opens it: merely
-closing a database can change it.
+A file of another program is recognised by its first bytes, before SQLite opens it: closing a database can already
+change it.
 """
 
 from __future__ import annotations
@@ -73,21 +73,21 @@ CREATE TABLE batch_part (
     cancelled INTEGER NOT NULL);
 CREATE TABLE usage_report (
     owner INTEGER PRIMARY KEY, limit_group BLOB NOT NULL, reported REAL NOT NULL, load REAL NOT NULL,
-    hungry INTEGER NOT NULL, rate REAL, parties INTEGER NOT NULL, used REAL NOT NULL, measured INTEGER NOT NULL);
+    needs_more INTEGER NOT NULL, rate REAL, sharing_runs INTEGER NOT NULL, used REAL NOT NULL, measured INTEGER NOT NULL);
 CREATE TABLE checkpointer (id INTEGER PRIMARY KEY CHECK (id = 1), until REAL NOT NULL);
 INSERT INTO checkpointer VALUES (1, 0)
 """
 
 
 def create_private(path: Path) -> None:
-    """Create the file if it is not there, for its owner's eyes only."""
+    """Create the file if it does not exist, readable by its owner only."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
     except FileExistsError:
         return
     except OSError as error:
-        if path.exists():  # a read-only disk says so before it says that the file is there
+        if path.exists():  # a read-only disk is reported before an existing file
             return
         raise JournalError(
             f"no journal can be made at {path} ({error}); pass journal='some/writable/path.sqlite', "
@@ -96,7 +96,7 @@ def create_private(path: Path) -> None:
 
 
 def refuse_others(path: Path) -> None:
-    """Refuse what is no journal of ours by its first bytes; an empty file will become one."""
+    """Refuse by its first bytes a file that is not a journal; an empty file becomes one."""
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -113,15 +113,15 @@ def refuse_others(path: Path) -> None:
     refuse_format(path, int.from_bytes(header[60:64], "big"))
 
 
-def connect(path: Path, how: str) -> sqlite3.Connection:
-    address = f"{path.resolve().as_uri()}?{how}"
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{mode}"
     return sqlite3.connect(
-        address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Create the tables where there are none; raise where nothing can be written."""
+    """Create the tables if there are none; raise if nothing can be written."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -129,7 +129,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
             for statement in _SCHEMA.split(";\n"):  # executescript() would commit
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        # Writing it again is what a read-only database refuses, as it does not refuse BEGIN IMMEDIATE.
+        # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if version else "COMMIT")
     except BaseException:
@@ -139,14 +139,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 def temporary() -> sqlite3.Connection:
-    """Make an empty database that is gone with its connection; SQLite moves it to disk when it grows."""
+    """Create an empty database that exists as long as its connection; SQLite moves it to disk when it grows."""
     connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     create_tables(connection)
     return connection
 
 
 def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
-    # Changing the mode needs the file alone, and SQLite does not always wait for that by itself.
+    # Changing the mode needs exclusive access, and SQLite does not always wait for it.
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -160,12 +160,12 @@ def set_journal_mode(connection: sqlite3.Connection, mode: str) -> None:
 
 
 def primary(error: sqlite3.Error) -> int:
-    """Return SQLite's error code without its extension; 0 where the error is Python's own."""
+    """Return SQLite's primary error code; 0 for an error that Python raised."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def not_writable(error: BaseException | None) -> bool:
-    """Tell whether an error says that nothing can be written: a full, broken or read-only disk."""
+    """Return whether an error means that nothing can be written: a full, broken or read-only disk."""
     return isinstance(error, sqlite3.Error) and primary(error) in _NOT_WRITABLE
 
 
@@ -212,7 +212,7 @@ def check_answer(path: Path, key: bytes, body: bytes, stored: int) -> None:
 
 
 def refuse_format(path: Path, version: int) -> None:
-    """Refuse a file of another format than this version's; 0 is a file without tables."""
+    """Refuse a file of another format than this version's; 0 means a file without tables."""
     if version > FORMAT:
         raise JournalError(
             f"{path} was written by a newer llmframe (format {version}, this one knows {FORMAT}); "
@@ -232,7 +232,7 @@ def _move_away(path: Path, version: int) -> str:
 
 
 def on_network(path: Path) -> bool:
-    """Tell whether a path is on a network filesystem, where WAL's shared memory is unsafe."""
+    """Return whether a path is on a network filesystem, where WAL's shared memory is unsafe."""
     resolved = str(path.resolve())
     if resolved.startswith("\\\\"):
         return True
@@ -245,12 +245,12 @@ def on_network(path: Path) -> bool:
 
 
 def filesystem(mounts: str, path: str) -> str:
-    """Return the type of the filesystem that holds an absolute path, of Linux's `mountinfo`; or ""."""
+    """Return the type of the filesystem of an absolute path by Linux's `mountinfo`, or ""."""
     best, kind = "", ""
     for line in mounts.splitlines():
         fields, _, rest = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
-        # Of several mounts on one point the last one is what is seen.
+        # Of several mounts on one point only the last one is visible.
         if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
             best, kind = point, rest.split()[0]
     return kind

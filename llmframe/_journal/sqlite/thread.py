@@ -29,7 +29,7 @@ _lock = threading.Lock()
 
 
 def journal_thread() -> Worker:
-    """Return the thread on which all of this process's journals are used."""
+    """Return the thread that runs all journal methods of this process."""
     with _lock:
         if os.getpid() not in _threads:  # a forked child has none of its parent's threads
             _threads[os.getpid()] = Worker("llmframe-journal", before_fork=_close_connections)
@@ -50,10 +50,10 @@ def on_thread(
 
 
 def close_for_forks(closable: _Closable) -> None:
-    """Let a connection be closed for the moment of a fork; it is opened again when it is next used.
+    """Register a connection that is closed during a fork; the next use opens it again.
 
-    A child that inherits SQLite's open files believes to hold locks that the system gave to its
-    parent alone, and its own connections to the same file would then write unprotected.
+    In a child that inherits SQLite's open files, SQLite would assume locks that only the parent holds, and the
+    child's own connections to the same file would write unprotected.
     """
     _closed_for_forks.add(closable)
 

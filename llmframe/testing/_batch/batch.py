@@ -18,7 +18,7 @@ _VALIDATED, _WORKED, _CANCELLED = 0.1, 0.9, 0.1
 
 @dataclass(frozen=True, slots=True)
 class BatchParameters:
-    """What a batch was created with; the files that it writes exist for `lifetime` seconds."""
+    """The parameters of a batch; the files that it writes exist for `lifetime` seconds."""
 
     file: StoredFile
     endpoint: str
@@ -29,7 +29,7 @@ class BatchParameters:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRow:
-    """A line of the output file (`done`) or of the error file, and what is billed for it, if anything."""
+    """A line of the output file (`done`) or of the error file, and its bill, if it has one."""
 
     line: bytes
     done: bool
@@ -43,7 +43,7 @@ class Batch:
     """One batch. Its status follows from the server's time and from how much of its work is done.
 
     `steps` is the unfinished work, None if there is none. `answered` holds the answered rows in the order in which
-    they fall due; those that are in the files already are replaced by an empty one.
+    they are due; rows that are already in the files are replaced by an empty one.
     """
 
     parameters: BatchParameters
@@ -87,14 +87,14 @@ class Batch:
 
     @property
     def _last_row_at(self) -> float:
-        """The time when the last row is finished; infinite as long as it is unknown."""
+        """The time when the last row is finished; infinite while unknown."""
         if self.seconds:
             return self.created + _WORKED * self.seconds
         return float("inf") if self.answered_at is None else self.answered_at
 
     @property
     def ends_at(self) -> float:
-        """The time when the batch ends unless it is cancelled before."""
+        """The time when the batch ends unless it is cancelled first."""
         if self.ended is not None:
             return self.ended[1]
         if self.cancelling_at is not None:
@@ -111,7 +111,7 @@ class Batch:
         return self.ends_at
 
     def finish_due_rows(self, now: float) -> list[FinishedRow]:
-        """Write the rows that have fallen due since the last call to the files, and return them."""
+        """Write the rows that became due since the last call to the files, and return them."""
         rows = self.answered[self.finished : self._due(min(now, self.expires_at))]
         for i, row in enumerate(rows, self.finished):
             self.answered[i] = _RELEASED

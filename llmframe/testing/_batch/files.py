@@ -83,7 +83,7 @@ class Files:
         return stored.as_dict()
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Return one page, the newest file first unless the query says otherwise."""
+        """Return one page, the newest file first unless the query changes the order."""
         wanted = page_query(query, check_files_query, default=_MOST_LISTED)
         order, purpose = query.get("order", "desc"), query.get("purpose")
         found = [each for each in self.existing() if purpose in (None, each.purpose)]

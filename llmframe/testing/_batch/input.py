@@ -23,7 +23,7 @@ _MOST_ERRORS = 1_000
 
 @dataclass
 class CheckedInput:
-    """What is known of an input file: the offsets of its lines, and the errors in it.
+    """The result of reading an input file: the offsets of its lines, and its errors.
 
     `rows` are the offsets of the lines that will be finished, `unfinished_rows` of those that will not.
     """
@@ -137,7 +137,7 @@ def _check_model(checked: CheckedInput, model: str, models: tuple[str, ...]) -> 
 def _prompt_tokens(body: dict[str, Any]) -> int:
     try:
         check_completion(body)
-    except RefusedRequest:  # this row will fail alone
+    except RefusedRequest:  # only this row will fail
         return 0
     return prompt_tokens(body)
 

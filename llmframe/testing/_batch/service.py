@@ -97,7 +97,7 @@ class BatchService:
         return batch.as_dict(self.update())
 
     def cancel(self, name: str) -> dict[str, Any]:
-        """Begin to cancel a batch; rows that are finished by now are kept."""
+        """Begin to cancel a batch; its finished rows are kept."""
         batch = self._existing(name)
         now = self.update()
         status = batch.status(now)
@@ -109,7 +109,7 @@ class BatchService:
         return batch.as_dict(now)
 
     def work(self) -> float | None:
-        """Do one slice of the work, and return the seconds until there is more; None if there is none to come."""
+        """Do one slice of the work, and return the seconds until the next; None if there is no more work."""
         now = self.update()
         working = next((batch for batch in self._unended() if batch.steps is not None), None)
         if working is not None:
@@ -119,7 +119,7 @@ class BatchService:
         return None if due == float("inf") else max(_SHORTEST_PAUSE_SECONDS, due - now)
 
     def update(self) -> float:
-        """Begin and finish what has fallen due, in the order of time, and return the time."""
+        """Begin and finish the batches that are due, in the order of time, and return the time."""
         now = self._clock.now()
         validated = [
             (at, batch) for batch in self._unended() if (at := _ready(batch)) is not None and at <= now
@@ -171,7 +171,7 @@ class BatchService:
         return []
 
     def _finish(self, batch: Batch, now: float) -> None:
-        """Bill the rows that are finished by now, and end the batch if it is due."""
+        """Bill the finished rows, and end the batch if it is due."""
         if batch.cancelling_at is None:
             for row in batch.finish_due_rows(now):
                 if row.bill is not None:

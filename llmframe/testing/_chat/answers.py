@@ -10,7 +10,7 @@ import orjson
 from llmframe.testing._chat.instances import instance
 from llmframe.testing._chat.sentiment import sentiment
 
-# Parameters that do not change the answer: who asks, how it is billed, where it is cached.
+# Parameters that do not change the answer: they concern the user, the billing or the cache.
 _WITHOUT_EFFECT = frozenset(
     {
         "service_tier",
@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def request_digest(body: dict[str, Any]) -> str:
-    """Return the name under which the ledger counts a request body.
+    """Return the digest by which the ledger counts a request body.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def request_digest(body: dict[str, Any]) -> str:
 
 
 def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
-    """Return the text that the server answers to a request body unless it was given an `answer`.
+    """Return the text of the server's answer to a request body, unless the server has its own `answer`.
 
     Prompts that ask for positive or negative get one of the two by the words of the last user message; a
-    response format gets JSON that fits it; all others get a short sentence with a hash of the request in it.
+    response format gets JSON that fits it; all other prompts get a short sentence with a hash of the request.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
     Returns
     -------
     str
-        The same for the same request. `service_tier`, `metadata`, `user`, `safety_identifier`, `store` and
-        `prompt_cache_*` make no difference.
+        The same text for the same request. `service_tier`, `metadata`, `user`, `safety_identifier`, `store` and
+        `prompt_cache_*` do not change it.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def _last_user_text(texts: list[str], body: dict[str, Any]) -> str:
 
 
 def count_tokens(text: str) -> int:
-    """Return about as many tokens as a text has: a quarter of its UTF-8 bytes."""
+    """Estimate the tokens of a text: a quarter of its UTF-8 bytes."""
     return (len(text.encode("utf-8", "surrogatepass")) + 3) // 4
 
 

@@ -54,7 +54,7 @@ def _cut(text: str, tokens: int) -> str:
 
 
 def with_answer_fault(completion: Completion, kind: str, body: dict[str, Any]) -> Completion:
-    """Return the completion with an answer fault applied; it is billed nevertheless."""
+    """Return the completion with an answer fault applied; it is still billed."""
     texts = completion.texts
     if kind == "length_empty":
         spent = (output_cap(body) or 512) * len(texts)
@@ -79,7 +79,7 @@ def _faulty_texts(texts: tuple[str | None, ...], kind: str) -> tuple[str | None,
 
 
 def answer_body(completion: Completion, body: dict[str, Any], name: str, created: int) -> bytes:
-    """Write a completion as the API does; `name` makes its id."""
+    """Write a completion as the API does; `name` is part of its id."""
     tier = body.get("service_tier")
     answer = {
         "id": f"chatcmpl-{name}",

@@ -24,7 +24,7 @@ _FORMATS = {
 def instance(schema: dict[str, Any], seed: str, label: str | None = None) -> Any:
     """Return a value that fits the schema, the same for the same seed.
 
-    Where an enumeration offers `label` (in any case), that is chosen.
+    If an enumeration contains `label` (in any case), it is chosen.
     """
     return _Generator(schema, label).value(schema, seed, 0)
 
@@ -45,7 +45,7 @@ class _Generator:
         return self._typed(schema, seed, depth) if inner is None else self.value(inner, seed, depth + 1)
 
     def _inner(self, schema: dict[str, Any], seed: str, depth: int) -> Any:
-        """Return the schema that a reference, a choice or a combination stands for, or None."""
+        """Return the schema behind a reference, a choice or a combination, or None."""
         if "$ref" in schema:
             return self._resolve(schema["$ref"])
         options = schema.get("anyOf") or schema.get("oneOf")

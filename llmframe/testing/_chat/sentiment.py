@@ -1,4 +1,4 @@
-"""Positive or negative: a word list that is good enough for a demonstration."""
+"""Positive or negative by a word list, for demonstrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of everything that a client sends: by OpenAI's published document, with the API's own errors."""
+"""The checks of all requests, by OpenAI's published document and with the API's own errors."""
 
 from llmframe.testing._requests.batches import (
     ENDPOINTS,

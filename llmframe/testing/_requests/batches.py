@@ -1,4 +1,4 @@
-"""Checking what is sent to files and batches, as strictly as the API."""
+"""Checks of the requests to files and batches, as strict as the API's."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ check_line_body = checker(
 
 
 def integer(text: str) -> int | str:
-    """Return the integer that a form or a query spells, or the text itself where it spells none."""
+    """Return the integer in a form or a query, or the text itself if it is not an integer."""
     return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text

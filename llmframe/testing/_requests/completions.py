@@ -1,4 +1,4 @@
-"""Checking the request of a chat completion, as strictly as the API."""
+"""Checks of the requests for chat completions, as strict as the API's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _check_shape = checker(component("CreateChatCompletionRequest"))
 
 
 def parse(content: bytes) -> Any:
-    """Return the JSON of a request, or None where there is none."""
+    """Return the JSON of a request, or None if it is not JSON."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -23,7 +23,7 @@ def parse(content: bytes) -> Any:
 
 
 def check_completion(body: dict[str, Any]) -> None:
-    """Raise `Invalid` unless the API would take this body."""
+    """Raise `Invalid` unless the API would accept this body."""
     if "model" not in body:
         raise Invalid("you must provide a model parameter", None, None)
     _check_shape(body)
@@ -32,7 +32,7 @@ def check_completion(body: dict[str, Any]) -> None:
 
 
 def _check_together(body: dict[str, Any]) -> None:
-    """Check what depends on more than one parameter."""
+    """Check the rules about several parameters."""
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         raise Invalid(
             "The 'logprobs' parameter must be enabled when 'top_logprobs' is used.",

@@ -1,6 +1,6 @@
 """The request schemas of OpenAI's published document, as schemas for pydantic's core.
 
-The document is in `openapi.json`. What it lists as an object's properties is taken to be all that the API accepts.
+The document is in `openapi.json`. The API is assumed to accept only the properties that it lists.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _schema(node: Node) -> core.CoreSchema:
 
 
 def _alternatives(node: Node) -> list[Node]:
-    """Return what a schema stands for, without references and unions."""
+    """Return the alternatives of a schema, without references and unions."""
     if "$ref" in node:
         return _alternatives(COMPONENTS[node["$ref"].rpartition("/")[2]])
     nodes = node.get("anyOf") or node.get("oneOf")
@@ -73,7 +73,7 @@ def _alternatives(node: Node) -> list[Node]:
 def _typed(kind: str, nodes: list[Node]) -> core.CoreSchema:
     if kind == "object":
         return _object(nodes)
-    # A string that may be anything includes those that are enumerated beside it.
+    # An unrestricted string includes the strings that are enumerated beside it.
     node = next((each for each in nodes if "enum" not in each), nodes[0])
     if "enum" in node:
         return core.literal_schema(node["enum"])
@@ -102,7 +102,7 @@ def _record(node: Node) -> core.TypedDictSchema:
 
 
 def _check_keys(node: Node, value: Any) -> Any:
-    """Check number and length of keys before any value, and say what is wrong in the API's words."""
+    """Check number and length of keys before any value, with the API's messages."""
     most, longest = node["maxProperties"], node["propertyNames"]["maxLength"]
     keys = value if isinstance(value, dict) else ()
     if len(keys) > most:
@@ -132,13 +132,13 @@ def _by_type(schemas: dict[str, core.CoreSchema], nodes: dict[str, list[Node]]) 
 
 
 def _by_tag(tag: str, variants: dict[str, core.TypedDictSchema]) -> core.CoreSchema:
-    """Choose a schema by the value of a property that has a single one in each variant."""
+    """Choose a schema by the value of a property that is constant in each variant."""
     numbers = _numbers(variants)
 
     def number(value: Any) -> int | None:
         try:
             return numbers.get(value[tag])
-        except (KeyError, TypeError):  # no object, or one without a tag that could be a name
+        except (KeyError, TypeError):  # not an object, or one without a valid tag
             return None
 
     return core.tagged_union_schema(

@@ -1,4 +1,4 @@
-"""The JSON schemas that structured outputs take."""
+"""Checks of the JSON schemas of structured outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEYWORDS = {
 
 
 def check_schema(shape: dict[str, Any]) -> None:
-    """Raise `Invalid` for a malformed schema, or one that is not closed and complete though it is strict."""
+    """Raise `Invalid` for a malformed schema, or a strict one that is not closed and complete."""
     schema = shape["schema"]
     strict = shape.get("strict")
     if strict and schema.get("type") != "object":
@@ -54,7 +54,7 @@ def _check_object(shape: dict[str, Any], context: tuple[str, ...], part: dict[st
 
 
 def _parts(schema: Any, context: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Walk over a schema and all schemas inside it."""
+    """Yield a schema and all schemas inside it, with their contexts."""
     if not isinstance(schema, dict):
         return
     yield context, schema

@@ -1,4 +1,4 @@
-"""Checking a value by its schema, and the API's own error about the first thing that is wrong."""
+"""Checks of a value by its schema, with the API's own error for the first violation."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _ERRORS = {
         "Invalid '{path}': {number} above maximum value. Expected a value <= {le:.20g}, but got {value} instead.",
     ),
 }
-"""The API's code and message for each type of error that pydantic has; other types are codes of the API already."""
+"""The API's code and message for each of pydantic's types of errors; other types are codes of the API already."""
 
 
 def checker(schema: CoreSchema) -> Callable[[Any], None]:
@@ -88,12 +88,12 @@ def checker(schema: CoreSchema) -> Callable[[Any], None]:
 
 
 def _keys(error: ErrorDetails) -> list[int | str]:
-    """Return the keys that lead to an error; negative numbers between them only say which schema was chosen."""
+    """Return the keys that lead to an error, without the negative numbers of chosen schemas."""
     return [key for key in error["loc"] if isinstance(key, str) or key >= 0]
 
 
 def _position(error: ErrorDetails, value: Any) -> list[int]:
-    """Return where an error is by the order of a value's keys; what is missing comes before what is there."""
+    """Return the position of an error by the order of a value's keys; a missing key comes before the others."""
     position = []
     for key in _keys(error):
         position.append(key if isinstance(key, int) else list(value).index(key) if key in value else -1)

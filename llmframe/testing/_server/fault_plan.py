@@ -1,4 +1,4 @@
-"""The choice of the requests that faults hit, and the errors that they answer with."""
+"""The choice of the requests that faults hit, and their error responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATE_LIMIT_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a fault is matched against; `digest` identifies the request, `row` tells that it is part of a batch."""
+    """A request that a fault may hit; `digest` identifies it, `row` says whether it is part of a batch."""
 
     body: dict[str, Any]
     digest: str
@@ -39,7 +39,7 @@ class FaultPlan:
         self._attempts: Counter[str] = Counter()
 
     def choose(self, target: Target) -> Fault | None:
-        """Return the fault that hits this request, if any; each fault counts every request that concerns it."""
+        """Return the fault that hits this request, if any; each fault counts every request that it applies to."""
         if not self._states:
             return None
         attempt = self._attempts[target.digest]

@@ -1,4 +1,4 @@
-"""HTTP on the loopback interface: connections, sending and transport faults, on a thread of its own."""
+"""HTTP on the loopback interface: connections, sending and transport faults, on its own thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class HttpServer:
-    """A listening socket, the connections behind it and the thread that serves them.
+    """A listening socket, its connections and the thread that serves them.
 
     It accepts connections without `asyncio.Server`: on Python 3.11, a connection that `asyncio.Server` accepts just
     before it is closed gets neither a reset nor a response, and its client waits for ever. `sock_accept` loses a
@@ -71,7 +71,7 @@ class HttpServer:
         self._run_on_loop(self._close_connections(reserve=True))
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, and return when all work is done that falls due by then."""
+        """Move the clock forward, and return when all work due by then is done."""
         self._run_on_loop(self._advance(seconds))
 
     def _run_on_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -79,7 +79,7 @@ class HttpServer:
 
     def _run(self, ready: Future[None]) -> None:
         try:
-            # Windows' own loop cannot watch a listening socket.
+            # Windows' default loop cannot watch a listening socket.
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                 runner.run(self._serve(ready))
         except BaseException as error:
@@ -234,7 +234,7 @@ class HttpServer:
 
 
 class _LedgerEntry:
-    """One POST in the ledger, from its arrival to its end; requests to files and batches are left out."""
+    """One POST in the ledger, from its arrival to its end, except requests to files and batches."""
 
     def __init__(self, ledger: Ledger, request: web.BaseRequest) -> None:
         self._ledger = ledger
@@ -250,7 +250,7 @@ class _LedgerEntry:
 
 
 class _NoResponse(web.StreamResponse):
-    """What a handler returns if nothing more is to be written to the connection."""
+    """A handler's response when nothing more is written to the connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ def _bind(port: int) -> socket.socket:
 
 
 def _abort(transport: asyncio.BaseTransport | None) -> None:
-    """Cut a connection so that the other side sees a reset."""
+    """Cut a connection; the client sees a reset."""
     if isinstance(transport, asyncio.Transport) and not transport.is_closing():
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         transport.abort()
@@ -293,7 +293,7 @@ def _web_response(response: HttpResponse) -> web.Response:
 
 async def _send(request: web.BaseRequest, response: HttpResponse, entry: _LedgerEntry) -> web.StreamResponse:
     stream = _web_response(response)
-    # It is recorded before it is written, so that a client that has its response finds it in the ledger.
+    # The response is recorded before it is written, so that a client that has it finds it in the ledger.
     entry.end(response.status, answered=response.status == 200 and response.delivery == "whole")
     await stream.prepare(request)
     await stream.write_eof()

@@ -1,4 +1,4 @@
-"""The local server that tests and benchmarks talk to."""
+"""The local server for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class LocalServer:
     latency
         Seconds until an answer is sent, or a function that draws them from a `random.Random`.
     limits
-        Rate limits; None lets everything through.
+        Rate limits; None is no limit.
     faults
         Faults to inject; the first that applies to a request is used. `faults` can be set while the server runs.
     models
-        The models that exist here; others get the API's 404.
+        The existing models; others get the API's 404.
     api_key
         The only key that is accepted; None accepts any that is not empty.
     answer
@@ -45,7 +45,7 @@ class LocalServer:
     cached
         Share of the prompt tokens that the usage reports as cached.
     batches
-        How batches and the files for them are treated; None is `Batches()`.
+        The settings of batches and their files; None is `Batches()`.
 
     Examples
     --------
@@ -89,12 +89,12 @@ class LocalServer:
 
     @property
     def ledger(self) -> Ledger:
-        """The counts of what the server received and sent."""
+        """The counts of requests received and responses sent."""
         return self._ledger
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults in force; setting them starts their counts anew."""
+        """The faults in force; setting them resets their counts."""
         return self._service.faults
 
     @faults.setter
@@ -112,7 +112,7 @@ class LocalServer:
 
     @property
     def batches(self) -> Batches:
-        """How batches are treated; what concerns a batch's own time holds for those created afterwards."""
+        """The settings of batches; `seconds` and `unfinished` apply to batches created afterwards."""
         return self._service.storage.batches.settings
 
     @batches.setter
@@ -130,7 +130,7 @@ class LocalServer:
         Parameters
         ----------
         seconds
-            How far. When the method returns, a running server has done all that falls due by then.
+            The time in seconds. When the method returns, a running server has done all work due by then.
         """
         if seconds < 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds!r}; time does not go back.")
@@ -140,7 +140,7 @@ class LocalServer:
             self._http.advance(seconds)
 
     def start(self) -> Self:
-        """Start to listen, on the same port as before if there was one; a running server is left alone.
+        """Start to listen, on the same port as before if there was one; a running server does not change.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Drop all connections and release the port; a stopped server is left alone."""
+        """Close all connections and release the port; a stopped server does not change."""
         if self._http is not None:
             http, self._http = self._http, None
             http.stop()
@@ -177,7 +177,7 @@ class LocalServer:
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Be down for the length of a with block."""
+        """Call `down`, and `up` after the with block."""
         self.down()
         try:
             yield
@@ -185,7 +185,7 @@ class LocalServer:
             self.up()
 
     def reset(self) -> None:
-        """Clear the ledger; limits and faults begin anew. Files and batches stay."""
+        """Clear the ledger, and reset limits and faults. Files and batches stay."""
         self._service.reset()
 
     def _running(self) -> HttpServer:
@@ -202,6 +202,6 @@ class LocalServer:
         self.stop()
 
     def __repr__(self) -> str:
-        """Say where it listens."""
+        """Return the address, or that the server is stopped."""
         state = self.base_url if self._http is not None else "stopped"
         return f"<LocalServer {state}>"

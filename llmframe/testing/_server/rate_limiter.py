@@ -1,4 +1,4 @@
-"""Rate limits as the API enforces them: token buckets that refill all the time."""
+"""Rate limits as the API enforces them: token buckets that refill continuously."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is refused: the unit, its limit, and the wait in seconds; None if no waiting helps."""
+    """Why a request is refused: the unit, its limit, and the wait in seconds; None if waiting does not help."""
 
     unit: str
     limit: int
@@ -58,7 +58,7 @@ class Refusal:
 
 
 class RateLimiter:
-    """The limits on requests and tokens together: a request is admitted if both have room for it."""
+    """The limits on requests and tokens together: a request is admitted if both allow it."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -70,7 +70,7 @@ class RateLimiter:
         return self._limits.retry_after
 
     def admit(self, tokens: int, now: float) -> Refusal | None:
-        """Admit a request of so many tokens, or return why it is refused."""
+        """Admit a request of this many tokens, or return why it is refused."""
         costs = {"requests": (self._requests, 1), "tokens": (self._tokens, tokens)}
         refusal = None
         for unit, (bucket, cost) in costs.items():
@@ -111,12 +111,12 @@ def _refusal(unit: str, bucket: Allowance, cost: int) -> Refusal | None:
     return Refusal(unit, int(bucket.limit), cost, wait) if wait else None
 
 
-def _worse(one: Refusal | None, other: Refusal | None) -> Refusal | None:
-    if one is None or other is None:
-        return one or other
-    if one.wait is None or other.wait is None:
-        return one if one.wait is None else other
-    return max(one, other, key=lambda refusal: refusal.wait or 0.0)
+def _worse(first: Refusal | None, second: Refusal | None) -> Refusal | None:
+    if first is None or second is None:
+        return first or second
+    if first.wait is None or second.wait is None:
+        return first if first.wait is None else second
+    return max(first, second, key=lambda refusal: refusal.wait or 0.0)
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The local server as a program of its own."""
+"""The local server as its own program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def serve(port: int = 8000, *, ready: Callable[[str], None] | None = None, **set
         with LocalServer(port=port, **settings) as server:
             if ready is not None:
                 ready(server.base_url)
-            # On Windows a wait without an end would not notice Ctrl-C.
+            # On Windows, Ctrl-C does not interrupt a wait without a timeout.
             while not ended.wait(0.5):
                 pass
     finally:

@@ -75,7 +75,7 @@ class Service:
         self._rate_limiter = None if limits is None else RateLimiter(limits, time.monotonic())
 
     def reset(self) -> None:
-        """Clear the ledger, and start limits and faults anew."""
+        """Clear the ledger, and reset limits and faults."""
         self.ledger.clear()
         self.limits = self._limits
         self.faults = self._faults.faults
@@ -187,7 +187,7 @@ class Service:
             return self._row(body, key)
         except RefusedRequest as refused:
             return _refused_row(refused.response)
-        except Exception:  # noqa: BLE001 - from a function that the server was given; the other rows go on
+        except Exception:  # noqa: BLE001 - from the user's `answer` function; the other rows continue
             _log.exception("A row of a batch could not be answered.")
             return _refused_row(errors.status_error(500))
 
@@ -241,7 +241,7 @@ class Service:
 
 
 def _target(request: HttpRequest) -> Target:
-    """Return what a fault with a path is matched against."""
+    """Return the target that a fault with a path is compared with."""
     body: Any = {}
     content = b""
     if request.upload is not None:
@@ -266,7 +266,7 @@ def _with_transport_fault(response: HttpResponse, fault: Fault) -> HttpResponse:
 def _refused_row(answer: ErrorResponse) -> RowResponse:
     if answer.content_type != "application/json":
         answer = errors.status_error(answer.status)
-    # The body is serialised again without line breaks, as it becomes one line of a file.
+    # The body is serialised again without line breaks, because it becomes one line of a file.
     return RowResponse(answer.status, orjson.dumps(orjson.loads(answer.body)))
 
 

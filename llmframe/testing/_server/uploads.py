@@ -1,4 +1,4 @@
-"""Reading the form of an upload from a connection, chunk by chunk."""
+"""Reads the form of an upload from a connection, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def read_upload(request: web.BaseRequest, largest: int) -> Upload | None:
                 filename, content = part.filename, await _content(part, largest)
             else:
                 fields[part.name] = (await _content(part, _LONGEST_FIELD) or b"").decode()
-    except ValueError:  # no form, no boundary, no text in a field, or an end before the end
+    except ValueError:  # not a form, no boundary, no text in a field, or an incomplete body
         return None
     return Upload(fields, filename, content)
 

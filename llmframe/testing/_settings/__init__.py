@@ -1,6 +1,6 @@
-"""What a test sets on a server: faults, rate limits, how batches are treated, what is answered and how fast.
+"""The settings of a server: faults, rate limits, batches, answers and latency.
 
-These are values; they import nothing of the other rooms.
+They are values and import nothing from the other rooms.
 """
 
 from llmframe.testing._settings.batches import Batches

@@ -1,4 +1,4 @@
-"""How a server treats batches."""
+"""The settings of batches."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """How the server treats batches and the files for them.
+    """The settings of batches and their files.
 
     Parameters
     ----------
     seconds
-        How long a batch takes, in seconds of the server's time: a tenth each for validating and finalizing, and
-        the rest for the rows, one after the other. 0 is as fast as the rows are answered.
+        The duration of a batch, in seconds of the server's time: a tenth each for validating and finalizing, and
+        the rest for the rows, one after the other. With 0 it ends as soon as the rows are answered.
     enqueued_tokens, enqueued_requests
         How many prompt tokens and requests may be queued for each model over all open batches; None is no limit.
-        A batch that goes over it turns `failed` after validating.
+        A batch that exceeds it becomes `failed` after validating.
     release_seconds
-        How long after its end a batch still counts as queued.
+        Seconds after its end for which a batch still counts as queued.
     unfinished
         Share of the rows, chosen by their `custom_id`, that are never finished: their batch expires after a day.
     file_seconds
-        How long a file that was just uploaded is unknown when a batch is created from it.
+        Seconds after its upload in which a file is unknown when a batch is created from it.
     max_requests
         The most requests that a batch may have.
     max_bytes
-        The largest file that can be uploaded and made a batch of.
+        The largest file, in bytes, that can be uploaded and used for a batch.
 
-    `seconds` and `unfinished` hold for the batches that are created from then on, the rest at once.
+    `seconds` and `unfinished` apply to batches that are created afterwards, the other settings at once.
 
     Examples
     --------

@@ -43,31 +43,31 @@ class Fault:
         "rate_limit", "too_large", "insufficient_quota" (429), "invalid_api_key", "permission",
         "model_not_found", "context_length_exceeded", "unsupported_parameter"; "reset" (the connection is cut
         after the answer was made and billed), "hang" (no answer ever), "truncated" (the body ends early),
-        "garbled" (status 200, no JSON), "trickle" (the body comes in drops); and answers that are none:
+        "garbled" (status 200, no JSON), "trickle" (the body arrives slowly); and faults of the answer itself:
         "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty".
     rate
-        Share of the requests that are hit, chosen by `seed`, the request's body and how often that body came
-        before (not counting what the limits refused): the same run meets the same faults.
+        Share of the requests that are hit, chosen by `seed`, the request's body and the number of its earlier
+        attempts (without those that the limits refused): the same run gets the same faults.
     first
-        How many requests it looks at; None is all.
+        How many requests it may hit, from the first one on; None is all.
     after
-        How many requests pass before it begins.
+        How many requests are skipped before it begins.
     times_per_request
-        How often one and the same body is hit at most, so that trying again helps; None is always.
+        How often the same body is hit at most, so that retries succeed; None is always.
     when
-        A function of the body; requests for which it is false are left alone and not counted.
+        A function of the body; requests for which it is false are not hit and not counted.
     seed
         Another number hits other requests.
     seconds
-        How long it lasts: `retry-after` of an error (0.05 for "rate_limit", else none), the time that
-        "trickle" takes (1), when "hang" hangs up (never).
+        The duration: `retry-after` of an error (0.05 for "rate_limit", otherwise none), the time of "trickle"
+        (1), or the time until "hang" closes the connection (never).
     path
-        The beginning of the paths that it looks at, such as "/v1/files" or "/v1/batches"; None is chat
+        The beginning of the paths that it hits, such as "/v1/files" or "/v1/batches"; None is chat
         completions, live ones and the rows of batches. A row that is hit by an error is in the error file; faults
-        of the connection pass rows by. On other paths, errors and "hang" come before anything is done, "reset",
-        "truncated", "garbled" and "trickle" after it: the file is stored, the batch is created.
+        of the connection do not hit rows. On other paths, errors and "hang" happen before anything is done,
+        "reset", "truncated", "garbled" and "trickle" afterwards: the file is stored, the batch is created.
     method
-        The HTTP method that it looks at, with a `path`; None is every method.
+        The HTTP method that it hits, with a `path`; None is every method.
 
     Examples
     --------

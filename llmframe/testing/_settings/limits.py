@@ -14,12 +14,12 @@ class Limits:
     requests_per_minute, tokens_per_minute
         The two limits; None is no limit.
     burst
-        Seconds of allowance that can be saved up; at least one request or token.
+        Seconds of allowance that can accumulate; at least one request or token.
     retry_after
-        Whether a 429 says when to come back.
+        Whether a 429 states when to try again.
     count_refused
-        Whether refused requests use up the request limit too, as they do at OpenAI: a client that only tries
-        again faster gets less.
+        Whether refused requests count against the request limit, as they do at OpenAI: a client that only retries
+        faster gets less.
 
     Examples
     --------

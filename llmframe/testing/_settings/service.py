@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What a server offers and how it answers; unlike limits and faults, this is fixed when it is made."""
+    """The models and answers of a server; unlike limits and faults, they do not change."""
 
     latency: float | Callable[[random.Random], float] = 0.0
     models: tuple[str, ...] = ()

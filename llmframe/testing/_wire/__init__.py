@@ -1,4 +1,4 @@
-"""What crosses the wire: requests, responses, errors in the API's shapes, and the ledger that counts them."""
+"""Requests, responses, errors in the API's format, and the ledger that counts them."""
 
 from llmframe.testing._wire import errors
 from llmframe.testing._wire.errors import ErrorResponse, Invalid, RefusedRequest

@@ -32,7 +32,7 @@ class ErrorResponse:
 
 
 class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a failure of the server
-    """A request is refused; `response` is sent instead of what it asked for."""
+    """A request is refused; `response` is sent instead of its result."""
 
     def __init__(self, response: ErrorResponse) -> None:
         super().__init__(response.status)
@@ -40,7 +40,7 @@ class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a f
 
 
 def retry_after(seconds: float) -> dict[str, str]:
-    """Return the two headers that say after how long to try again."""
+    """Return the two headers that state when to try again."""
     milliseconds = max(1, -int(-seconds * 1000 // 1))
     return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
 
@@ -53,13 +53,13 @@ def error(
     param: str | None = None,
     code: str | None = None,
 ) -> ErrorResponse:
-    """Build an error with the API's body shape."""
+    """Build an error with the API's format of the body."""
     body: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
     return ErrorResponse(status, orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2))
 
 
 class Invalid(RefusedRequest):
-    """A request is not valid, for the reason that `message`, `param` and `code` give."""
+    """A request is not valid; `message`, `param` and `code` give the reason."""
 
     def __init__(self, message: str, param: str | None, code: str | None) -> None:
         super().__init__(error(400, message, param=param, code=code))
@@ -129,7 +129,7 @@ def model_not_found(model: str) -> ErrorResponse:
 def rate_limited(
     model: str, unit: str, limit: int, *, used: int, requested: int, wait: float
 ) -> ErrorResponse:
-    """Build the 429 that waiting helps; `unit` is "requests" or "tokens", `wait` is in seconds."""
+    """Build the 429 after which waiting helps; `unit` is "requests" or "tokens", `wait` is in seconds."""
     short = "RPM" if unit == "requests" else "TPM"
     return error(
         429,
@@ -142,7 +142,7 @@ def rate_limited(
 
 
 def request_too_large(model: str, limit: int, requested: int) -> ErrorResponse:
-    """Build the 429 that no waiting helps."""
+    """Build the 429 after which waiting does not help."""
     return error(
         429,
         f"Request too large for {model} in organization {ORGANISATION} on tokens per min (TPM): Limit {limit}, "
@@ -195,7 +195,7 @@ def unsupported_parameter(param: str) -> ErrorResponse:
 
 
 def bad_gateway() -> ErrorResponse:
-    """Build the HTML page that the API's proxy answers with."""
+    """Build the HTML page of the API's proxy."""
     return ErrorResponse(502, _BAD_GATEWAY, "text/html")
 
 

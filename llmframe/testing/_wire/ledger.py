@@ -1,4 +1,4 @@
-"""Counts of what the server received and sent, readable from any thread."""
+"""Counts of requests and responses, readable from any thread."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _BODIES_KEPT = 100_000
 
 
 class Ledger:
-    """Counts of what arrived, what was answered and what would have been billed.
+    """Counts of requests that arrived, were answered and would have been billed.
 
     Read it from any thread; `LocalServer.reset` clears it. Counters, lists and arrays are copies.
 
     Attributes
     ----------
     requests : int
-        POSTs that arrived. Here and in what follows, those to files and batches are left out.
+        POSTs that arrived. These and the following counts exclude requests to files and batches.
     answered : int
         Status 200 with the whole body sent.
     billed : int
-        Completions that were made, also when their answer was lost (reset, truncated, garbled), and rows of
-        batches when they are finished.
+        Completions that were made, also when their answer was lost (reset, truncated, garbled), and finished
+        rows of batches.
     abandoned : int
-        Clients that left before their answer was ready. They are not billed.
+        Requests whose client closed the connection before the answer was ready. They are not billed.
     in_flight, max_in_flight : int
         POSTs being answered, now and at most.
     tokens : int
         Billed tokens, prompts and answers together.
     uploads, downloads, files_deleted : int
-        Files that were stored, contents that were handed out, and files that were deleted; also when the answer
-        was lost.
+        Files that were stored, contents that were sent, and files that were deleted; also when the answer was
+        lost.
     batches_created, batches_cancelled : int
-        Batches that were created, and those that were told to cancel; also when the answer was lost.
+        Batches that were created, and batches that were cancelled; also when the answer was lost.
     """
 
     def __init__(self, *, keep_bodies: bool = True) -> None:
@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """The valid bodies, those of batches too, in the order in which the server began to answer them; the first 100,000."""
+        """The first 100,000 valid bodies, including those of batches, in the order in which the server began to answer."""
         with self._changed:
             return self._bodies.copy()
 
@@ -107,7 +107,7 @@ class Ledger:
             return bool(self._changed.wait_for(lambda: condition(self), timeout))
 
     def as_dict(self, *, full: bool = False) -> dict[str, Any]:
-        """Return the counts as JSON-able values; `full` adds arrivals and each request's count."""
+        """Return the counts as JSON values; `full` adds arrivals and each request's count."""
         with self._changed:
             counts: dict[str, Any] = {name: getattr(self, name) for name in _COUNTS}
             counts["statuses"] = {str(status): count for status, count in self._statuses.items()}
@@ -120,7 +120,7 @@ class Ledger:
             return counts
 
     def clear(self) -> None:
-        """Set everything to zero except what is in flight."""
+        """Set all counts to zero except the requests in flight."""
         with self._changed:
             self._clear()
 
