@@ -61,7 +61,7 @@ def test_a_bar_that_raises_costs_no_row(llm, lane, caplog, monkeypatch, capsys):
     """A widget that fails is logged once for the run; every row is answered, and paid once."""
 
     class BrokenBar(tqdm.auto.tqdm):
-        def refresh(self, *_, **__):
+        def set_postfix_str(self, *_, **__):
             raise RuntimeError("no front end")
 
     monkeypatch.setattr(tqdm.auto, "tqdm", BrokenBar)
