@@ -82,8 +82,8 @@ class Plan:
 
     def skipped_for(self, position: int) -> str | None:
         """Return the column whose missing cell keeps a row from being sent, or `None`."""
-        place = -2 - int(self.codes[position])
-        return list(self.skipped)[place] if place >= 0 else None
+        index = -2 - int(self.codes[position])
+        return list(self.skipped)[index] if index >= 0 else None
 
     def same_inputs(self, cells: Mapping[Hashable, pd.Series]) -> bool:
         """Return whether these columns would give exactly the requests of this plan."""
@@ -93,7 +93,7 @@ class Plan:
             same = all(cells[column].equals(series) for column, series in self.cells.items())
             if same or self.spec.function is not None:
                 return same
-        again = make_plan(
+        new_plan = make_plan(
             self.recipe,
             self.spec,
             cells,
@@ -102,7 +102,7 @@ class Plan:
             dedupe=self.dedupe,
             chunk_rows=self.chunk_rows,
         )
-        return again.keys == self.keys and np.array_equal(again.codes, self.codes)
+        return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
 
 
 def make_plan(

@@ -150,10 +150,10 @@ def render(
     missing = {column: part[column].isna().to_numpy() for column in spec.needs}
     any_missing = np.logical_or.reduce([np.zeros(len(positions), dtype=bool), *missing.values()])
     if not any_missing.any():
-        yield from _render_whole(spec, part, positions)
+        yield from _render_complete(spec, part, positions)
         return
-    whole = {column: series[~any_missing] for column, series in part.items()}
-    rendered = _render_whole(spec, whole, positions[~any_missing])
+    complete = {column: series[~any_missing] for column, series in part.items()}
+    rendered = _render_complete(spec, complete, positions[~any_missing])
     for offset, is_missing in enumerate(any_missing.tolist()):
         if is_missing:
             yield Skipped(next(str(column) for column in missing if missing[column][offset]))
@@ -161,7 +161,7 @@ def render(
             yield next(rendered)
 
 
-def _render_whole(
+def _render_complete(
     spec: PromptSpec, part: Mapping[Hashable, pd.Series], positions: npt.NDArray[np.integer[Any]]
 ) -> Iterator[Rendered]:
     """Render rows without missing cells."""

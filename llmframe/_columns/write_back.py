@@ -76,7 +76,7 @@ class TargetColumn:
         The rows that are sent, by `where=` and `overwrite="missing"`.
     existing : Series or None
         The column's present values.
-    ours : dict
+    own_record : dict
         The record in `df.attrs` that shows that llmframe wrote the column; empty otherwise.
     """
 
@@ -84,7 +84,7 @@ class TargetColumn:
     overwrite: Overwrite
     selected: npt.NDArray[np.bool_] | None
     existing: pd.Series | None
-    ours: dict[str, Any] = field(default_factory=dict)
+    own_record: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -102,8 +102,8 @@ class TargetColumn:
             raise ValueError(f"overwrite must be False, True or 'missing'; got {overwrite!r}")
         existing = _existing(frame, into, argument)
         record = recorded(frame, into)
-        ours = record if existing is not None and is_ours(record, existing, written_by) else {}
-        if existing is not None and overwrite is False and not ours:
+        own_record = record if existing is not None and is_ours(record, existing, written_by) else {}
+        if existing is not None and overwrite is False and not own_record:
             raise ValueError(
                 f"{argument}: the column {into!r} is already there and llmframe did not write it like this; write elsewhere with {argument}=, "
                 "or pass overwrite=True to replace it or overwrite='missing' to fill its missing cells"
@@ -112,7 +112,7 @@ class TargetColumn:
         if overwrite == "missing" and existing is not None:
             empty = existing.isna().to_numpy()
             selected = empty if selected is None else selected & empty
-        return cls(into, overwrite, selected, existing, ours)
+        return cls(into, overwrite, selected, existing, own_record)
 
     @classmethod
     def of_reasons(
@@ -138,7 +138,7 @@ class TargetColumn:
         """Whether an interrupted run may write its answers."""
         if self.existing is None or self.overwrite == "missing":
             return True
-        return bool(self.ours) and not self.ours.get("complete", False)
+        return bool(self.own_record) and not self.own_record.get("complete", False)
 
     def changed(self, frame: pd.DataFrame) -> bool:
         """Return whether the column has changed since it was checked."""
@@ -151,8 +151,8 @@ class TargetColumn:
         """Return the whole column: new values for the selected rows, existing values elsewhere."""
         if self.selected is None or self.existing is None:
             return made
-        asked, kept = self.selected.tolist(), self.existing.tolist()
-        merged = [new if chosen else old for chosen, new, old in zip(asked, made, kept, strict=True)]
+        selected, existing = self.selected.tolist(), self.existing.tolist()
+        merged = [new if chosen else old for chosen, new, old in zip(selected, made, existing, strict=True)]
         continued = self.selected.all() or kind.continues(self.existing)
         return pd.Series(merged, index=made.index, dtype=made.dtype if continued else object, name=self.into)
 
@@ -211,8 +211,8 @@ def put_column(frame: pd.DataFrame, column: pd.Series, record: dict[str, Any]) -
     """Write a column into the frame, with its record."""
     frame[column.name] = column.array
     records = frame.attrs.get("llmframe")
-    kept = dict(records) if isinstance(records, dict) else {}
+    others = dict(records) if isinstance(records, dict) else {}
     frame.attrs["llmframe"] = {
-        **kept,
+        **others,
         label_text(column.name): {**record, "fingerprint": fingerprint(column)},
     }

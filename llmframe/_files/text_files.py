@@ -34,18 +34,18 @@ def check_separator(sep: str, caller: str) -> None:
 def writer(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
     if isinstance(path, (str, os.PathLike)):
         return _replacement(Path(os.path.realpath(Path(path).expanduser())), encoding)
-    return _given(path, "write", "to_csv")
+    return _caller_file(path, "write", "to_csv")
 
 
 def reader(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
     if isinstance(path, (str, os.PathLike)):
         file = Path(path).expanduser()
         return _text_file(file, file.suffix, "r", encoding)
-    return _given(path, "read", "read_csv")
+    return _caller_file(path, "read", "read_csv")
 
 
 @contextmanager
-def _given(file: TextIO, verb: str, caller: str) -> Iterator[TextIO]:
+def _caller_file(file: TextIO, verb: str, caller: str) -> Iterator[TextIO]:
     """Yield the caller's own file, which stays open."""
     if isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or not hasattr(file, verb):
         raise TypeError(

@@ -29,14 +29,14 @@ class Liveness:
         """By owner: the lease that had expired, and since when, by the monotonic clock."""
 
     def is_alive(self, owner: int, name: str, pid: int, lease: float) -> bool:
-        here = name == machine()
-        if here and not _process_exists(pid):
+        on_this_machine = name == machine()
+        if on_this_machine and not _process_exists(pid):
             return False
-        if not here or lease > time.time():
+        if not on_this_machine or lease > time.time():
             return lease > time.time()
         now = time.monotonic()
-        seen, since = self._expired.get(owner, (0.0, 0.0))
-        if seen != lease:
+        expired_lease, since = self._expired.get(owner, (0.0, 0.0))
+        if expired_lease != lease:
             self._expired[owner] = (lease, now)
             return True
         return now - since < self._grace

@@ -8,7 +8,7 @@ from llmframe._pacing.token_bucket import Ticket, TokenBucket
 
 _MEASURED_REQUESTS = 10  # accepted requests that make a rate a measurement
 _SAFETY_FACTOR = 0.97  # share of a measured rate at which sending continues
-_DENSE_REFUSALS = 0.2  # refused requests per accepted one, above which an interval is mostly waiting
+_DENSE_RATIO = 0.2  # refused requests per accepted one, above which an interval is mostly waiting
 _BUCKET_SECONDS = 0.3  # seconds of allowance that a server is assumed to accumulate
 _LONG_STALL_SECONDS = 3.0  # a longer stall is the wait for a window's end
 _LONGEST_PROBE_SECONDS = 2.0  # between probes while everything is refused
@@ -165,7 +165,7 @@ class AdaptiveRate:
         rate = _SAFETY_FACTOR * accepted / max(ticket.sent_at - self._mark.sent_at, 1e-3)
         sent_rate = self._rate / (1 + self._growth * self._round_trip)
         if not self.measured and not self._long_stall:  # in pauses some allowance was lost
-            dense = self._refused > _DENSE_REFUSALS * accepted
+            dense = self._refused > _DENSE_RATIO * accepted
             rate = max(rate, sent_rate / (2 if dense else 1 + sqrt(2 * _BUCKET_SECONDS * self._growth)))
         self._rate = max(rate, 1e-3)
         self.measured, self._long_stall = True, False

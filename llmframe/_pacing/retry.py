@@ -209,6 +209,6 @@ def remedy(fault: RequestFault) -> str:  # noqa: PLR0911 (a table)
         case "http_404" | "http_405" | "not_found" | "unparsable_answer" | "invalid_base_url":
             return "check base_url (it usually ends in /v1)"
     if fault.kind is FaultKind.PARAMETER:
-        named = f"{fault.param}=" if fault.param else "the parameter that the message names"
-        return f"change or leave out {named}"
+        parameter = f"{fault.param}=" if fault.param else "the parameter that the message names"
+        return f"change or leave out {parameter}"
     return "when the cause is mended, run the same call again: what is answered is not asked again"

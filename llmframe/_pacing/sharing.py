@@ -32,8 +32,8 @@ def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
     needs = [_need(report) for report in (mine, *others)]
     left, mine_granted = 1.0, 0.0
     by_need = sorted(range(len(needs)), key=needs.__getitem__)
-    for place, index in enumerate(by_need):
-        granted = min(needs[index], left / (len(needs) - place))
+    for position, index in enumerate(by_need):
+        granted = min(needs[index], left / (len(needs) - position))
         left -= granted
         mine_granted = granted if index == 0 else mine_granted
     return mine_granted + left / len(needs)
@@ -66,9 +66,9 @@ def divided_rate(
     if before.keys() == others.keys():
         return None
     if mine.rate is None:
-        whole = [report.rate * report.sharing_runs for report in others.values() if report.rate is not None]
-        return sum(whole) / len(whole) / (len(others) + 1) if whole else None
+        rates = [report.rate * report.sharing_runs for report in others.values() if report.rate is not None]
+        return sum(rates) / len(rates) / (len(others) + 1) if rates else None
     stayed = before.keys() & others.keys()
-    left = sum(report.rate or 0.0 for number, report in before.items() if number not in stayed)
-    kept = mine.rate + sum(before[number].rate or 0.0 for number in stayed)
-    return mine.rate * (1 + left / kept) * (len(stayed) + 1) / (len(others) + 1)
+    ended_rate = sum(report.rate or 0.0 for number, report in before.items() if number not in stayed)
+    kept_rate = mine.rate + sum(before[number].rate or 0.0 for number in stayed)
+    return mine.rate * (1 + ended_rate / kept_rate) * (len(stayed) + 1) / (len(others) + 1)

@@ -53,10 +53,10 @@ class CollectedResults:
     def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
         """Add a result; return the cost of its answer in US dollars, if known."""
         number = self._number(result.key)
-        asked = number >= 0 and part.created >= self._since and not self._results.is_settled(number)
+        needed = number >= 0 and part.created >= self._since and not self._results.is_settled(number)
         if result.answer is not None and result.body is not None:
             answer = result.answer._replace(asked=part.created)
-            if asked:
+            if needed:
                 verdict = self._results.kind.judge(result.body)
                 request = Request(result.key, number, b"")
                 return self._sink.add_outcome(Outcome(request, answer, verdict, None))
@@ -64,7 +64,7 @@ class CollectedResults:
             self._recorder.add_answer(answer, cost)
             return cost
         fault = result.fault
-        if asked and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
+        if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
             self._results.add_failure(number, Failure(fault.code, fault.message))
         return None
 

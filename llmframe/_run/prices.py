@@ -30,23 +30,24 @@ class Prices:
         self._known: dict[tuple[str | None, str, LaneName, str | None], Price | None] = {}
 
     def cost(
-        self, answered: str | None, asked: str, usage: Usage, lane: LaneName, tier: str | None
+        self, answering: str | None, requested: str, usage: Usage, lane: LaneName, tier: str | None
     ) -> float | None:
         """Return US dollars, or `None` where neither the answering nor the requested model has a price."""
-        names = (answered, asked, lane, tier)
+        names = (answering, requested, lane, tier)
         try:
             price = self._known[names]
         except KeyError:
             price = self._known[names] = self._find(*names)
         return None if price is None else price(usage)
 
-    def _find(self, answered: str | None, asked: str, lane: LaneName, tier: str | None) -> Price | None:
-        own = self._own.get(asked) or self._own.get(answered or "")
+    def _find(self, answering: str | None, requested: str, lane: LaneName, tier: str | None) -> Price | None:
+        own = self._own.get(requested) or self._own.get(answering or "")
         if own is not None:
             return _linear(own["input"], own.get("cached_input", own["input"]), own["output"])
         context = _context(lane, tier)
         return next(
-            (price for model in (answered, asked) if model and (price := _table_price(model, context))), None
+            (price for model in (answering, requested) if model and (price := _table_price(model, context))),
+            None,
         )
 
 
@@ -61,10 +62,11 @@ def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | 
     """Return a price function by these rates, in US dollars per million tokens; `beyond` applies above `_LINEAR_TOKENS`."""
 
     def price(usage: Usage) -> float:
-        asked, answered, known = usage[:3]
-        if beyond is not None and asked > _LINEAR_TOKENS:
+        prompt_tokens, completion_tokens, cached_tokens = usage[:3]
+        if beyond is not None and prompt_tokens > _LINEAR_TOKENS:
             return beyond(usage)
-        return ((asked - known) * prompt + known * cached + answered * completion) / 1e6
+        uncached_tokens = prompt_tokens - cached_tokens
+        return (uncached_tokens * prompt + cached_tokens * cached + completion_tokens * completion) / 1e6
 
     return price
 
@@ -75,7 +77,7 @@ def _table_price(model: str, context: dict[str, str]) -> Price | None:
 
     def price(prompt: int, cached: int, completion: int) -> float:
         tokens = Tokens(input_tokens=prompt, cache_read_tokens=cached, output_tokens=completion)
-        return float(calc_price(tokens, model, price_context=_given(context)).total_price)
+        return float(calc_price(tokens, model, price_context=_price_context(context)).total_price)
 
     try:
         rates = _rates(price, _PROBE_TOKENS)
@@ -88,7 +90,7 @@ def _table_price(model: str, context: dict[str, str]) -> Price | None:
     return _linear(*rates, beyond=exact) if rates == _rates(price, _LINEAR_TOKENS) else exact
 
 
-def _given(context: dict[str, str]) -> Any:
+def _price_context(context: dict[str, str]) -> Any:
     return context or None
 
 

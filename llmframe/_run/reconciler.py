@@ -19,7 +19,7 @@ class Reconciler:
 
     Parameters
     ----------
-    halt
+    stop
         Stops the run.
     waits_for_batches
         Whether the run waits for requests in open batches; otherwise they stop the run.
@@ -30,10 +30,10 @@ class Reconciler:
         Requests that a run which no longer exists had claimed, and may have paid without keeping the answers.
     """
 
-    def __init__(self, results: Results, halt: Callable[[Stop], None], *, waits_for_batches: bool) -> None:
+    def __init__(self, results: Results, stop: Callable[[Stop], None], *, waits_for_batches: bool) -> None:
         self.inherited = 0
         self._results = results
-        self._halt = halt
+        self._stop = stop
         self._waits_for_batches = waits_for_batches
 
     def is_settled(self, number: int) -> bool:
@@ -52,4 +52,4 @@ class Reconciler:
     def on_batches(self, nonces: Sequence[str]) -> None:
         """Stop the run when requests of it are in another run's batches, unless it waits for batches."""
         if nonces and not self._waits_for_batches:
-            self._halt(in_open_batch(["a batch of another run"]))
+            self._stop(in_open_batch(["a batch of another run"]))

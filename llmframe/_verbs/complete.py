@@ -207,12 +207,12 @@ def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
         raise TypeError(
             "prompts must be a list of message arrays; for a single message write complete([[message]])"
         )
-    several = list(prompts)
-    if is_messages(several):
+    prompt_list = list(prompts)
+    if is_messages(prompt_list):
         raise TypeError(
             "prompts must be a list of message arrays, and this is a single one; write complete([messages])"
         )
-    return several
+    return prompt_list
 
 
 Completion: TypeAlias = FrameCompletion | SeriesCompletion | ListCompletion

@@ -90,9 +90,9 @@ def claimed_by_parts(connection: sqlite3.Connection, keys: Sequence[Key]) -> dic
     if connection.execute("SELECT 1 FROM part_claim LIMIT 1").fetchone() is None:
         return owners
     for start in range(0, len(keys), _VARIABLES):
-        some = keys[start : start + _VARIABLES]
+        chunk = keys[start : start + _VARIABLES]
         owners.update(
-            connection.execute(f"SELECT key, owner FROM part_claim WHERE key IN ({marks(some)})", some)  # noqa: S608
+            connection.execute(f"SELECT key, owner FROM part_claim WHERE key IN ({marks(chunk)})", chunk)  # noqa: S608
         )
     return owners
 
@@ -102,7 +102,7 @@ def add_part_claims(connection: sqlite3.Connection, keys: Iterable[Key], owner: 
     connection.executemany("INSERT OR IGNORE INTO part_claim (key, owner) VALUES (?, ?)", rows)
 
 
-def vanished(connection: sqlite3.Connection, owners: set[int], liveness: Liveness) -> dict[int, bool]:
+def ended_owners(connection: sqlite3.Connection, owners: set[int], liveness: Liveness) -> dict[int, bool]:
     """Map the owners that no longer exist to whether they may have sent the requests they claimed.
 
     Such an owner is unknown, or its lease has expired (some time ago, if it runs on this machine), or its process

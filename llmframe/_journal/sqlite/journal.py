@@ -16,7 +16,7 @@ from llmframe._journal.liveness import Liveness, machine
 from llmframe._journal.protocol import ClaimResult, Session, StoredAnswer
 from llmframe._journal.sqlite import maintenance
 from llmframe._journal.sqlite.batch_store import SqliteBatchStore, nonces_of
-from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, marks, vanished
+from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, ended_owners, marks
 from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
@@ -110,11 +110,11 @@ class SqliteJournal:
         found: list[StoredAnswer] = []
         with self._database.outside("read") as connection:
             for start in range(0, len(keys), _VARIABLES):
-                some = keys[start : start + _VARIABLES]
+                chunk = keys[start : start + _VARIABLES]
                 rows = connection.execute(
                     "SELECT key, body, created, checksum FROM answer "  # noqa: S608
-                    f"WHERE key IN ({marks(some)}) AND created >= ? ORDER BY key, id",
-                    (*map(bytearray, some), session.since),
+                    f"WHERE key IN ({marks(chunk)}) AND created >= ? ORDER BY key, id",
+                    (*map(bytearray, chunk), session.since),
                 )
                 found.extend(self._undamaged(*row) for row in rows)
         return found
@@ -145,14 +145,14 @@ class SqliteJournal:
             unanswered = [key for key in keys if key not in answered] if answered else keys
             holders = self._claims.claimed(connection, unanswered, but=session.owner)
             holders.update(claimed_by_parts(connection, unanswered))
-            gone = vanished(connection, set(holders.values()), self._liveness)
-            taken = {key for key, owner in holders.items() if owner not in gone}
+            ended = ended_owners(connection, set(holders.values()), self._liveness)
+            taken = {key for key, owner in holders.items() if owner not in ended}
             held = [key for key in unanswered if key in taken] if taken else []
             granted = [key for key in unanswered if key not in taken] if taken else unanswered
-            for owner in gone:
+            for owner in ended:
                 self._claims.drop(connection, owner, granted)
             self._claims.add(connection, session.owner, granted)
-            uncertain = sum(gone.get(owner, False) for owner in holders.values())
+            uncertain = sum(ended.get(owner, False) for owner in holders.values())
             parts = nonces_of(connection, {holders[key] for key in held})
         return ClaimResult(granted, list(answered.values()), held, uncertain, parts)
 
@@ -242,8 +242,8 @@ class SqliteJournal:
 
     async def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         after = 0
-        while some := await self._export_some(judge, after):
-            for number, record in some:
+        while chunk := await self._export_some(judge, after):
+            for number, record in chunk:
                 after = number
                 yield record
 

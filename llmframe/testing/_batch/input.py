@@ -68,8 +68,8 @@ def check_input(
             row = _row(line, endpoint, custom_ids)
             _check_model(checked, row["body"]["model"], models)
             checked.tokens += _prompt_tokens(row["body"])
-            late = unfinished > 0 and _share(row["custom_id"]) < unfinished
-            (checked.unfinished_rows if late else checked.rows).append(start)
+            never_finished = unfinished > 0 and _share(row["custom_id"]) < unfinished
+            (checked.unfinished_rows if never_finished else checked.rows).append(start)
         except Invalid as invalid:
             checked.add_error(invalid.code, invalid.message, param=invalid.param, line=checked.total)
         start += len(line) + 1

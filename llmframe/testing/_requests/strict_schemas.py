@@ -44,11 +44,11 @@ def _check_object(shape: dict[str, Any], context: tuple[str, ...], part: dict[st
         return
     if part.get("additionalProperties") is not False:
         raise _invalid(shape, context, "'additionalProperties' is required to be supplied and to be false.")
-    lacking = [name for name in part.get("properties", {}) if name not in part.get("required", [])]
-    if lacking:
+    missing = [name for name in part.get("properties", {}) if name not in part.get("required", [])]
+    if missing:
         message = (
             "'required' is required to be supplied and to be an array including every key in properties. "
-            f"Missing '{lacking[0]}'."
+            f"Missing '{missing[0]}'."
         )
         raise _invalid(shape, context, message)
 
