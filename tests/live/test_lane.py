@@ -6,7 +6,6 @@ import random
 import pytest
 
 from llmframe._api import CHAT_COMPLETIONS, Refused, Reply
-from llmframe._columns import TEXT
 from llmframe._live import LiveLane
 from llmframe._pacing import Pace, RetryPolicy
 from llmframe._pacing.admission import Admission
@@ -65,7 +64,7 @@ class Feed:
 
 def lane_of(sender, pace, emit):
     policy = RetryPolicy(6, random.Random(0))
-    return LiveLane(sender, pace, policy, endpoint=CHAT_COMPLETIONS, kind=TEXT, emit=emit)
+    return LiveLane(sender, pace, policy, endpoint=CHAT_COMPLETIONS, emit=emit)
 
 
 async def running(sender, pace, rows, emit=None):

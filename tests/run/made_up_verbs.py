@@ -58,8 +58,16 @@ class CountedAnswers(NumberAnswers):
         return [text_series(words, index, word), *super().columns(numbers, index, [number])]
 
 
+class BrokenAnswers(NumberAnswers):
+    """Reads numbers, with an error of its own."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        return Verdict(1 // super().judge(body).value)
+
+
 NUMBER = Verb("number", CHAT_COMPLETIONS, NumberAnswers())
 COUNTED = Verb("counted", CHAT_COMPLETIONS, CountedAnswers())
+BROKEN = Verb("broken", CHAT_COMPLETIONS, BrokenAnswers())
 
 
 def ask(

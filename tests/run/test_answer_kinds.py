@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from columns.frames import listed
 from helpers import texts
-from run.made_up_verbs import COUNTED, NUMBER, ask
+from run.made_up_verbs import BROKEN, COUNTED, NUMBER, ask
 
 import llmframe
 from llmframe.testing import Fault, LocalServer
@@ -125,6 +125,16 @@ def test_missing_cells_are_filled_in_a_column_that_keeps_the_kinds_dtype(countin
     ask(NUMBER, words, "q", "n", overwrite="missing")
     assert words["n"].dtype == object
     assert listed(words["n"]) == ["many", 0, "few", None, 12]
+
+
+def test_an_error_of_a_kind_loses_no_paid_answer(counting: LocalServer) -> None:
+    """The answer is in the journal before it is judged, so that a mended kind asks nothing again."""
+    df = pd.DataFrame({"q": ["dogs"]})
+    with pytest.raises(ZeroDivisionError):
+        ask(BROKEN, df, "q", "n")
+    ask(NUMBER, df, "q", "n")
+    assert df["n"].tolist() == [0]
+    assert counting.ledger.billed == 1
 
 
 def test_many_values_are_held_and_written_in_the_order_of_their_rows(counting: LocalServer) -> None:
