@@ -21,7 +21,7 @@ def test_connections_are_used_again():
     assert len(served) == 1
 
 
-def test_a_cancelled_request_is_hung_up(wire):
+def test_the_connection_of_a_cancelled_request_is_closed(wire):
     """The connection is closed, so that the server need not answer."""
     gone = threading.Event()
     serve = wire.serve

@@ -38,9 +38,6 @@ def usage_of(**usage):
     return CHAT_COMPLETIONS.read_answer(b"k", b"{}", {"usage": usage}, "live").usage
 
 
-# --- bodies ---------------------------------------------------------------------------------------
-
-
 def test_a_body_has_the_model_the_parameters_and_what_the_row_gives():
     """A body is the template and the row's own content, side by side."""
     template = CHAT_COMPLETIONS.template("m", {"temperature": 0, "stop": ["é\n"]})
@@ -68,9 +65,6 @@ def test_an_endpoint_names_what_the_published_document_names():
     assert CHAT_COMPLETIONS.answer == "choices"
 
 
-# --- what is read from bodies ---------------------------------------------------------------------
-
-
 def test_every_kind_of_tokens_is_read():
     """Those that the provider wrote into its cache too, which have a price of their own."""
     assert usage_of(
@@ -83,7 +77,7 @@ def test_every_kind_of_tokens_is_read():
 
 
 @pytest.mark.parametrize("value", NONSENSE, ids=repr)
-def test_tokens_that_are_none_count_as_none(value):
+def test_nonsense_counts_as_no_tokens(value):
     """Each number by itself, so that the others are still read."""
     assert usage_of(prompt_tokens=value, completion_tokens=7) == Usage(completion=7)
     details = {"cached_tokens": value, "cache_write_tokens": 3}
@@ -145,9 +139,6 @@ def test_any_usage_is_read(usage, prompt, completion):
         expected(completion, "reasoning_tokens"),
         expected(prompt, "cache_write_tokens"),
     )
-
-
-# --- one path for all -----------------------------------------------------------------------------
 
 
 def test_both_ways_to_the_api_send_to_the_endpoints_route(wire):

@@ -74,14 +74,14 @@ def test_a_key_that_is_still_the_refused_one_is_not_asked_for_again(wire):
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_a_function_that_gives_no_key_is_said_to(wire, nothing):
+def test_a_function_that_gives_no_key_is_a_fatal_fault(wire, nothing):
     for refused in both(Account.of(None, lambda: nothing, f"{wire.url}/v1")):
         assert refused.fault.kind is FaultKind.FATAL
         assert "api_key" in refused.fault.message
     assert not wire.seen
 
 
-def test_whoever_gives_the_key_may_not_take_for_ever(wire):
+def test_a_function_that_gives_the_key_too_late_is_cut_by_the_timeout(wire):
     """`timeout` is for the key too; nothing was billed meanwhile."""
 
     async def never() -> str:
@@ -92,7 +92,7 @@ def test_whoever_gives_the_key_may_not_take_for_ever(wire):
     assert (refused.fault.code, refused.fault.uncertain) == ("timeout", False)
 
 
-def test_a_key_is_taken_without_the_blanks_around_it(wire):
+def test_whitespace_around_a_key_is_not_sent(wire):
     """A key that was read from a file has a line break at its end."""
     assert send(plain(wire, "a-key-from-a-file\n"), "aiohttp").raw == GOOD
     assert wire.headers()["authorization"] == "Bearer a-key-from-a-file"

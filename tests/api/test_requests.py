@@ -45,14 +45,14 @@ def test_requests_are_those_of_the_sdk(wire, make):
     assert wire.seen[0].endswith(BODY)
 
 
-def test_a_user_in_the_address_is_told_to_the_server(wire):
+def test_a_user_in_the_address_is_sent_as_authorization(wire):
     """A name and a password before the host go out as the SDK builds them, in place of the key."""
     address = wire.url.replace("://", "://ann:p%40ss@")
     assert send(Account.of(None, "secret", f"{address}/v1"), "aiohttp").raw == GOOD
     assert wire.headers()["authorization"] == "Basic YW5uOnBAc3M="
 
 
-def test_a_host_that_the_user_names_is_told_to_the_server(wire):
+def test_a_host_header_of_the_user_is_sent(wire):
     """`extra_headers` may name another host than the address, as some gateways need it."""
     both(plain(wire), headers={"Host": "gateway.internal"})
     assert [wire.headers(number)["host"] for number in (0, 1)] == ["gateway.internal"] * 2
@@ -80,7 +80,7 @@ def test_a_proxy_of_the_environment_is_used_as_the_sdk_does(wire, monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_is_told_who_asks(wire, monkeypatch, scheme):
+def test_a_proxy_gets_the_user_and_password_of_its_address(wire, monkeypatch, scheme):
     """The user in a proxy's address goes to the proxy, in the first request or the one for a tunnel."""
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", wire.url.replace("://", "://ann:p%40ss@"))
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
@@ -91,6 +91,6 @@ def test_a_proxy_is_told_who_asks(wire, monkeypatch, scheme):
 
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "a\x01b"])
-def test_an_address_that_is_none_is_said_to_be(host):
+def test_an_invalid_address_is_refused_by_name(host):
     with pytest.raises(ValueError, match="base_url"):
         llmframe.complete(["x"], base_url=f"http://{host}/v1", api_key="any", model="m", journal=False)

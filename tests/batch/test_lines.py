@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from batch.calls import api, complete, right
 from helpers import asked, tune
+from hypothesis import given
+from hypothesis import strategies as st
 from openapi import validator
 
 import llmframe
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe._batch import submission
-from llmframe._batch.lines import UnreadableLineError, read_result
+from llmframe._batch.lines import UnreadableLineError, read_key, read_result, request_line
+from llmframe._values import Request
+
+KEYS = st.binary(min_size=16, max_size=16)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
 
 
 def test_every_line_is_what_the_api_takes(llm):
@@ -55,3 +66,38 @@ def test_lines_that_validation_names_are_failures_and_the_rest_is_submitted_agai
     assert llmframe.last_run().failures["position"].tolist() == [2, 7]
     assert right(frame.drop([2, 7]))
     assert llm.ledger.batches_created == 2
+
+
+@given(KEYS, JSON)
+def test_a_request_line_is_read_back(key, body):
+    """Its `custom_id` is the identity, and its body is sent as it is."""
+    line = request_line(Request(key, 0, orjson.dumps(body)), CHAT_COMPLETIONS)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["body"] == body
+    assert read_key(line) == key
+
+
+@given(KEYS, st.dictionaries(st.sampled_from(["choices", "usage", "model", "service_tier"]), JSON))
+def test_an_answer_is_read_back_from_a_result_line(key, body):
+    """A body with choices is an answer and kept whole; any other is a fault of its row."""
+    line = orjson.dumps({"custom_id": key.hex(), "response": {"status_code": 200, "body": body}})
+    result = read_result(line, CHAT_COMPLETIONS)
+    assert result.key == key
+    if "choices" in body:
+        assert (result.fault, result.body) == (None, body)
+        assert orjson.loads(result.answer.body) == body
+        assert (result.answer.key, result.answer.lane) == (key, "batch")
+    else:
+        assert (result.answer, result.fault.code) == (None, "unparsable_answer")
+
+
+@given(KEYS, st.dictionaries(st.sampled_from(["response", "error"]), JSON), st.binary(max_size=20))
+def test_any_result_line_is_read_or_not_whole(key, members, raw):
+    """Whatever a line holds: a result of its request, none of ours, or a line that cannot be read."""
+    result = read_result(orjson.dumps({"custom_id": key.hex(), **members}), CHAT_COMPLETIONS)
+    assert result.key == key
+    assert (result.answer is None) != (result.fault is None)
+    assert read_result(orjson.dumps({"custom_id": "row-1", **members}), CHAT_COMPLETIONS) is None
+    with pytest.raises(UnreadableLineError):
+        read_result(b"[" + raw, CHAT_COMPLETIONS)

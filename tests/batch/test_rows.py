@@ -50,7 +50,7 @@ def test_rows_that_met_a_passing_fault_are_submitted_again(llm):
     assert llm.ledger.requests == 0
 
 
-def test_a_row_is_not_submitted_for_ever(llm):
+def test_a_row_is_submitted_a_bounded_number_of_times(llm):
     """After `MOST_ROUNDS` it has failed, and the message names the other lane."""
     llm.faults = [Fault("500", when=about(1))]
     frame = asked(3)

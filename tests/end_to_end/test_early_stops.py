@@ -1,4 +1,4 @@
-"""What no row can survive ends a run early; what is paid is kept."""
+"""Faults that no row can avoid end a run early; what is paid is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPS = [
 
 @pytest.mark.parametrize(("errors", "after"), [("raise", 0), ("coerce", 0), ("raise", 200), ("coerce", 200)])
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop[0])
-def test_what_no_row_can_survive_stops_within_a_few_requests(llm, errors, after, stop):
+def test_a_fatal_fault_stops_a_run_within_a_few_requests(llm, errors, after, stop):
     """At the start and in mid-run: what is answered is kept, and the error says what to change."""
     kind, code, remedy = stop
     llm.faults = [Fault(kind, after=after)]
@@ -48,7 +48,7 @@ def test_what_no_row_can_survive_stops_within_a_few_requests(llm, errors, after,
 
 
 @pytest.mark.parametrize("errors", ["raise", "coerce"])
-def test_a_parameter_that_every_row_trips_over_stops_the_run(llm, errors):
+def test_a_parameter_that_is_refused_for_every_row_stops_the_run(llm, errors):
     """The error shows the API's own words, and which parameter to leave out."""
     llm.faults = [Fault("unsupported_parameter")]
     frame = asked(500)
@@ -113,7 +113,7 @@ def test_a_server_that_takes_no_connection_soon_ends_the_run(llm):
     assert run.uncertain == 0
 
 
-def test_a_network_that_dies_in_mid_run_stops_it(llm):
+def test_a_network_that_goes_away_in_mid_run_stops_the_run(llm):
     """It ends after as long as one row's retries may take; what came is in the column, and the same call goes on later."""
     with LocalServer(latency=0.05) as server:
         frame = asked(3000)

@@ -14,7 +14,7 @@ from llmframe.testing import Fault
     ("kind", "code"),
     [("500", "server_error"), ("reset", "connection_lost"), ("garbled", "unparsable_answer")],
 )
-def test_a_poisoned_row_fails_alone(llm, kind, code):
+def test_a_row_that_meets_a_fault_each_time_fails_alone(llm, kind, code):
     """It is tried as often as allowed, and its failure names the reason and the attempts."""
     llm.faults = [Fault(kind, when=about(7))]
     frame = asked(200)

@@ -10,7 +10,7 @@ from helpers import about, asked, paid_again
 from llmframe.testing import Fault, Limits, LocalServer
 
 
-def test_thousands_of_rows_survive_every_passing_fault_at_once(llm):
+def test_thousands_of_rows_are_answered_despite_every_passing_fault_at_once(llm):
     """Each row has its own answer, and exactly the lost answers are paid twice and counted."""
     kinds = ["500", "502", "503", "408", "409", "rate_limit", "reset", "truncated", "garbled"]
     llm.faults = [Fault(kind, rate=0.015, seed=seed, times_per_request=2) for seed, kind in enumerate(kinds)]

@@ -58,11 +58,11 @@ class Server:
     retry: str | None = None  # "float", "int"
     fault: object = None  # of (now, rng): whether a request meets a passing fault
     stray_429s: float = 0.0  # share of requests that are refused at any pace
-    dice: random.Random = field(default_factory=lambda: random.Random(5))
+    chance: random.Random = field(default_factory=lambda: random.Random(5))
     count_refused: bool = False
 
     def decide(self, now, cost):
-        if self.dice.random() < self.stray_429s:
+        if self.chance.random() < self.stray_429s:
             return 1.0
         limits = [(a, c) for a, c in ((self.requests, 1.0), (self.tokens, cost)) if a is not None]
         for a, _ in limits:
@@ -84,7 +84,7 @@ class Server:
 
 
 @dataclass
-class Engine:
+class SimulatedRun:
     """A run with the live lane's rules: one queue of senders, a window, retries of 429s and faults."""
 
     server: Server
@@ -233,50 +233,52 @@ WINDOWS = [(60, True), (10, True)]
 LATENCIES = [(0.005, 0.0, None), (0.05, 0.5, None), (2.0, 0.5, 0.05), (2.0, 0.5, None)]
 
 
-class Together:
+class SimulatedRuns:
     """Runs of several processes against one server; each has its own events, and they exchange usage reports."""
 
-    def __init__(self, server, *runs, seed=0):
-        self.engines = [Engine(server, rows, seed=seed + number) for number, (_, rows) in enumerate(runs)]
-        self.joins = [at for at, _ in runs]
+    def __init__(self, server, *starts, seed=0):
+        self.runs = [
+            SimulatedRun(server, rows, seed=seed + number) for number, (_, rows) in enumerate(starts)
+        ]
+        self.joins = [at for at, _ in starts]
         self.reports, self.known = {}, set()
         self.server = server
 
     def run(self):
-        for engine, at in zip(self.engines, self.joins, strict=True):
-            engine.asleep = True
-            engine.exchange = lambda now, engine=engine: self.exchange(engine, now)
-            engine.at(at, "exchange")
-        while going := [engine for engine in self.engines if engine.events]:
-            engine = min(going, key=lambda one: one.events[0][0])
-            now, _, kind, args = heapq.heappop(engine.events)
-            getattr(engine, kind)(now, *args)
-            engine.fill(now)
+        for run, at in zip(self.runs, self.joins, strict=True):
+            run.asleep = True
+            run.exchange = lambda now, run=run: self.exchange(run, now)
+            run.at(at, "exchange")
+        while going := [run for run in self.runs if run.events]:
+            run = min(going, key=lambda one: one.events[0][0])
+            now, _, kind, args = heapq.heappop(run.events)
+            getattr(run, kind)(now, *args)
+            run.fill(now)
         return self
 
-    def exchange(self, engine, now):
-        number = self.engines.index(engine)
-        if not (engine.rows or engine.retries or engine.pace.in_flight or engine.first_in_line):
+    def exchange(self, run, now):
+        number = self.runs.index(run)
+        if not (run.rows or run.retries or run.pace.in_flight or run.first_in_line):
             self.reports.pop(number, None)
             return
-        mine = engine.pace.usage_report(now)
+        mine = run.pace.usage_report(now)
         others = {other: report for other, report in self.reports.items() if other != number}
         if number not in self.known:
             self.known.add(number)
-            engine.at(now + (0.6 if others else 0.0), "wake")
+            run.at(now + (0.6 if others else 0.0), "wake")
         self.reports[number] = mine
         if mine is None:
             del self.reports[number]
-        engine.pace.divide(now, mine, others)
-        engine.at(now + 0.5, "exchange")
+        run.pace.divide(now, mine, others)
+        run.at(now + 0.5, "exchange")
 
     @property
     def refused(self):
-        return sum(e.refusals for e in self.engines) / sum(e.refusals + e.answered for e in self.engines)
+        return sum(run.refusals for run in self.runs) / sum(run.refusals + run.answered for run in self.runs)
 
     def share(self):
-        first = min(e.first_arrival for e in self.engines)
-        last = max(e.ended for e in self.engines)
-        used = sum(e.answered for e in self.engines)
+        first = min(run.first_arrival for run in self.runs)
+        last = max(run.ended for run in self.runs)
+        used = sum(run.answered for run in self.runs)
         limit = self.server.requests
         return used / (limit.rate * (last - first))

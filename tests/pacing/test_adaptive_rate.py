@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Engine, Server
+from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Server, SimulatedRun
 
 from llmframe._pacing import Pace
 
@@ -18,7 +18,7 @@ def test_unstated_limits_are_learnt(rate, seconds, fixed, latency, retry):
     """85 % of a limit is used, and about 5 % of the answers at most are 429."""
     rows = int(max(2_000, rate * 60, min(rate * seconds * 10, 12_000)))
     allowance = Allowance(rate, seconds, fixed)
-    run = Engine(Server(allowance, None, *latency, headers=False, retry=retry), rows).run()
+    run = SimulatedRun(Server(allowance, None, *latency, headers=False, retry=retry), rows).run()
     assert run.answered == rows
     late = latency[0] > 1 and fixed  # what was accepted is known late: a window's end costs more
     assert run.share >= 0.85
@@ -29,7 +29,9 @@ def test_unstated_limits_are_learnt(rate, seconds, fixed, latency, retry):
 @pytest.mark.parametrize("latency", LATENCIES[:2])
 def test_high_unstated_limits_are_learnt(latency, seconds):
     """The limit is 1,000 requests per second."""
-    run = Engine(Server(Allowance(1_000, seconds), None, *latency, headers=False, retry="int"), 20_000).run()
+    run = SimulatedRun(
+        Server(Allowance(1_000, seconds), None, *latency, headers=False, retry="int"), 20_000
+    ).run()
     assert run.share >= 0.85
     assert run.refused < 0.05
 
@@ -47,7 +49,7 @@ def test_unstated_limits_are_learnt_within_short_runs(rate, seconds, latency, co
     server = Server(
         Allowance(rate, seconds), None, *latency, headers=False, retry=retry, count_refused=count_refused
     )
-    run = Engine(server, 2_000).run()
+    run = SimulatedRun(server, 2_000).run()
     assert run.answered == 2_000
     assert run.share_and_bucket >= 0.85
     # what is in flight when a bucket of 1 s is used up is refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Engine, Server, tokens_estimated
+from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Server, SimulatedRun, tokens_estimated
 
 from llmframe._pacing import Pace, RateHeaders
 
@@ -22,7 +22,7 @@ def test_stated_request_limits_are_used_and_kept(rate, seconds, fixed, latency):
     """97 % of a limit in requests is used, and under 1 % of the answers are 429."""
     rows = max(2_000, rate * 10)
     allowance = Allowance(rate, seconds, fixed)
-    run = Engine(Server(allowance, None, *latency, scaled=rate == 20, retry="int"), rows).run()
+    run = SimulatedRun(Server(allowance, None, *latency, scaled=rate == 20, retry="int"), rows).run()
     assert run.answered == rows
     assert run.share >= 0.97
     assert run.refused < 0.01
@@ -36,7 +36,7 @@ def test_stated_token_limits_are_used_and_kept(rate, seconds, latency, factor, n
     """The same holds for a limit in tokens when estimates are off by a factor of 3 either way."""
     allowance = Allowance(rate * 250 * factor, seconds)
     server = Server(None, allowance, *latency, retry="int")
-    run = Engine(server, max(2_000, rate * 30), estimate=tokens_estimated(factor, noise)).run()
+    run = SimulatedRun(server, max(2_000, rate * 30), estimate=tokens_estimated(factor, noise)).run()
     blind = noise and seconds < 1 < latency[0]  # costs are known 20 times later than the bucket lasts
     assert run.share >= (0.96 if blind else 0.97)
     assert run.refused < 0.01
@@ -52,7 +52,9 @@ def test_high_limits_are_used_and_kept(rate, seconds, fixed, tighter, factor):
     requests = Allowance(rate * (2 if tighter == "tokens" else 1), seconds, fixed)
     tokens = Allowance(rate * mean * (2 if tighter == "requests" else 1), seconds, fixed)
     server = Server(requests, tokens, 0.01, 0.5, retry="int")
-    run = Engine(server, rate * 5, estimate=tokens_estimated(factor, 0.3), same_limits_seconds=0.005).run()
+    run = SimulatedRun(
+        server, rate * 5, estimate=tokens_estimated(factor, 0.3), same_limits_seconds=0.005
+    ).run()
     assert run.share >= 0.97
     assert run.refused < 0.01
 
@@ -61,7 +63,7 @@ def test_the_tighter_of_two_limits_decides():
     """Of limits in requests and in tokens the tighter one is used to 97 %."""
     for requests, tokens in ((100, 60_000), (400, 25_000)):
         server = Server(Allowance(requests, 1), Allowance(tokens, 1))
-        run = Engine(server, 3_000, estimate=tokens_estimated(1, 0.3)).run()
+        run = SimulatedRun(server, 3_000, estimate=tokens_estimated(1, 0.3)).run()
         assert run.share >= 0.97
         assert run.refused < 0.01
 

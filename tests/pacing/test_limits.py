@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pacing.simulation import Allowance, Engine, Server
+from pacing.simulation import Allowance, Server, SimulatedRun
 
 
 @pytest.mark.parametrize("headers", [True, False])
@@ -12,7 +12,7 @@ from pacing.simulation import Allowance, Engine, Server
 def test_other_clients_lower_our_share(others, seconds, headers):
     """Clients that do not report take 30 or 50 of 100 requests a second; the headers name the whole limit."""
     allowance = Allowance(100, seconds, others=others)
-    run = Engine(Server(allowance, spread=0.5, headers=headers, retry="int"), 5_000).run()
+    run = SimulatedRun(Server(allowance, spread=0.5, headers=headers, retry="int"), 5_000).run()
     assert run.share >= 0.9 * (1 - others / 100)
     assert run.refused < 0.03
 
@@ -22,7 +22,7 @@ def test_other_clients_lower_our_share(others, seconds, headers):
 def test_a_limit_that_changes_in_mid_run_is_followed(after, headers):
     """After 20 seconds a limit of 100 requests a second becomes half or twice as much."""
     server = Server(Allowance(100, 1), spread=0.3, headers=headers, retry="int")
-    run = Engine(server, 2_000 + after * 60)
+    run = SimulatedRun(server, 2_000 + after * 60)
 
     def change(now):
         server.requests.refill(now)
@@ -40,6 +40,6 @@ def test_a_limit_that_changes_in_mid_run_is_followed(after, headers):
 def test_a_limit_that_counts_refused_requests_is_kept(headers):
     """The server charges refused requests too, as OpenAI does: 85 % of its limit is still used."""
     server = Server(Allowance(100, 1), spread=0.5, headers=headers, retry="int", count_refused=True)
-    run = Engine(server, 5_000).run()
+    run = SimulatedRun(server, 5_000).run()
     assert run.share >= 0.85
     assert run.refused < 0.05

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pacing.simulation import Allowance, Server, Together
+from pacing.simulation import Allowance, Server, SimulatedRuns
 
 from llmframe._pacing import Pace
 
-TOGETHER = {
+STARTS = {
     "at once": [(0, 6_000), (0, 6_000)],
     "nearly at once": [(0, 6_000), (0.2, 6_000)],
     "one joins who learns": [(0, 6_000), (1, 6_000)],
@@ -18,28 +18,28 @@ TOGETHER = {
 }
 
 
-@pytest.mark.parametrize("runs", TOGETHER.values(), ids=TOGETHER)
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("seconds", [60, 1, 0.1])
-def test_runs_that_share_a_stated_limit_keep_to_it_together(runs, seconds):
+def test_runs_that_share_a_stated_limit_keep_to_it_together(starts, seconds):
     """Runs under one key use 95 % of a limit together, and under 2 % of the answers are 429."""
     server = Server(Allowance(200, seconds), spread=0.3, retry="int")
-    together = Together(server, *runs).run()
-    assert [engine.answered for engine in together.engines] == [rows for _, rows in runs]
+    together = SimulatedRuns(server, *starts).run()
+    assert [run.answered for run in together.runs] == [rows for _, rows in starts]
     assert together.share() >= 0.95
     assert together.refused < 0.02
 
 
-@pytest.mark.parametrize("runs", TOGETHER.values(), ids=TOGETHER)
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("seconds", [1, 0.1])
 @pytest.mark.parametrize("count_refused", [False, True])
-def test_runs_that_share_an_unstated_limit_learn_it_together(runs, seconds, count_refused):
+def test_runs_that_share_an_unstated_limit_learn_it_together(starts, seconds, count_refused):
     """A refusal that another run brought about is not taken for one that no pace avoids."""
     shares = []
     for seed in (0, 100, 200):
         limit = Allowance(200, seconds)
         server = Server(limit, spread=0.3, headers=False, retry="int", count_refused=count_refused)
-        together = Together(server, *runs, seed=seed).run()
-        assert [engine.answered for engine in together.engines] == [rows for _, rows in runs]
+        together = SimulatedRuns(server, *starts, seed=seed).run()
+        assert [run.answered for run in together.runs] == [rows for _, rows in starts]
         assert together.refused < 0.02
         shares.append(together.share())
     assert min(shares) >= 0.85
@@ -51,10 +51,10 @@ def test_runs_that_share_an_unstated_limit_learn_it_together(runs, seconds, coun
 def test_refusals_that_no_pace_avoids_hardly_slow_runs_together(share, slow):
     """With a second run beside it the first still has more than 200 answers a second."""
     server = Server(spread=0.5, headers=False, retry="int", stray_429s=share)
-    together = Together(server, (0, 12_000), (0, 500 if slow else 6_000))
+    together = SimulatedRuns(server, (0, 12_000), (0, 500 if slow else 6_000))
     if slow:
-        together.engines[1].pace = Pace(1)
-    first = together.run().engines[0]
+        together.runs[1].pace = Pace(1)
+    first = together.run().runs[0]
     assert first.answered > 200 * first.ended
     assert together.refused < 2 * share
 
@@ -64,9 +64,9 @@ def test_runs_that_share_a_low_limit_end(seed):
     """A run does not keep a rate that was measured by two answers in a minute."""
     limit = Allowance(5, 60)
     server = Server(limit, latency=0.02, spread=0.3, headers=False, retry="int", count_refused=True)
-    together = Together(server, (0, 350), (0, 350), seed=seed).run()
-    assert sum(engine.answered for engine in together.engines) == 700
-    last = max(engine.ended for engine in together.engines)
+    together = SimulatedRuns(server, (0, 350), (0, 350), seed=seed).run()
+    assert sum(run.answered for run in together.runs) == 700
+    last = max(run.ended for run in together.runs)
     assert 700 / (5 * last + limit.capacity) > 0.7
 
 

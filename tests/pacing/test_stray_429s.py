@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pacing.simulation import Allowance, Engine, Server
+from pacing.simulation import Allowance, Server, SimulatedRun
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -12,7 +12,7 @@ from pacing.simulation import Allowance, Engine, Server
 def test_refusals_that_no_pace_avoids_hardly_slow_a_run(share, latency, seed):
     """A proxy that answers 429 now and then is no limit: more than 200 requests a second are answered."""
     server = Server(latency=latency, spread=0.5, headers=False, retry="int", stray_429s=share)
-    run = Engine(server, 6_000, seed=seed).run()
+    run = SimulatedRun(server, 6_000, seed=seed).run()
     assert run.answered == 6_000
     assert run.answered / run.ended > 200
     assert run.refused < 2 * share
@@ -22,6 +22,6 @@ def test_refusals_that_no_pace_avoids_hardly_slow_a_run(share, latency, seed):
 def test_a_limit_is_found_among_refusals_that_no_pace_avoids(share):
     """85 % of the limit is used, and at most 12 % more are refused than the proxy refuses."""
     server = Server(Allowance(100, 1), spread=0.5, headers=False, retry="int", stray_429s=share)
-    run = Engine(server, 6_000).run()
+    run = SimulatedRun(server, 6_000).run()
     assert run.share >= 0.85
     assert run.refused < share + 0.12
