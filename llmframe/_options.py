@@ -62,6 +62,8 @@ def _price_table(value: object) -> bool:
 class Tuning:
     """Times and sizes that users do not set; tests set others (`options._tuning`)."""
 
+    chunk_rows: int = 4096
+    """So many rows are rendered at a time: enough to be fast, few enough not to copy a column's text."""
     commit_seconds: float = 0.05
     """Answers that arrive within this time are committed together."""
     claim_ahead_seconds: float = 0.03

@@ -115,15 +115,23 @@ class Failure:
 
 
 class Outcome(NamedTuple):
-    """How a request ended: with a paid answer and the verb's verdict on it, or with a failure."""
+    """How a request ended: with a paid answer and its body as read from JSON, or with a failure."""
 
     request: Request
     answer: Answer | None
-    verdict: Verdict | None
+    body: Mapping[str, Any] | None
     failure: Failure | None
     attempts: int = 1
     seconds: float = 0.0
     """From the sending of the last attempt to its answer."""
+
+
+class Recorded(NamedTuple):
+    """What a recorded answer costs, and what it means for the verb."""
+
+    cost: float | None
+    """In US dollars; `None` where its model's price is unknown."""
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +318,8 @@ class Lane(Protocol):
         """Work until the feed is exhausted or the run is stopped."""
 
 
-Emit: TypeAlias = "Callable[[Outcome], float | None]"
-"""Receives each outcome of a lane, on the loop; returns the cost of its answer in US dollars, if known."""
+Emit: TypeAlias = "Callable[[Outcome], Recorded | None]"
+"""Receives each outcome of a lane, on the loop; returns what became of its answer, if it has one."""
 
 
 class RunView(Protocol):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
     from llmframe._pacing import RetryPolicy
-    from llmframe._values import AnswerKind, BatchState, Emit, Feed
+    from llmframe._values import BatchState, Emit, Feed
 
 _POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
@@ -47,10 +47,8 @@ class BatchLane:
 
     Parameters
     ----------
-    kind
-        Decides what an answer's body means for the verb.
     emit
-        Called with each outcome, on the loop; it returns the cost of the answer.
+        Called with each outcome, on the loop; it returns the answer's cost and the verb's verdict on it.
     add_result
         Receives the results of parts of earlier runs.
     announce
@@ -64,7 +62,6 @@ class BatchLane:
         collector: Collector,
         parts: BatchStore,
         context: SubmissionContext,
-        kind: AnswerKind,
         policy: RetryPolicy,
         *,
         emit: Emit,
@@ -78,7 +75,6 @@ class BatchLane:
         self._collector = collector
         self._parts = parts
         self._context = context
-        self._kind = kind
         self._policy = policy
         self._emit = emit
         self._add_result = add_result
@@ -253,12 +249,15 @@ class BatchLane:
         if result.answer is not None and result.body is not None:
             request = Request(result.key, number, b"")
             answer = result.answer._replace(asked=part.created)
-            verdict = self._kind.judge(result.body)
-            reason = self._policy.on_answer(verdict)
+            seconds = max(0.0, time.time() - part.created)
+            attempts = self._rounds[number] + 1
+            recorded = self._emit(Outcome(request, answer, result.body, None, attempts, seconds))
+            if recorded is None:
+                return None
+            reason = self._policy.on_answer(recorded.verdict)
             if reason is not None:
                 self.stop(reason)
-            seconds = max(0.0, time.time() - part.created)
-            return self._emit(Outcome(request, answer, verdict, None, self._rounds[number] + 1, seconds))
+            return recorded.cost
         fault = result.fault
         if fault is not None and fault.kind in {FaultKind.PASSING, FaultKind.LIMIT, FaultKind.UNREACHABLE}:
             missing[number] = Failure(fault.code, fault.message)

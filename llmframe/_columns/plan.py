@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmframe._columns.prompts import CHUNK_ROWS, PromptSpec, Skipped, render, renders_again
+from llmframe._columns.prompts import PromptSpec, Skipped, render, renders_again
 from llmframe._columns.recipe import Recipe, hashed, identity
 from llmframe._values import Failure, Key, Request
 
@@ -48,6 +48,8 @@ class Plan:
     labels: pd.Index
     selected: npt.NDArray[np.bool_] | None
     dedupe: bool
+    chunk_rows: int
+    """Rows that are rendered at a time."""
     codes: npt.NDArray[np.int32]
     keys: list[Key]
     first: npt.NDArray[np.int32]
@@ -72,7 +74,7 @@ class Plan:
             yield from ((index, self.kept[index]) for index in wanted)
             return
         remaining = iter(wanted)
-        while block := list(islice(remaining, CHUNK_ROWS)):
+        while block := list(islice(remaining, self.chunk_rows)):
             for index, rendered in zip(block, render(self.spec, self.cells, self.first[block]), strict=True):
                 if not isinstance(rendered, bytes):
                     raise TypeError(f"row {self.first[index]} no longer gives a prompt")
@@ -91,7 +93,15 @@ class Plan:
             same = all(cells[column].equals(series) for column, series in self.cells.items())
             if same or self.spec.function is not None:
                 return same
-        new_plan = make_plan(self.recipe, self.spec, cells, self.labels, self.selected, dedupe=self.dedupe)
+        new_plan = make_plan(
+            self.recipe,
+            self.spec,
+            cells,
+            self.labels,
+            self.selected,
+            dedupe=self.dedupe,
+            chunk_rows=self.chunk_rows,
+        )
         return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
 
 
@@ -102,7 +112,8 @@ def make_plan(
     labels: pd.Index,
     selected: npt.NDArray[np.bool_] | None,
     *,
-    dedupe: bool = True,
+    dedupe: bool,
+    chunk_rows: int,
 ) -> Plan:
     """Plan a call over columns of equal length.
 
@@ -116,13 +127,15 @@ def make_plan(
         The rows to send; `None` means all.
     dedupe
         Whether equal rows are one request; otherwise each duplicate has a draw of its own.
+    chunk_rows
+        Rows that are rendered at a time.
     """
     builder = _Builder(recipe.prefix, dedupe=dedupe, keep=not renders_again(spec, cells))
     rows = len(labels)
     codes = np.full(rows, -1, dtype=np.int32)
     wanted = np.arange(rows) if selected is None else np.flatnonzero(selected)
-    for start in range(0, len(wanted), CHUNK_ROWS):
-        positions = wanted[start : start + CHUNK_ROWS]
+    for start in range(0, len(wanted), chunk_rows):
+        positions = wanted[start : start + chunk_rows]
         rendered = render(spec, cells, positions)
         codes[positions] = list(map(builder.add, positions.tolist(), rendered))
     return Plan(
@@ -132,6 +145,7 @@ def make_plan(
         labels,
         selected,
         dedupe,
+        chunk_rows,
         codes,
         list(builder.numbers),
         np.array(builder.first, dtype=np.int32),

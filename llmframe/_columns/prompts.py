@@ -29,9 +29,6 @@ PromptFunction: TypeAlias = Callable[[Mapping[Any, Any]], Any]
 
 Prompt: TypeAlias = str | PromptFunction | None
 
-CHUNK_ROWS = 4096
-"""This many rows are rendered at a time: fast, but without a copy of a whole column's text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

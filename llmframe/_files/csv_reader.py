@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | None"
 
-_CHARACTERS_AT_ONCE = 1 << 18
+_BLOCK_CHARACTERS = 1 << 18
 
 # pandas 3.1 reads every float exactly and warns about the argument that 3.0 needs for it.
 _EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("3.0.") else {}
@@ -80,13 +80,25 @@ def read_csv(
     check_separator(sep, "read_csv")
     try:
         with reader(path, encoding) as file:
-            marked = _QuotesMarked(file, sep)
-            parsed = pd.read_csv(
-                cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
-            )
+            return _read(file, sep, index_col, escape_formulas=escape_formulas, infer=infer)
     except UnicodeDecodeError as error:
         message = f'read_csv: the file is not in encoding="{encoding}" ({error}); for files of old Windows programs try encoding="cp1252"'
         raise ValueError(message) from error
+
+
+def _read(
+    file: TextIO,
+    sep: str = ",",
+    index_col: IndexColumns = None,
+    *,
+    escape_formulas: bool = True,
+    infer: bool = True,
+    block_characters: int = _BLOCK_CHARACTERS,
+) -> pd.DataFrame:
+    marked = _QuotesMarked(file, sep, block_characters)
+    parsed = pd.read_csv(
+        cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
+    )
     # pandas makes an index of the cells before the first name; numbers from 0 mean that there are none.
     if not parsed.index.equals(pd.RangeIndex(len(parsed))):
         message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
@@ -104,8 +116,9 @@ class _QuotesMarked:
     pandas also ends a cell at NUL, which is therefore replaced meanwhile.
     """
 
-    def __init__(self, source: TextIO, sep: str) -> None:
+    def __init__(self, source: TextIO, sep: str, block_characters: int) -> None:
         self.escaped = False
+        self._block_characters = block_characters
         self._source = source
         self._held = ""
         self._ended = False
@@ -135,7 +148,7 @@ class _QuotesMarked:
 
     def _block(self) -> str:
         # The block is as large as the held text: a huge cell is then scanned a few times, not once per block.
-        block = self._source.read(max(_CHARACTERS_AT_ONCE, len(self._held)))
+        block = self._source.read(max(self._block_characters, len(self._held)))
         self._ended = not block
         if not self._started:
             block = block.removeprefix("\ufeff")

@@ -19,7 +19,7 @@ from llmframe._files.text_files import FORMULA, FilePath, check_separator, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-_ROWS_AT_ONCE = 10_000
+_CHUNK_ROWS = 10_000
 
 # pandas names a column without a name "Unnamed: 0".
 _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
@@ -221,14 +221,15 @@ def _check_names(names: list[str]) -> None:
         )
 
 
-def _chunks(table: list[_Column], style: _Style) -> Iterator[str]:
+def _chunks(table: list[_Column], style: _Style, chunk_rows: int = _CHUNK_ROWS) -> Iterator[str]:
     header = style.sep.join(_header(column, style) for column in table)
     # The header of a single unnamed index would be a blank line, which readers skip.
     yield _encodable((header or '""') + "\n", "a column name", style)
     formats = [_format(column.cells, style) for column in table]
-    for start in range(0, len(table[0].cells), _ROWS_AT_ONCE):
+    for start in range(0, len(table[0].cells), chunk_rows):
+        rows = range(start, start + chunk_rows)
         fields = [
-            _fields(column, start, write_cell, style)
+            _fields(column, rows, write_cell, style)
             for column, write_cell in zip(table, formats, strict=True)
         ]
         text = "\n".join(map(style.sep.join, zip(*fields, strict=True))) + "\n"
@@ -251,8 +252,8 @@ def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
     return functools.partial(_field, escape_formulas=style.escape_formulas)
 
 
-def _fields(column: _Column, start: int, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
-    cells = column.cells.iloc[start : start + _ROWS_AT_ONCE]
+def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
+    cells = column.cells.iloc[rows.start : rows.stop]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":
         texts = cells.to_numpy().astype(str).tolist()
         return [
@@ -266,7 +267,7 @@ def _fields(column: _Column, start: int, write_cell: Callable[[Any], str], style
                 style.missing if is_missing else write_cell(cell)
             )  # their number gives a failure's row
     except orjson.JSONEncodeError as error:
-        place = _place(column, start + len(fields))
+        place = _place(column, rows.start + len(fields))
         message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"
         raise ValueError(message) from error
     return fields

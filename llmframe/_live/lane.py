@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llmframe._api import Transport
     from llmframe._pacing import Pace, RetryPolicy, Ticket
-    from llmframe._values import AnswerKind, Emit, Endpoint, Feed, Request, RequestFault
+    from llmframe._values import Emit, Endpoint, Feed, Request, RequestFault
 
 _NONE_FAILED = Attempts()
 _ENOUGH_WORKERS = 64
@@ -41,8 +41,6 @@ class LiveLane:
 
     Parameters
     ----------
-    kind
-        Decides what a reply's body means for the verb.
     emit
         Called with each outcome, on the loop, in their order.
     """
@@ -54,13 +52,11 @@ class LiveLane:
         policy: RetryPolicy,
         *,
         endpoint: Endpoint,
-        kind: AnswerKind,
         emit: Emit,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
         self._endpoint = endpoint
-        self._kind = kind
         self._pace = pace
         self._attempter = Attempter(transport, endpoint, pace, self.traffic)
         self._policy = policy
@@ -258,9 +254,8 @@ class LiveLane:
         while self._replies:
             request, reply, attempt_count, seconds = self._replies.popleft()
             answer = self._endpoint.read_answer(request.key, reply.raw, reply.data, "live")
-            verdict = self._kind.judge(reply.data)
-            self._emit(Outcome(request, answer, verdict, None, attempt_count, seconds))
-            reason = self._policy.on_answer(verdict)
+            recorded = self._emit(Outcome(request, answer, reply.data, None, attempt_count, seconds))
+            reason = None if recorded is None else self._policy.on_answer(recorded.verdict)
             if reason is not None:
                 self.stop(reason)
 

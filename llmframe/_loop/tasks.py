@@ -107,16 +107,20 @@ class LoopTask(Generic[T]):
         asyncio.CancelledError
             When the caller was cancelled, after the task has unwound.
         """
-        done = asyncio.ensure_future(_ended(self.future))
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake(_: Future[T]) -> None:
+            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+                loop.call_soon_threadsafe(ended.set)
+
+        self.future.add_done_callback(wake)
         try:
-            while not (await asyncio.wait({done}, timeout=_TICK_SECONDS))[0]:
+            while not await _set_within(ended, _TICK_SECONDS):
                 pass
         except asyncio.CancelledError:
             self.cancel()
-            await asyncio.wait({done}, timeout=UNWIND_SECONDS)
+            await _set_within(ended, UNWIND_SECONDS)
             raise
-        finally:
-            done.cancel()
 
 
 CANNOT_WAIT = (
@@ -125,15 +129,11 @@ CANNOT_WAIT = (
 )
 
 
-async def _ended(future: Future[Any]) -> None:
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake(_: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the caller's loop is closed, and no longer waits
-            loop.call_soon_threadsafe(event.set)
-
-    future.add_done_callback(wake)
-    await event.wait()
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def _pauses(timeout: float | None, interrupts: Interrupts) -> Iterator[float]:
@@ -207,8 +207,9 @@ async def through(steps: Awaitable[T]) -> T:
     task = asyncio.ensure_future(steps)
     try:
         return await asyncio.shield(task)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         await asyncio.wait({task})
+        _note_failure(cancelled, task)
         raise
 
 
@@ -219,17 +220,20 @@ async def beside(steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     except BaseException as error:
-        failure = await _stopped(task)
-        if failure is not None:
-            error.add_note(f"beside it, this failed: {failure!r}")
+        await _cancel(task)
+        _note_failure(error, task)
         raise
-    failure = await _stopped(task)
-    if failure is not None:
-        raise failure
+    await _cancel(task)
+    if not task.cancelled():
+        task.result()
 
 
-async def _stopped(task: asyncio.Task[None]) -> BaseException | None:
-    """Cancel a task and return the error it failed with, or `None`."""
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await through(asyncio.wait({task}))
-    return None if task.cancelled() else task.exception()
+
+
+def _note_failure(error: BaseException, task: asyncio.Future[Any]) -> None:
+    """Note on an error what else failed meanwhile."""
+    if not task.cancelled() and (other := task.exception()) is not None:
+        error.add_note(f"meanwhile this failed: {other!r}")

@@ -124,7 +124,6 @@ async def make_live_lane(
         pace,
         context.policy,
         endpoint=verb.endpoint,
-        kind=verb.kind,
         emit=context.sink.add_outcome,
     )
     group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
@@ -160,7 +159,6 @@ async def make_batch_lane(
         collector,
         context.journal.batches,
         submission,
-        settings.verb.kind,
         context.policy,
         emit=context.sink.add_outcome,
         add_result=add_result,

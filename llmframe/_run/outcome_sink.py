@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._values import Failure, FaultKind, Outcome, Request
+from llmframe._values import Failure, FaultKind, Outcome, Recorded, Request
 
 if TYPE_CHECKING:
     from llmframe._batch import BatchResult
@@ -21,14 +21,19 @@ class OutcomeSink:
         self._results = results
         self._recorder = recorder
 
-    def add_outcome(self, outcome: Outcome) -> float | None:
-        """Add an outcome; return the cost of its answer in US dollars, if known."""
-        cost = self._results.add_outcome(outcome)
-        if outcome.answer is None:
+    def add_outcome(self, outcome: Outcome) -> Recorded | None:
+        """Add an outcome; return its answer's cost and the verb's verdict on it, if it has an answer."""
+        answer, body = outcome.answer, outcome.body
+        if answer is None or body is None:
+            failure = outcome.failure or Failure("no_answer", "the lane brought no answer")
+            self._results.add_failure(outcome.request.number, failure)
             self._recorder.release_claim(outcome.request.key)
-        else:
-            self._recorder.add_answer(outcome.answer, cost)
-        return cost
+            return None
+        cost = self._results.price(answer)
+        self._recorder.add_answer(answer, cost)  # first: an error in judging must not lose a paid answer
+        verdict = self._results.kind.judge(body)
+        self._results.add_paid(outcome, verdict, answer.usage, cost)
+        return Recorded(cost, verdict)
 
 
 class CollectedResults:
@@ -57,9 +62,9 @@ class CollectedResults:
         if result.answer is not None and result.body is not None:
             answer = result.answer._replace(asked=part.created)
             if needed:
-                verdict = self._results.kind.judge(result.body)
                 request = Request(result.key, number, b"")
-                return self._sink.add_outcome(Outcome(request, answer, verdict, None))
+                recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
+                return None if recorded is None else recorded.cost
             cost = self._results.price(answer)
             self._recorder.add_answer(answer, cost)
             return cost

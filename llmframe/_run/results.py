@@ -95,23 +95,16 @@ class Results:
         self.from_journal += 1
         self._add_verdict(number, verdict, attempts=0)
 
-    def add_outcome(self, outcome: Outcome) -> float | None:
-        """Add a lane's outcome; return the cost of its answer, if there is one and its price is known."""
-        request, answer, verdict, failure, attempts, seconds = outcome
-        if answer is None or verdict is None:
-            no_answer = failure or Failure("no_answer", "the lane brought no answer")
-            self.add_failure(request.number, no_answer)
-            return None
-        cost = self.price(answer)
-        self._add_tokens(answer.usage)
+    def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
+        """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
+        self._add_tokens(usage)
         if cost is None:
             self._priced = False
         else:
             self._spent += cost
-        self.latencies.append(seconds)
+        self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(request.number, verdict, attempts)
-        return cost
+        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
 
     def _add_tokens(self, usage: Usage) -> None:
         tokens = self._tokens

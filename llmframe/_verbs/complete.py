@@ -43,7 +43,15 @@ def _plan(
     selected: npt.NDArray[Any] | None,
 ) -> Plan:
     cells = {column: frame[column].copy(deep=False) for column in spec.reads}
-    return make_plan(settings.recipe, spec, cells, frame.index, selected, dedupe=settings.dedupe)
+    return make_plan(
+        settings.recipe,
+        spec,
+        cells,
+        frame.index,
+        selected,
+        dedupe=settings.dedupe,
+        chunk_rows=settings.tuning.chunk_rows,
+    )
 
 
 def _names(columns: Iterable[Hashable]) -> dict[str, Hashable]:

@@ -8,7 +8,6 @@ from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import orjson
 
@@ -19,7 +18,7 @@ from llmframe._journal.sqlite import maintenance
 from llmframe._journal.sqlite.batch_store import SqliteBatchStore, nonces_of
 from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, ended_owners, marks
 from llmframe._journal.sqlite.database import Database
-from llmframe._journal.sqlite.schema import damaged, not_writable
+from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
 from llmframe._options import Tuning
 from llmframe._values import UsageReport
@@ -120,10 +119,8 @@ class SqliteJournal:
                 found.extend(self._undamaged(*row) for row in rows)
         return found
 
-    def _undamaged(self, key: Key, body: bytes, created: float, checksum: int) -> StoredAnswer:
-        if _checksum(key, body) != checksum:
-            path = self._database.path
-            raise JournalError(damaged(path, f"the answer {key.hex()} is not as it was written"))
+    def _undamaged(self, key: Key, body: bytes, created: float, stored: int) -> StoredAnswer:
+        check_answer(self._database.path, key, body, stored)
         return StoredAnswer(key, body, created)
 
     @on_thread
@@ -272,7 +269,7 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
         (
             bytearray(key),
             bytearray(body),
-            _checksum(key, body),
+            checksum(key, body),
             *usage,
             cost,
             lane,
@@ -283,10 +280,6 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
         )
         for (key, body, usage, lane, tier, model, asked), cost in answers
     ]
-
-
-def _checksum(key: Key, body: bytes) -> int:
-    return crc32(body, crc32(key))
 
 
 def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> int:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmframe._journal.sqlite.schema import check_answer
 from llmframe._json import load
 
 if TYPE_CHECKING:
     from llmframe._journal.protocol import Judge
     from llmframe._journal.sqlite.database import Database
+    from llmframe._values import Key
 
 _ROWS_AT_ONCE = 500
 
@@ -21,8 +23,8 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
             "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
             "sum(cost), min(created), max(created) FROM answer"
         ).fetchone()
-        bodies = connection.execute("SELECT body FROM answer")
-        without_text = sum(judge(load(body)).value is None for (body,) in bodies)
+        stored = connection.execute("SELECT key, body, checksum FROM answer")
+        without_text = sum(judge(_body(database, *answer)).value is None for answer in stored)
         claims = connection.execute(
             "SELECT (SELECT count(*) FROM part_claim) + (SELECT coalesce(sum(length(keys)), 0) / 16 FROM claim)"
         ).fetchone()[0]
@@ -37,20 +39,30 @@ def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int,
     """Return the next answers after a row number, each with its own number."""
     with database.outside("read") as connection:
         cursor = connection.execute(
-            "SELECT answer.id, lower(hex(key)) AS key, body, prompt_tokens, completion_tokens, cached_tokens, "
+            "SELECT answer.id, checksum, key, body, prompt_tokens, completion_tokens, cached_tokens, "
             "reasoning_tokens, cache_write_tokens, cost, lane, tier, model, created, description AS recipe "
             "FROM answer JOIN recipe ON recipe.id = answer.recipe WHERE answer.id > ? ORDER BY answer.id LIMIT ?",
             (after, _ROWS_AT_ONCE),
         )
-        names = [column[0] for column in cursor.description[1:]]
-        return [(number, _record(dict(zip(names, row, strict=True)), judge)) for number, *row in cursor]
+        names = [column[0] for column in cursor.description[2:]]
+        return [
+            (number, _record(database, dict(zip(names, row, strict=True)), checksum, judge))
+            for number, checksum, *row in cursor
+        ]
 
 
-def _record(stored: dict[str, Any], judge: Judge) -> dict[str, Any]:
-    body = load(stored["body"])
+def _record(database: Database, stored: dict[str, Any], checksum: int, judge: Judge) -> dict[str, Any]:
+    key = stored.pop("key")
+    body = _body(database, key, stored["body"], checksum)
     verdict = judge(body)
-    judged = {"key": stored["key"], "problem": verdict.problem, "detail": verdict.detail}
+    judged = {"key": key.hex(), "problem": verdict.problem, "detail": verdict.detail}
     return {**judged, **stored, "body": body, "recipe": orjson.loads(stored["recipe"])}
+
+
+def _body(database: Database, key: Key, body: bytes, checksum: int) -> Any:
+    """Read a stored body as JSON; only what is as it was written can be read."""
+    check_answer(database.path, key, body, checksum)
+    return load(body)
 
 
 def prune(database: Database, before: float) -> int:

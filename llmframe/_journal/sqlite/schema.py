@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 from llmframe._errors import JournalError
 
@@ -56,7 +58,7 @@ CREATE TABLE answer (
     tier TEXT, model TEXT, recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL);
 CREATE INDEX answer_key ON answer (key);
 CREATE TABLE owner (
-    id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL,
     sends INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE claim (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
 CREATE TABLE part_claim (key BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID;
@@ -198,6 +200,17 @@ def damaged(path: Path, found: str) -> str:
     )
 
 
+def checksum(key: bytes, body: bytes) -> int:
+    """Return what is kept beside an answer to tell damage within it, which SQLite cannot see."""
+    return crc32(body, crc32(key))
+
+
+def check_answer(path: Path, key: bytes, body: bytes, stored: int) -> None:
+    """Raise where an answer is not as it was written."""
+    if checksum(key, body) != stored:
+        raise JournalError(damaged(path, f"the answer {key.hex()} is not as it was written"))
+
+
 def refuse_format(path: Path, version: int) -> None:
     """Refuse a file of another format than this version's; 0 means a file without tables."""
     if version > FORMAT:
@@ -208,8 +221,14 @@ def refuse_format(path: Path, version: int) -> None:
     if 0 < version < FORMAT:
         raise JournalError(
             f"{path} was written by an early llmframe (format {version}, this one knows {FORMAT} only); it is left "
-            f"as it was. To start a new one: mv '{path}' '{path}.format-{version}', or pass another path as journal="
+            f"as it was. To start a new one: {_move_away(path, version)}, or pass another path as journal="
         )
+
+
+def _move_away(path: Path, version: int) -> str:
+    """Write the command that moves a file away, with the commits that are not merged into it yet."""
+    ends = [end for end in ("", "-wal") if Path(f"{path}{end}").exists()]
+    return " && ".join(shlex.join(("mv", f"{path}{end}", f"{path}.format-{version}{end}")) for end in ends)
 
 
 def on_network(path: Path) -> bool:

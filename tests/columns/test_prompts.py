@@ -1,0 +1,216 @@
+"""Instructions, system messages and functions of a row: what a prompt becomes."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from columns.plans import contents
+from helpers import answer
+from hypothesis import given
+from hypothesis import strategies as st
+
+import llmframe
+from llmframe._columns.prompts import PromptSpec, render
+
+
+def test_an_instruction_comes_first_then_a_blank_line_then_the_cell(llm):
+    pd.DataFrame({"review": ["Fine."]}).llm.complete("review", 'Answer as {"label": "x"}. {{ok}}')
+    assert contents(llm) == ['Answer as {"label": "x"}. {ok}\n\nFine.']
+
+
+def test_without_a_prompt_the_cell_is_the_prompt(llm):
+    df = pd.DataFrame({"n": [3]})
+    df.llm.complete("n")
+    df.llm.complete("n", "")
+    assert contents(llm) == ["3"]
+
+
+def test_on_a_series_the_field_is_its_name_or_empty_braces(llm):
+    llmframe.options.max_concurrency = 1
+    cells = pd.Series(["x"], name="the text")
+    cells.llm.complete("1 {the text}")
+    cells.llm.complete("2 {}")
+    cells.llm.complete("3 {:>3}")
+    cells.rename(None).llm.complete("4 {}")
+    assert contents(llm) == ["1 x", "2 x", "3   x", "4 x"]
+
+
+def test_on_an_unnamed_series_only_empty_braces_are_a_field(llm):
+    with pytest.raises(ValueError, match=r"nearest column is {}"):
+        pd.Series(["x"]).llm.complete("{text}")
+
+
+def test_an_empty_field_on_a_frame_is_literal(llm):
+    pd.DataFrame({"a": ["x"]}).llm.complete("a", "Fill in {}")
+    assert contents(llm) == ["Fill in {}\n\nx"]
+
+
+def test_a_column_and_a_template_that_does_not_name_it_go_together(llm):
+    df = pd.DataFrame({"a": ["x", None], "b": ["y", "z"]}).llm.complete("a", "Only {b}")
+    assert contents(llm) == ["Only y"]
+    assert df["a_completion"].isna().tolist() == [False, True]
+
+
+def test_system_is_text_or_a_template(llm):
+    llmframe.options.max_concurrency = 1
+    df = pd.DataFrame({"a": ["x"], "language": ["French"]})
+    df.llm.complete("a", system="Answer in {language}.", into="one")
+    df.llm.complete("a", system='As {"label": "x"}.', into="two")
+    assert [body["messages"] for body in llm.ledger.bodies] == [
+        [{"role": "system", "content": "Answer in French."}, {"role": "user", "content": "x"}],
+        [{"role": "system", "content": 'As {"label": "x"}.'}, {"role": "user", "content": "x"}],
+    ]
+
+
+def test_a_field_of_system_that_is_no_column_is_an_error_about_system():
+    with pytest.raises(ValueError, match=r"^system: \{nope\} is no column"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("a", system="{nope}", model="m", mode="offline")
+
+
+def test_a_missing_cell_that_system_names_is_not_sent(llm):
+    df = pd.DataFrame({"a": ["x", "y"], "language": ["French", None]})
+    df.llm.complete("a", system="In {language}.")
+    assert llm.ledger.requests == 1
+    assert llmframe.last_run().skipped == {"language": 1}
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_system_over_arrays_that_have_one_is_an_error(llm, role):
+    messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "x"}]
+    with pytest.raises(ValueError, match=r"^system: a message array already has a system message"):
+        pd.DataFrame({"m": [messages]}).llm.complete("m", system="Be long.")
+    assert llm.ledger.requests == 0
+
+
+def test_system_goes_before_arrays_that_have_none(llm):
+    pd.DataFrame({"m": [[{"role": "user", "content": "x"}]]}).llm.complete("m", system="Be brief.")
+    assert [message["role"] for message in llm.ledger.bodies[0]["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize("prompt", ["An instruction.", "A field: {m}"])
+def test_message_arrays_cannot_be_put_into_text(llm, prompt):
+    df = pd.DataFrame({"m": [[{"role": "user", "content": "x"}]]})
+    with pytest.raises(ValueError, match=r"^prompt: column 'm' holds message arrays"):
+        df.llm.complete("m", prompt)
+    assert llm.ledger.requests == 0
+
+
+def test_a_function_gets_a_read_only_row_and_gives_text_messages_or_nothing(llm):
+    df = pd.DataFrame({"a": ["text", "messages", "nothing", None], "n": [1, 2, 3, 4]})
+
+    def ask(row):
+        with pytest.raises(TypeError):
+            row["a"] = "changed"
+        assert list(row) == ["a", "n"]
+        if row["a"] == "nothing":
+            return None
+        if row["a"] == "messages":
+            return [{"role": "user", "content": "as messages"}]
+        return f"{row['a']} {row['n']}"
+
+    df.llm.complete(prompt=ask, into="answer")
+    assert sorted(contents(llm)) == ["as messages", "nan 4", "text 1"]
+    assert df["answer"].isna().tolist() == [False, False, True, False]
+    assert llmframe.last_run().skipped == {"prompt": 1}
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA, pd.NaT, "", " \n"])
+def test_a_function_that_returns_nothing_means_a_row_that_is_not_sent(nothing, llm):
+    df = pd.DataFrame({"a": ["x"]}).llm.complete("a", lambda _: nothing)
+    assert llm.ledger.requests == 0
+    assert llmframe.last_run().skipped == {"prompt": 1}
+    assert df["a_completion"].isna().all()
+
+
+def test_a_function_may_read_a_frame_of_anything(llm):
+    cells = [[1], {"k": [2]}, np.array([1, 2]), float("nan"), b"x", {"role": "user"}, "\ud800"]
+    df = pd.DataFrame({"any": pd.Series(cells, dtype=object), "n": range(len(cells))})
+    for _ in range(2):
+        df.llm.complete(prompt=lambda row: f"{row['n']}", into="c")
+    assert df["c"].notna().all()
+    assert llm.ledger.requests == len(cells)
+
+
+def test_a_function_is_called_once_for_each_asked_row_and_for_no_other(llm):
+    df = pd.DataFrame({"a": ["x", "x", "y", "z", None]})
+    seen = []
+
+    def ask(row):
+        seen.append(row["a"])
+        return f"{row['a']} {random.random()}"  # what it says is what is sent, however often it would change
+
+    df.llm.complete("a", ask, where=[True, True, True, False, True])
+    assert seen == ["x", "x", "y"]
+    assert llm.ledger.requests == 3
+
+
+def test_a_functions_exception_carries_its_row_and_nothing_is_sent(llm):
+    df = pd.DataFrame({"a": ["x", "y"]})
+
+    def ask(row):
+        return {"x": "fine"}[row["a"]]
+
+    with pytest.raises(KeyError) as error:
+        df.llm.complete("a", ask)
+    assert error.value.__notes__ == ["in the prompt function, at row 1; nothing was sent"]
+    assert llm.ledger.requests == 0
+    assert list(df) == ["a"]
+
+
+def test_what_a_function_gives_that_is_no_prompt_fails_its_row_only(llm):
+    df = pd.DataFrame({"a": ["x", "y"]})
+    with pytest.warns(llmframe.CompletionWarning, match="invalid_prompt"):
+        df.llm.complete("a", lambda row: row["a"] if row["a"] == "x" else 3.5, errors="coerce")
+    assert df["a_completion"].notna().tolist() == [True, False]
+
+
+def test_an_async_function_is_refused(llm):
+    async def ask(row):
+        return "x"
+
+    with pytest.raises(TypeError, match=r"^prompt must be a plain function"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("a", ask)
+
+
+@pytest.mark.parametrize("prompt", [5, ["a"], {"role": "user"}])
+def test_a_prompt_of_another_kind_is_a_type_error(prompt):
+    with pytest.raises(TypeError, match=r"^prompt must be text, a template or a function"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("a", prompt)
+
+
+def test_without_column_and_fields_there_is_nothing_to_ask():
+    with pytest.raises(ValueError, match="which column"):
+        pd.DataFrame({"a": ["x"]}).llm.complete(prompt="Summarise.")
+
+
+def test_a_cell_that_its_format_does_not_fit_fails_its_row_only(llm):
+    df = pd.DataFrame({"x": [1.5, "dear", pd.Timestamp("2024-01-01")]}, dtype=object)
+    with pytest.warns(llmframe.CompletionWarning):
+        df.llm.complete(prompt="{x:.1f}", into="y", error_into="why", errors="coerce")
+    assert contents(llm) == ["1.5"]
+    assert df["why"].str.startswith("invalid_prompt").fillna(value=False).tolist() == [False, True, True]
+
+
+@given(
+    st.lists(st.tuples(*[st.none() | st.text(max_size=6)] * 2), max_size=6),
+    st.sampled_from([("a", None), ("a", "Sum up:"), ("a", "{a} and {b}"), (None, "{b}, {{a}}: {a}")]),
+    st.sampled_from([None, "Be brief.", "You know {b}."]),
+)
+def test_rows_of_text_are_put_together_as_they_are_one_by_one(rows, asked, system):
+    frame = pd.DataFrame(rows, columns=["a", "b"], dtype="object")
+    together, one_by_one = (PromptSpec.parse(*asked, system, {"a": "a", "b": "b"}) for _ in range(2))
+    one_by_one.__dict__["joins_text"] = False
+    rendered = [
+        list(render(asking, dict(frame.items()), np.arange(len(frame)))) for asking in (together, one_by_one)
+    ]
+    assert rendered[0] == rendered[1]
+
+
+def test_numpy_scalars_and_text_subclasses_are_text(llm):
+    df = pd.DataFrame({"x": [np.str_("a"), np.int64(2), np.float32(0.5), True]}, dtype=object)
+    df.llm.complete("x", into="y")
+    assert sorted(contents(llm)) == ["0.5", "2", "True", "a"]
+    assert df["y"][0] == answer("a")

@@ -1,0 +1,56 @@
+"""How many requests are in flight, and runs that share a limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+
+import pytest
+from end_to_end.live_calls import answers, complete
+from helpers import MODEL, asked
+
+from llmframe.testing import Fault, Limits, LocalServer
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_one_at_a_time_is_strictly_in_order(llm, faulty):
+    """With `max_concurrency=1` a row is sent when the one before has ended, retries included."""
+    llm.faults = [Fault("500", rate=0.1, times_per_request=1)] if faulty else []
+    frame = asked(40)
+    _, error = complete(frame, max_concurrency=1)
+    assert error is None
+    arrived = [request["messages"][0]["content"] for request in llm.ledger.bodies]
+    assert list(dict.fromkeys(arrived)) == frame["q"].tolist()
+    assert arrived == sorted(arrived, key=frame["q"].tolist().index)
+    assert (len(arrived) > 40) == faulty
+    assert llm.ledger.max_in_flight == 1
+
+
+@pytest.mark.parametrize("most", [2, 7, 40])
+def test_max_concurrency_is_never_exceeded(most):
+    """Neither with retries nor with answers that take different times."""
+    with LocalServer(latency=lambda chance: chance.random() / 20) as server:
+        server.faults = [
+            Fault("500", rate=0.1, times_per_request=1),
+            Fault("garbled", rate=0.1, times_per_request=1),
+        ]
+        frame = asked(most * 12)
+        settings = {"base_url": server.base_url, "api_key": "any", "model": MODEL}
+        _, error = complete(frame, max_concurrency=most, **settings)
+        assert error is None
+        assert most / 2 < server.ledger.max_in_flight <= most
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_runs_on_one_journal_share_a_limit(llm, headers):
+    """Two runs at once, under one key, are rarely refused, and no usage report is left in the journal."""
+    with LocalServer(limits=Limits(requests_per_minute=6_000, burst=0.5), headers=headers) as server:
+        frames = [asked(400), asked(400, 800)]
+        runs = [frame.llm.complete("q", into="a", base_url=server.base_url, wait=False) for frame in frames]
+        for run, frame in zip(runs, frames, strict=True):
+            run.result(60)
+            assert frame["a"].tolist() == answers(frame)
+        assert server.ledger.statuses[429] < (0.1 if headers else 0.25) * server.ledger.requests
+        with contextlib.closing(sqlite3.connect(os.environ["LLMFRAME_JOURNAL"])) as journal:
+            assert journal.execute("SELECT count(*) FROM usage_report").fetchone() == (0,)

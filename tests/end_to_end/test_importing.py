@@ -1,0 +1,54 @@
+"""What `import llmframe` imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import llmframe
+
+_LATE = (
+    "openai",
+    "tqdm",
+    "sqlite3",
+    "genai_prices",
+    "orjson",
+    "aiohttp",
+    "httpx",
+    "pydantic",
+    "nest_asyncio2",
+)
+
+
+_PROBE = """
+import sys
+import pandas
+before = set(sys.modules)
+import llmframe
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+df = pandas.DataFrame({"a": []})
+df.llm, df["a"].llm, llmframe.options.model, llmframe.options
+with llmframe.option_context(model="m"):
+    pass
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_importing_llmframe_imports_little_beyond_pandas():
+    """Reading and setting options imports no more."""
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True)
+    on_import, on_use = (set(line.split()) for line in probe.stdout.splitlines())
+    assert "llmframe" in on_import
+    for imported in (on_import, on_use):
+        assert not imported & {*_LATE, "asyncio", "platformdirs", "llmframe.testing"}
+        assert len(imported - {"llmframe"}) <= 3, imported
+
+
+def test_names_that_are_imported_late_are_there():
+    for name in llmframe.__all__:
+        assert getattr(llmframe, name) is not None
+    assert set(llmframe.__all__) <= set(dir(llmframe))
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        _ = llmframe.nope

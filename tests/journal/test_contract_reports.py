@@ -1,0 +1,56 @@
+"""The contract of every store: what runs that share limits tell each other."""
+
+import pytest
+from journal.stores import LEASE_SECONDS, begin
+
+from llmframe._values import UsageReport
+
+pytestmark = pytest.mark.asyncio
+
+FIRST = UsageReport(0.5, needs_more=False, rate=12.5, sharing_runs=2, used=3.5, measured=True)
+SECOND = UsageReport()
+
+
+async def test_a_run_reads_what_the_others_of_its_group_report(pair):
+    """By owner, as it was written, and never its own; other groups are another matter."""
+    one, other = pair
+    mine, theirs, third = await begin(one), await begin(other), await begin(other)
+    assert await one.exchange(mine, b"group", FIRST) == {}
+    assert await other.exchange(theirs, b"group", SECOND) == {mine.owner: FIRST}
+    assert await other.exchange(third, b"another", SECOND) == {}
+    assert await one.exchange(mine, b"group", FIRST) == {theirs.owner: SECOND}
+    assert await other.exchange(third, b"group", None) == {mine.owner: FIRST, theirs.owner: SECOND}
+
+
+async def test_the_newest_report_of_a_run_counts(pair):
+    one, other = pair
+    mine, theirs = await begin(one), await begin(other)
+    await one.exchange(mine, b"group", FIRST)
+    await one.exchange(mine, b"group", SECOND)
+    assert await other.exchange(theirs, b"group", None) == {mine.owner: SECOND}
+    await one.exchange(mine, b"another", FIRST)
+    assert await other.exchange(theirs, b"group", None) == {}
+
+
+async def test_a_report_is_withdrawn_by_none_and_by_the_end_of_its_run(pair):
+    one, other = pair
+    mine, theirs = await begin(one), await begin(other)
+    await one.exchange(mine, b"group", FIRST)
+    await one.exchange(mine, b"group", None)
+    assert await other.exchange(theirs, b"group", None) == {}
+    await one.exchange(mine, b"group", FIRST)
+    await one.end(mine, {}, finished=True)
+    assert await other.exchange(theirs, b"group", SECOND) == {}
+
+
+async def test_a_run_that_has_reported_nothing_for_long_does_not_count(pair, clock):
+    """Long before its lease is over: what it leaves of the limits is free for the others."""
+    one, other = pair
+    mine, theirs = await begin(one), await begin(other)
+    await one.exchange(mine, b"group", FIRST)
+    clock.now += 1
+    assert await other.exchange(theirs, b"group", None) == {mine.owner: FIRST}
+    clock.now += LEASE_SECONDS / 2
+    assert await other.exchange(theirs, b"group", None) == {}
+    await one.exchange(mine, b"group", FIRST)
+    assert await other.exchange(theirs, b"group", None) == {mine.owner: FIRST}

@@ -1,0 +1,99 @@
+"""Answers on their way into the journal."""
+
+import asyncio
+import time
+
+import pytest
+from helpers import about, asked
+from journal.files import sql
+from journal.stores import KEYS, priced
+
+import llmframe
+from llmframe._journal import Recorder
+from llmframe.testing import Fault
+
+
+class Store:
+    """Notes what is recorded, and fails as long as it is told to."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.commits = []
+
+    async def record(self, _, answers, released):
+        if self.error is not None:
+            raise self.error
+        self.commits.append((list(answers), list(released)))
+
+
+def test_answers_that_arrive_within_a_moment_are_committed_together():
+    store = Store()
+
+    async def main():
+        recorder = Recorder(store, None, 0.01, print)
+        for number in range(5):
+            recorder.add_answer(*priced(number))
+        recorder.release_claim(KEYS[0])
+        await recorder.flush()
+        recorder.release_claim(KEYS[1])
+        await recorder.finish()
+        await recorder.finish()
+
+    asyncio.run(main())
+    assert store.commits == [([priced(number) for number in range(5)], [KEYS[0]]), ([], [KEYS[1]])]
+
+
+def test_a_journal_that_fails_is_told_once_and_gets_a_second_chance_in_the_end():
+    """A disk that was full meanwhile may take at the end what it refused."""
+    failures, store = [], Store(llmframe.JournalError("full"))
+
+    async def main():
+        recorder = Recorder(store, None, 0.001, failures.append)
+        recorder.add_answer(*priced(1))
+        await recorder.flush()
+        recorder.add_answer(*priced(2))
+        recorder.release_claim(KEYS[0])
+        await recorder.flush()
+        store.error = None
+        await recorder.finish()
+
+    asyncio.run(main())
+    assert failures == [failures[0]]
+    assert str(failures[0]) == "full"
+    assert store.commits == [([priced(1), priced(2)], [KEYS[0]])]
+
+
+def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer():
+    """An error that is not the journal's is told as one, and what it kept from being written is written in the end."""
+    failures, store = [], Store(TypeError("odd"))
+
+    async def main():
+        recorder = Recorder(store, None, 0.001, failures.append)
+        recorder.add_answer(*priced(1))
+        with pytest.raises(TypeError, match="odd"):
+            await recorder.flush()
+        store.error = None
+        await recorder.finish()
+
+    asyncio.run(main())
+    assert [type(error) for error in failures] == [llmframe.JournalError]
+    assert store.commits == [([priced(1)], [])]
+
+
+def test_answers_are_on_disk_soon_after_they_arrive(llm, tmp_path):
+    """While a run works, the journal holds what came more than a moment ago."""
+    path = tmp_path / "journal.sqlite"
+    llm.faults = [Fault("hang", when=about(9))]
+    run = asked(10).llm.complete("q", wait=False)
+    assert llm.ledger.wait_for(lambda ledger: ledger.answered == 9, timeout=30)
+    deadline = time.monotonic() + 20
+    count = 0
+    while count < 9 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with sql(path) as journal:
+            count = journal.execute("SELECT count(*) FROM answer").fetchone()[0]
+    assert count == 9
+    assert not run.done()
+    run.cancel()
+    with pytest.raises(llmframe.StoppedError):
+        run.result(30)

@@ -1,0 +1,50 @@
+"""Bounds that a pace keeps, and that it names the limit which holds a request back."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmframe._pacing import Pace, RateHeaders
+
+COUNTS = st.none() | st.integers(0, 10**12)
+RESETS = st.none() | st.floats(0, 10**6)
+HEADERS = st.none() | st.builds(
+    RateHeaders, *[st.none() | st.integers(1, 10**12)] * 2, COUNTS, COUNTS, RESETS, RESETS
+)
+STEPS = st.tuples(
+    st.sampled_from(["send", "send", "on_answer", "on_limit", "on_fault", "on_cancel"]),
+    st.floats(0, 100),
+    st.integers(0, 10**7),
+    HEADERS,
+    RESETS,
+)
+
+
+@settings(deadline=None)
+@given(st.none() | st.integers(1, 2_000), st.lists(STEPS, max_size=100), st.randoms())
+def test_the_pace_keeps_its_bounds(most, steps, rng):
+    """In whatever order requests are sent and end, waits, window and count in flight stay within bounds."""
+    pace, now, tickets = Pace(most), 0.0, []
+    for kind, seconds, tokens, headers, pause in steps:
+        now += seconds
+        if kind == "send":
+            wait = pace.admit(now, tokens).seconds
+            assert 0.0 <= wait <= 1.0
+            if not wait:
+                tickets.append(pace.send(now, tokens))
+                assert pace.in_flight <= pace.window
+        elif tickets:
+            ticket = tickets.pop(rng.randrange(len(tickets)))
+            match kind:
+                case "on_answer":
+                    pace.on_answer(now, ticket, headers, tokens)
+                case "on_limit":
+                    pace.on_limit(now, ticket, headers, pause)
+                case "on_fault":
+                    pace.on_fault(now, ticket, headers)
+                case "on_cancel":
+                    pace.on_cancel()
+        assert pace.in_flight == len(tickets)
+        assert 1 <= pace.window <= (most or 1_000)
+        assert pace.waited_seconds >= 0

@@ -1,0 +1,96 @@
+"""Two kinds of answer made up for tests, and a verb's way through a run with them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from llmframe._api import CHAT_COMPLETIONS
+from llmframe._columns import TEXT, PromptSpec, TargetColumn, make_plan, put_column, text_series
+from llmframe._run import Run, Verb, run_to_end
+from llmframe._values import Verdict
+from llmframe._verbs.arguments import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, MutableSequence, Sequence
+
+
+class NumberAnswers:
+    """Reads the number in a whole text, for one Int64 column; values are held in an Int64 array."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        text, problem, detail = TEXT.judge(body)
+        if problem is not None:
+            return Verdict(None, problem, detail)
+        found = re.search(r"\d+", text)
+        if found is None:
+            return Verdict(None, "no_number", f"there is no number in {text!r}")
+        return Verdict(int(found[0]))
+
+    def storage(self, requests: int) -> MutableSequence[Any]:
+        return pd.array([None] * requests, dtype="Int64")
+
+    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+        (name,) = names
+        return [pd.Series(values, index=index, dtype="Int64", name=name)]
+
+    def continues(self, existing: pd.Series) -> bool:
+        return pd.api.types.is_integer_dtype(existing) or bool(existing.isna().all())
+
+
+class CountedAnswers(NumberAnswers):
+    """Reads a word and a number, for a text column and an Int64 column."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        verdict = super().judge(body)
+        if verdict.value is None:
+            return verdict
+        return Verdict((TEXT.judge(body).value.split()[0], verdict.value))
+
+    def storage(self, requests: int) -> MutableSequence[Any]:
+        return [None] * requests
+
+    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+        word, number = names
+        words, numbers = zip(*[(None, None) if value is None else value for value in values], strict=True)
+        return [text_series(words, index, word), *super().columns(numbers, index, [number])]
+
+
+class BrokenAnswers(NumberAnswers):
+    """Reads numbers, with an error of its own."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        return Verdict(1 // super().judge(body).value)
+
+
+NUMBER = Verb("number", CHAT_COMPLETIONS, NumberAnswers())
+COUNTED = Verb("counted", CHAT_COMPLETIONS, CountedAnswers())
+BROKEN = Verb("broken", CHAT_COMPLETIONS, BrokenAnswers())
+
+
+def ask(
+    verb: Verb, frame: pd.DataFrame, column: str, *into: str, overwrite: Any = False, **arguments: Any
+) -> pd.DataFrame:
+    """Ask the cells of a column and write what the verb's kind makes of the answers."""
+    settings = resolve(verb, arguments)
+    written_by = {"verb": verb.name, "model": settings.model}
+    targets = [TargetColumn.of(frame, name, overwrite, None, written_by) for name in into]
+    plan = make_plan(
+        settings.recipe,
+        PromptSpec.parse(column, None, settings.system, {column: column}),
+        {column: frame[column]},
+        frame.index,
+        targets[0].selected,
+        dedupe=settings.dedupe,
+        chunk_rows=settings.tuning.chunk_rows,
+    )
+
+    def write_back(results: Any, record: dict[str, Any], ending: str) -> pd.DataFrame:
+        made = verb.kind.columns(results.by_row(), frame.index, into)
+        for target, series in zip(targets, made, strict=True):
+            put_column(frame, target.merged(series, verb.kind), record)
+        return frame
+
+    return run_to_end(Run(settings, plan, f"{column} → {', '.join(into)}", write_back))

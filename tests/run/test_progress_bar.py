@@ -1,0 +1,74 @@
+"""The progress bar: what it shows, and that its failures cost no row."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import tqdm.auto
+from helpers import answer, asked, texts
+
+import llmframe
+from llmframe._run.progress_bar import Progress, progress_bar
+
+TITLE = "q → a · gpt-6-luna"
+
+
+async def shown(progress):
+    async with progress_bar(TITLE, 10, progress):
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (Progress(0, 0, 0, None), ""),
+        (Progress(0, 0, 0, 0.0), ""),
+        (Progress(5, 2, 3, 0.25), "2 failed, 3 in flight, $0.2500"),
+        (Progress(5, 0, 0, 1234.5, "waiting for the rate limit"), "$1,234.50, waiting for the rate limit"),
+    ],
+)
+def test_what_is_beside_the_bar_is_only_what_is_not_zero(progress, words):
+    assert progress.describe() == words
+
+
+def test_the_last_thing_that_a_bar_shows_is_how_the_block_ended(capsys):
+    done = iter([0, *[10] * 1000])
+    asyncio.run(shown(lambda: Progress(next(done), 0, 0, None)))
+    assert "10/10" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_a_bar_without_progress_to_show_is_logged_and_its_block_goes_on(caplog, capsys):
+    """What `progress` raises is a bug of ours: it is logged with its traceback."""
+    asyncio.run(shown(lambda: 1 // 0))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("llmframe", "ERROR")
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_failing_block_raises_its_own_error_beside_a_broken_bar(caplog, capsys):
+    async def fail():
+        async with progress_bar(TITLE, 10, lambda: 1 // 0):
+            await asyncio.sleep(0)
+            raise ValueError("the block's own")
+
+    with pytest.raises(ValueError, match="the block's own"):
+        asyncio.run(fail())
+    assert len(caplog.records) == 1
+
+
+def test_a_bar_that_raises_costs_no_row(llm, lane, caplog, monkeypatch, capsys):
+    """A widget that fails is logged once for the run; every row is answered, and paid once."""
+
+    class BrokenBar(tqdm.auto.tqdm):
+        def set_postfix_str(self, *_, **__):
+            raise RuntimeError("no front end")
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", BrokenBar)
+    frame = asked(20).llm.complete("q", into="a", progress=True)
+    assert frame["a"].tolist() == [answer(text) for text in texts(20)]
+    assert llm.ledger.billed == 20
+    assert llmframe.last_run().status == "done"
+    logged = [record for record in caplog.records if record.name == "llmframe"]
+    assert [record.exc_info[1].args for record in logged] == [("no front end",)]
+    assert "20 of 20 rows answered" in capsys.readouterr().err
