@@ -63,7 +63,7 @@ class Tuning:
     """Times and sizes that users do not set; tests set others (`options._tuning`)."""
 
     chunk_rows: int = 4096
-    """So many rows are rendered at a time: enough to be fast, few enough not to copy a column's text."""
+    """This many rows are rendered at a time: fast, but without a copy of a whole column's text."""
     commit_seconds: float = 0.05
     """Answers that arrive within this time are committed together."""
     claim_ahead_seconds: float = 0.03

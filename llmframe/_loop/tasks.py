@@ -110,7 +110,7 @@ class LoopTask(Generic[T]):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def wake(_: Future[T]) -> None:
-            with suppress(RuntimeError):  # the caller's loop is closed: nobody waits
+            with suppress(RuntimeError):  # the caller's loop is closed, and no longer waits
                 loop.call_soon_threadsafe(ended.set)
 
         self.future.add_done_callback(wake)
@@ -234,6 +234,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 def _note_failure(error: BaseException, task: asyncio.Future[Any]) -> None:
-    """Note on an error what else failed meanwhile."""
+    """Add a note to an error about another failure."""
     if not task.cancelled() and (other := task.exception()) is not None:
         error.add_note(f"meanwhile this failed: {other!r}")

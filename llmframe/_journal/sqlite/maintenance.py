@@ -60,7 +60,7 @@ def _record(database: Database, stored: dict[str, Any], checksum: int, judge: Ju
 
 
 def _body(database: Database, key: Key, body: bytes, checksum: int) -> Any:
-    """Read a stored body as JSON; only what is as it was written can be read."""
+    """Check a stored body for damage, and read it as JSON."""
     check_answer(database.path, key, body, checksum)
     return load(body)
 

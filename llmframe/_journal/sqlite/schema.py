@@ -201,12 +201,12 @@ def damaged(path: Path, found: str) -> str:
 
 
 def checksum(key: bytes, body: bytes) -> int:
-    """Return what is kept beside an answer to tell damage within it, which SQLite cannot see."""
+    """Return the checksum of an answer; it detects damage that SQLite does not."""
     return crc32(body, crc32(key))
 
 
 def check_answer(path: Path, key: bytes, body: bytes, stored: int) -> None:
-    """Raise where an answer is not as it was written."""
+    """Raise if an answer was changed after it was written."""
     if checksum(key, body) != stored:
         raise JournalError(damaged(path, f"the answer {key.hex()} is not as it was written"))
 
@@ -226,7 +226,7 @@ def refuse_format(path: Path, version: int) -> None:
 
 
 def _move_away(path: Path, version: int) -> str:
-    """Write the command that moves a file away, with the commits that are not merged into it yet."""
+    """Return the command that moves a file away, together with its `-wal` file."""
     ends = [end for end in ("", "-wal") if Path(f"{path}{end}").exists()]
     return " && ".join(shlex.join(("mv", f"{path}{end}", f"{path}.format-{version}{end}")) for end in ends)
 
