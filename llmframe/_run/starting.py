@@ -28,7 +28,7 @@ _EXIT_SECONDS = 5.0
 
 _active: set[Run] = set()
 _last: list[Run] = []
-_warned_of_lost_disk: list[str] = []
+_warned_of_forgetting: list[str] = []
 _LASTING = {
     "Colab": "'/content/drive/MyDrive/llmframe.sqlite' (with the drive mounted)",
     "Kaggle": "'/kaggle/working/llmframe.sqlite' (saved with the notebook's output)",
@@ -52,7 +52,7 @@ def last_run() -> Run | None:
 
 def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
     """Start a run on the loop of its client: the private loop, or the caller's own."""
-    _warn_of_lost_disk(run)
+    _warn_of_forgetting(run)
     current_loop = running_loop()
     needs_own_loop = run._settings.account.asynchronous or run._settings.nested
     if awaiting and needs_own_loop:
@@ -67,16 +67,16 @@ def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
     return run
 
 
-def _warn_of_lost_disk(run: Run) -> None:
+def _warn_of_forgetting(run: Run) -> None:
     place = forgetful_machine()
     if (
         place is None
         or run._settings.journal is not True
         or not run._settings.progress
-        or _warned_of_lost_disk
+        or _warned_of_forgetting
     ):
         return
-    _warned_of_lost_disk.append(place)
+    _warned_of_forgetting.append(place)
     say(
         f"llmframe: {place} forgets this machine's disk; to keep paid answers, move the journal: "
         f"llmframe.options.journal = {_LASTING[place]}"
