@@ -74,7 +74,7 @@ def test_a_machine_that_forgets_is_said_once_with_the_line_that_moves_the_journa
 ):
     """Nothing is said where the user has moved the journal."""
     monkeypatch.setenv(variable, "x")
-    monkeypatch.setattr(starting, "_warned_of_lost_disk", [])
+    monkeypatch.setattr(starting, "_warned_of_forgetting", [])
     llmframe.complete(["Hello"], progress=True, journal=tmp_path / "mine.sqlite")
     assert "forgets" not in capsys.readouterr().err
     monkeypatch.delenv("LLMFRAME_JOURNAL")
