@@ -20,7 +20,6 @@ from llmframe._api import CHAT_COMPLETIONS
 from llmframe._batch.lines import request_line
 from llmframe._columns import Recipe
 from llmframe._values import Request, Usage
-from llmframe.testing._wire import CHAT
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
@@ -166,7 +165,6 @@ def test_the_lines_of_batches_and_the_batch_itself_name_the_endpoint(llm, swift)
 
 
 def test_the_local_server_has_the_endpoint(llm):
-    assert CHAT_COMPLETIONS.path == CHAT
     asked(1).llm.complete("q", into="a")
     assert llm.ledger.answered == 1
 

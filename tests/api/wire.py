@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmframe._api import CHAT_COMPLETIONS, Account, HttpTransport, SdkTransport, connect
-from llmframe._values import Request, Tuning
+from llmframe._options import Tuning
+from llmframe._values import Request
 
 if TYPE_CHECKING:
     import ssl

@@ -10,7 +10,7 @@ from helpers import asked, texts, tune
 import llmframe
 from llmframe._api import BatchRefusal, BatchSize
 from llmframe._batch.enqueued_limit import EnqueuedLimit, Halve, SubmitLater
-from llmframe._values import Tuning
+from llmframe._options import Tuning
 from llmframe.testing import Batches
 from llmframe.testing._batch import service
 

@@ -132,8 +132,8 @@ def test_an_error_of_a_kind_loses_no_paid_answer(counting: LocalServer) -> None:
     df = pd.DataFrame({"q": ["dogs"]})
     with pytest.raises(ZeroDivisionError):
         ask(BROKEN, df, "q", "n")
-    ask(NUMBER, df, "q", "n")
-    assert df["n"].tolist() == [0]
+    ask(NUMBER, df, "q", "mended")
+    assert df["mended"].tolist() == [0]
     assert counting.ledger.billed == 1
 
 
