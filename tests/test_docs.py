@@ -55,7 +55,6 @@ def _needs_example(name, value):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_documented_with_an_example(name):
-    """Every public name is documented with an example."""
     doc = _doc(PUBLIC[name])
     assert doc.splitlines()[0].endswith((".", ":", "`"))
     assert ">>>" in doc or not _needs_example(name, PUBLIC[name])
@@ -63,7 +62,6 @@ def test_every_public_name_is_documented_with_an_example(name):
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.iscoroutinefunction(PUBLIC[name])])
 def test_an_await_twin_names_its_verb_and_takes_the_same_but_wait(name):
-    """An await twin names its verb and takes the same but wait."""
     verb = name.rpartition(".")[2].removeprefix("a")
     plain = PUBLIC[f"{name.rpartition('.')[0]}.{verb}"]
     assert f"`{verb}`" in _doc(PUBLIC[name])
@@ -73,7 +71,6 @@ def test_an_await_twin_names_its_verb_and_takes_the_same_but_wait(name):
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name.endswith(".complete")])
 def test_a_verbs_docstring_says_what_it_takes_gives_and_raises(name):
-    """A verb's docstring says what it takes, gives and raises."""
     doc = _doc(PUBLIC[name])
     for section in ("Parameters", "Returns", "Raises", "Examples"):
         assert f"{section}\n{'-' * len(section)}" in doc
@@ -82,7 +79,6 @@ def test_a_verbs_docstring_says_what_it_takes_gives_and_raises(name):
 
 
 def test_the_main_verb_names_every_setting():
-    """The main verb names every setting."""
     from llmframe._verbs.arguments import _ARGUMENTS
 
     doc = _doc(DataFrameLLM.complete)
@@ -91,12 +87,10 @@ def test_the_main_verb_names_every_setting():
 
 @pytest.mark.parametrize("option", dir(llmframe.options))
 def test_every_option_is_documented(option):
-    """Every option is documented."""
     assert re.search(rf"^{option} : ", _doc(llmframe.options), re.MULTILINE)
 
 
 def test_the_readme_shows_every_verb():
-    """The README shows every verb."""
     text = README.read_text(encoding="utf-8")
     names = {name.rpartition(".")[2] for name in PUBLIC if name.startswith(("df.llm", "series.llm"))}
     assert [name for name in sorted(names) if f".{name}(" not in text] == []
@@ -106,12 +100,10 @@ def test_the_readme_shows_every_verb():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_run(name):
-    """The examples of a module run."""
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
 
 
 def test_no_example_is_skipped():
-    """No example is skipped."""
     root = Path(llmframe.__file__).parent
     assert [path.name for path in root.rglob("*.py") if "doctest: +SKIP" in path.read_text("utf-8")] == []
