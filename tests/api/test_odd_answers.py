@@ -26,6 +26,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::llmframe.CompletionWarning")
 @pytest.mark.parametrize("reply", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("ours", [True, False], ids=["our client", "the user's"])

@@ -31,6 +31,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_passing_faults_of_files_and_batches_cost_nothing(name, llm):
     """Every row has its answer, and is paid once."""

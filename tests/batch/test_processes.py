@@ -44,6 +44,7 @@ def test_a_part_that_never_became_a_batch_is_forgotten(llm, tmp_path):
     assert input_files(llm) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", ["kept", "emptied"])
 def test_kills_at_any_moment_pay_nothing_twice(journal, llm, tmp_path):
     """Four kills between upload and collection; also when the journal is lost each time."""
@@ -64,6 +65,7 @@ def test_kills_at_any_moment_pay_nothing_twice(journal, llm, tmp_path):
     assert llmframe.last_run().uncertain == 0
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_pay_once(llm, tmp_path):
     """Overlapping rows are in one batch only, which one process collects for both."""
     llm.batches = Batches(seconds=1.0)
@@ -78,6 +80,7 @@ def test_two_processes_at_once_pay_once(llm, tmp_path):
     assert llm.ledger.billed == 90
 
 
+@pytest.mark.slow
 def test_interrupting_detaches_and_says_how_to_come_back(llm, tmp_path):
     """Ctrl-C does not cancel the batches, and says so in one line; the same call waits for them again."""
     llm.batches = HANGS

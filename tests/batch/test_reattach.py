@@ -145,6 +145,7 @@ asyncio.run(claim(Path(sys.argv[1]), [bytes.fromhex(key) for key in json.loads(s
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", ["a live run", "a batch run"])
 def test_a_dead_runs_claims_keep_no_rows_out_of_an_open_batch(dead, llm, tmp_path):
     """What another machine has submitted is not submitted once more, although a run died here that had claimed it."""

@@ -105,6 +105,7 @@ def test_unusable_arguments_are_exit_code_2(server, source, tmp_path, capsys, mo
     assert server.ledger.requests == 0
 
 
+@pytest.mark.slow
 def test_interrupted_it_continues_where_it_was(tmp_path):
     """Ctrl-C is exit code 130; the same command then asks only for the rest."""
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"

@@ -21,6 +21,7 @@ STOPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("errors", "after"), [("raise", 0), ("coerce", 0), ("raise", 200), ("coerce", 200)])
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop[0])
 def test_a_fatal_fault_stops_a_run_within_a_few_requests(llm, errors, after, stop):
@@ -113,6 +114,7 @@ def test_a_server_that_takes_no_connection_soon_ends_the_run(llm):
     assert run.uncertain == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_away_in_mid_run_stops_the_run(llm):
     """It ends after as long as one row's retries may take; what came is in the column, and the same call goes on later."""
     with LocalServer(latency=0.05) as server:

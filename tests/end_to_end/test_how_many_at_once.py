@@ -42,6 +42,7 @@ def test_max_concurrency_is_never_exceeded(most):
         assert most / 2 < server.ledger.max_in_flight <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [True, False])
 def test_runs_on_one_journal_share_a_limit(llm, headers):
     """Two runs at once, under one key, are rarely refused, and no usage report is left in the journal."""

@@ -248,6 +248,7 @@ def test_the_widget_bar_moves_while_the_cell_runs_in_the_cell_that_called(
             assert [m for m in cell.messages if m["msg_type"] == "display_data"]
 
 
+@pytest.mark.slow
 def test_the_text_bar_appears_in_the_cell_that_called(bare_kernel: Kernel, tmp_path: Path) -> None:
     """Without ipywidgets each cell has its bar as text, though one thread draws them all."""
     with LocalServer(latency=0.2) as server:
@@ -299,6 +300,7 @@ print(len([answer.choices[0].message.content for answer in direct]))
 """
 
 
+@pytest.mark.slow
 def test_an_own_client_is_shared_between_awaiting_and_plain_cells(nesting_book: Book) -> None:
     """The user's client serves his own awaits, `acomplete` and plain cells by turns without a lost request."""
     for turn in range(4):
@@ -323,6 +325,7 @@ def test_an_own_client_is_shared_between_awaiting_and_plain_cells(nesting_book: 
     assert ledger.abandoned == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -351,6 +354,7 @@ def test_the_nested_loop_can_be_asked_for(nesting_book: Book) -> None:
     _check_stopped(nesting_book, PLAIN, "KeyboardInterrupt")
 
 
+@pytest.mark.slow
 def test_a_plain_cell_is_not_slowed_or_broken_by_a_patched_loop(nesting_book: Book) -> None:
     """Once somebody has patched asyncio, plain cells on the private loop work as before."""
     nesting_book.kernel.run("import nest_asyncio2; nest_asyncio2.apply()")

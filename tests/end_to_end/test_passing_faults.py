@@ -10,6 +10,7 @@ from helpers import about, asked, paid_again
 from llmframe.testing import Fault, Limits, LocalServer
 
 
+@pytest.mark.slow
 def test_thousands_of_rows_are_answered_despite_every_passing_fault_at_once(llm):
     """Each row has its own answer, and exactly the lost answers are paid twice and counted."""
     kinds = ["500", "502", "503", "408", "409", "rate_limit", "reset", "truncated", "garbled"]
@@ -75,6 +76,7 @@ def test_an_answer_that_trickles_is_cut_off_by_the_timeout(llm):
     assert frame["a"].isna().tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_an_outage_in_mid_run_loses_no_row(llm):
     """After three seconds without a server every row is answered in the end."""
     with LocalServer(latency=0.05) as server:

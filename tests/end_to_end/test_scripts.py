@@ -89,6 +89,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_ctrl_c_in_a_script_writes_what_came_and_the_next_run_goes_on(
     script: Any, server: LocalServer, tmp_path: Path, call: str

@@ -153,6 +153,7 @@ print("sound")
 """
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_while_a_journal_is_made_leaves_one_that_can_be_used(tmp_path):
     """Whatever step of the first opening was cut short, the next process finishes it."""

@@ -70,6 +70,7 @@ def test_forked_children_call_for_themselves(script: Any, server: LocalServer, f
     assert server.ledger.billed == 40 + 300 + 4 * 10 + 1
 
 
+@pytest.mark.slow
 def test_a_childs_answers_outlive_the_parents_run(script: Any, tmp_path: Path) -> None:
     """What a child was answered is in the journal, also when its parent's run ended meanwhile."""
     with LocalServer(latency=0.2) as slow:

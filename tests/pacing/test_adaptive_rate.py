@@ -10,6 +10,7 @@ from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Server, Si
 from llmframe._pacing import Pace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry", [None, "int"])
 @pytest.mark.parametrize("latency", LATENCIES[:3])
 @pytest.mark.parametrize(("seconds", "fixed"), BUCKETS + WINDOWS)
@@ -25,6 +26,7 @@ def test_unstated_limits_are_learnt(rate, seconds, fixed, latency, retry):
     assert run.refused < (0.12 if late else 0.065 if rate == 5 else 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 0.1])
 @pytest.mark.parametrize("latency", LATENCIES[:2])
 def test_high_unstated_limits_are_learnt(latency, seconds):

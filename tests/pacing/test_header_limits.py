@@ -28,6 +28,7 @@ def test_stated_request_limits_are_used_and_kept(rate, seconds, fixed, latency):
     assert run.refused < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])
 @pytest.mark.parametrize("latency", [(0.05, 0.5, None), (2.0, 0.5, 0.05)])
@@ -42,6 +43,7 @@ def test_stated_token_limits_are_used_and_kept(rate, seconds, latency, factor, n
     assert run.refused < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1 / 3, 1, 3])
 @pytest.mark.parametrize("tighter", ["requests", "tokens", "both"])
 @pytest.mark.parametrize(("seconds", "fixed"), [(60, False), (1, False), (0.1, False), (10, True)])

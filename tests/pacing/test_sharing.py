@@ -29,6 +29,7 @@ def test_runs_that_share_a_stated_limit_keep_to_it_together(starts, seconds):
     assert together.refused < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("seconds", [1, 0.1])
 @pytest.mark.parametrize("count_refused", [False, True])
