@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from end_to_end.live_calls import answers, complete
 from helpers import about, asked, paid_again
 
