@@ -4,7 +4,7 @@ Errors are translated here, once, into a `RequestFault`; other rooms decide whet
 """
 
 from llmframe._api.account import Account
-from llmframe._api.batch_api import COLUMN, PART, RECIPE, BatchApi, Gone, no_batch_api
+from llmframe._api.batch_api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchApi, NotFoundError, no_batch_api
 from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
 from llmframe._api.endpoints import CHAT_COMPLETIONS
 from llmframe._api.faults import status_fault
@@ -14,16 +14,16 @@ from llmframe._api.sdk_client import Client, SdkTransport, connect, list_models
 
 __all__ = [
     "CHAT_COMPLETIONS",
-    "COLUMN",
-    "PART",
-    "RECIPE",
+    "COLUMN_KEY",
+    "PART_KEY",
+    "RECIPE_KEY",
     "Account",
     "BatchApi",
     "BatchRefusal",
     "BatchSize",
     "Client",
-    "Gone",
     "HttpTransport",
+    "NotFoundError",
     "Refused",
     "Reply",
     "SdkTransport",

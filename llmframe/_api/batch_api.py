@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RECIPE, PART, COLUMN = "llmframe_recipe", "llmframe_part", "llmframe_column"
+RECIPE_KEY, PART_KEY, COLUMN_KEY = "llmframe_recipe", "llmframe_part", "llmframe_column"
 """The `metadata` of llmframe's batches: the recipe's digest, the part's nonce, and the columns' names."""
 
 LARGEST_BATCH_BYTES = 200_000_000
@@ -40,7 +40,7 @@ _PAGE = 100
 _LONGEST_METADATA = 512
 
 
-class Gone(Exception):  # noqa: N818 (an answer of the API, not a failure)
+class NotFoundError(Exception):
     """The file or batch does not exist."""
 
 
@@ -54,7 +54,7 @@ class _Unanswered(Exception):  # noqa: N818 (a value for the retry decision)
 class BatchApi:
     """Files and batches of one account, through one client, in the loop that made it.
 
-    A call that cannot succeed raises `StopRun`; a missing file or batch raises `Gone`.
+    A call that cannot succeed raises `StopRun`; a missing file or batch raises `NotFoundError`.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class BatchApi:
 
         try:
             return await self._repeat(send, self._policy, before_again=lambda: self.find_upload(name))
-        except Gone as gone:
-            raise StopRun(no_batch_api(gone)) from None
+        except NotFoundError as missing:
+            raise StopRun(no_batch_api(missing)) from None
 
     async def find_upload(self, name: str) -> str | None:
         """Look for an input file by its name; `None` where there is none, or the server does not answer."""
@@ -118,10 +118,10 @@ class BatchApi:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART]))
+        return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART_KEY]))
 
     async def _find(self, nonce: str) -> BatchState | None:
-        return next((state for state in await self.listed() if state.metadata.get(PART) == nonce), None)
+        return next((state for state in await self.listed() if state.metadata.get(PART_KEY) == nonce), None)
 
     async def retrieve(self, name: str) -> BatchState:
         """Retrieve the state of a batch."""
@@ -192,7 +192,7 @@ class BatchApi:
             async with self._translated(self._timeout):
                 await self._client.files.delete(file, extra_headers=self._headers)
 
-        with suppress(Gone, StopRun):
+        with suppress(NotFoundError, StopRun):
             await self._repeat(send, self._policy)
 
     @asynccontextmanager
@@ -224,7 +224,7 @@ class BatchApi:
                 if unanswered.status == 404:
                     missing_tries -= 1
                     if not missing_tries:
-                        raise Gone(fault.message) from None
+                        raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
                 await asyncio.sleep(_pause(fault, policy, attempts))
@@ -257,9 +257,9 @@ def _refused(unanswered: _Unanswered) -> BatchState:
     raise unanswered
 
 
-def no_batch_api(gone: Gone) -> Stop:
+def no_batch_api(missing: NotFoundError) -> Stop:
     """Return the `Stop` for a server without a Batch API."""
-    return Stop("no_batch_api", f"this server has no batches: {gone}", "use mode='live'")
+    return Stop("no_batch_api", f"this server has no batches: {missing}", "use mode='live'")
 
 
 def _id(stored: Any) -> str:

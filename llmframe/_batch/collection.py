@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Protocol
 
-from llmframe._api import COLUMN, PART, RECIPE, Gone, no_batch_api
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, no_batch_api
 from llmframe._batch.lines import UnreadableLineError, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
@@ -93,19 +93,19 @@ class Collector:
             Seconds since the epoch; earlier batches are ignored.
         """
         known = {part.nonce: part for part in await self._parts.list_parts()}
-        found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART))}
+        found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART_KEY))}
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
                 await self._resolve_intent(part, found.get(part.nonce))
         for nonce, state in found.items():
-            wanted = digest is None or state.metadata.get(RECIPE) == digest.hex()
+            wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
             if nonce not in known and wanted and state.created >= since and state.status != "failed":
                 await self._adopt(nonce, state, await self._label(state, label, digest))
 
     async def _listed(self) -> list[BatchState]:
         try:
             return await self.api.listed()
-        except Gone as missing:
+        except NotFoundError as missing:
             raise StopRun(no_batch_api(missing)) from None
         except StopRun as stopped:
             message = f"the account's batches cannot be listed: {stopped}"
@@ -113,7 +113,7 @@ class Collector:
 
     async def settle_intent(self, part: BatchPart) -> BatchPart | None:
         """Look for the batch of a part whose batch's id is unknown; `None` when there is none."""
-        states = {state.metadata.get(PART): state for state in await self._listed()}
+        states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
         await self._resolve_intent(part, states.get(part.nonce))
         return await self._parts.find_part(part.nonce)
 
@@ -127,7 +127,7 @@ class Collector:
             if current is None:
                 return
             if current.batch is None:
-                states = {state.metadata.get(PART): state for state in await self._listed()}
+                states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
                 state = states.get(part.nonce)
                 if state is None:
                     await self._delete_intent(current)
@@ -151,23 +151,23 @@ class Collector:
             return label
         description = {"server": label.server, "model": state.model}
         recipe = await self._journal.add_recipe(_digest(state), description)
-        return PartLabel(recipe, label.server, state.model or "", state.metadata.get(COLUMN, ""))
+        return PartLabel(recipe, label.server, state.model or "", state.metadata.get(COLUMN_KEY, ""))
 
     async def _keys(self, state: BatchState) -> list[Key]:
         """Read the requests of an open batch."""
         try:
             async with self.api.content(state.input_file or "") as lines:
                 return [key for key in map(read_key, lines) if key is not None]
-        except (Gone, StopRun) as error:
+        except (NotFoundError, StopRun) as error:
             raise _unreadable(
                 f"the input file of the open batch {state.id} cannot be read: {error}"
             ) from None
 
-    async def look(self, part: BatchPart) -> BatchState:
+    async def read_state(self, part: BatchPart) -> BatchState:
         """Retrieve the state of a part's batch, and write it to the journal."""
         try:
             state = await self.api.retrieve(part.batch or "")
-        except Gone as missing:
+        except NotFoundError as missing:
             if self._strict:
                 raise _unreadable(f"the batch {part.batch} cannot be found: {missing}") from None
             state = BatchState(part.batch or "", "expired")
@@ -177,7 +177,7 @@ class Collector:
 
     async def collect_if_ended(self, part: BatchPart, add_result: AddResult) -> bool:
         """Collect a part if its batch has ended; false while it is open, or another run collects it."""
-        state = await self.look(part)
+        state = await self.read_state(part)
         if not state.final or not await self._parts.acquire_part(part.nonce, self._session.owner):
             return False
         if state.status == "failed":
@@ -214,8 +214,8 @@ class Collector:
                 async with self.api.content(file) as lines:
                     if await reader.read(lines) >= expected:
                         return
-        except (Gone, StopRun) as error:
-            if self._strict or not isinstance(error, Gone):
+        except (NotFoundError, StopRun) as error:
+            if self._strict or not isinstance(error, NotFoundError):
                 raise _unreadable(
                     f"the result file {file} of the batch {state.id} cannot be read: {error}"
                 ) from None
@@ -283,7 +283,7 @@ class _ResultReader:
 
 def _digest(state: BatchState) -> bytes:
     with suppress(ValueError):
-        return bytes.fromhex(state.metadata.get(RECIPE, ""))
+        return bytes.fromhex(state.metadata.get(RECIPE_KEY, ""))
     return b""
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmframe._api import BatchSize, Gone, batch_refusal, status_fault
+from llmframe._api import BatchSize, NotFoundError, batch_refusal, status_fault
 from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
@@ -210,7 +210,7 @@ class BatchLane:
         """Poll all open parts, and collect those that have ended."""
         ended = False
         for submitted in list(self._open):
-            state = await self._collector.look(submitted.part)
+            state = await self._collector.read_state(submitted.part)
             submitted.state, submitted.done = state.status, state.completed + state.failed
             if state.status not in {*UNDECIDED, "failed"}:
                 self._queue.on_accepted(submitted)
@@ -331,7 +331,7 @@ class BatchLane:
 
     async def _cancel_open(self) -> None:
         for submitted in self._open:
-            with suppress(Gone, StopRun):
+            with suppress(NotFoundError, StopRun):
                 await self._collector.cancel(submitted.part)
 
 

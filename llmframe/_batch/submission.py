@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe._api import COLUMN, PART, RECIPE, BatchSize, Gone
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError
 from llmframe._batch.collection import file_name
 from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
 from llmframe._batch.lines import request_line
@@ -184,7 +184,7 @@ class SubmissionQueue:
     async def create_batch(self, submitted: SubmittedPart) -> BatchState:
         """Create the batch of an uploaded part; its id is written to the journal before any process waits for it."""
         part, context = submitted.part, self._context
-        metadata = {RECIPE: context.digest.hex(), PART: part.nonce, COLUMN: context.label.title}
+        metadata = {RECIPE_KEY: context.digest.hex(), PART_KEY: part.nonce, COLUMN_KEY: context.label.title}
         state = await self._api.create(part.file or "", context.endpoint.path, metadata)
         if state.id:
             await self._parts.set_batch(part.nonce, state.id)
@@ -238,7 +238,7 @@ class SubmissionQueue:
         """Return whether no other batch of the account is enqueued, and whether one that ended lately may still count."""
         try:
             states = await self._api.listed()
-        except (Gone, StopRun):
+        except (NotFoundError, StopRun):
             return True, self.ends > 0
         model = self._context.label.model
         others = [state for state in states if state.id != refused.id and state.model in {None, "", model}]

@@ -210,7 +210,7 @@ class Journal(Protocol):
         """Commit answers in one transaction, and release the session's claims on them and on `released`."""
 
     async def exchange(
-        self, session: Session, group: bytes, mine: UsageReport | None
+        self, session: Session, group: bytes, own: UsageReport | None
     ) -> Mapping[int, UsageReport]:
         """Write this run's report for its group, or delete it (`None`); return the other runs' reports, by owner."""
 

@@ -65,11 +65,11 @@ class LimitExchange:
 
     async def _exchange(self) -> bool:
         """Write this run's report and read the others; return whether there are any."""
-        mine = self._pace.usage_report(time.monotonic())
+        own = self._pace.usage_report(time.monotonic())
         try:
-            others = await self._journal.exchange(self._session, self._group, mine)
+            others = await self._journal.exchange(self._session, self._group, own)
         except JournalError as error:
             self._journal_failed(error)
             return False
-        self._pace.divide(time.monotonic(), mine, others)
+        self._pace.divide(time.monotonic(), own, others)
         return bool(others)

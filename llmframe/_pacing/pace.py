@@ -149,10 +149,10 @@ class Pace:
         self._refused_at = now
         if headers is not None:
             self._read_headers(now, ticket, headers)
-        mine = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
-        mine = min(mine, self._adaptive.rate)
-        others = self._rate_of_others(mine)
-        cause = self._strays.judge(ticket.number, mine + others, after_cut=ticket.number > self._adaptive.cut)
+        own = (self._sent - ticket.number + 1) / max(now - ticket.sent_at, 1e-3)
+        own = min(own, self._adaptive.rate)
+        others = self._rate_of_others(own)
+        cause = self._strays.judge(ticket.number, own + others, after_cut=ticket.number > self._adaptive.cut)
         if cause is RefusalCause.LIMIT:
             self._adaptive.on_refused(now, ticket, self._sent, self._stated_rate(), retry_after)
             self._add_rate_limits()
@@ -190,12 +190,12 @@ class Pace:
         sharing_runs = len(self._others) + 1
         return UsageReport(load, needs_more, learnt, sharing_runs, used, self._adaptive.measured)
 
-    def divide(self, now: float, mine: UsageReport | None, others: Mapping[int, UsageReport]) -> None:
+    def divide(self, now: float, own: UsageReport | None, others: Mapping[int, UsageReport]) -> None:
         """Divide the limits with the other runs, which are mapped from their numbers."""
-        if mine is None:
+        if own is None:
             return
-        self._headers.divide(share(mine, list(others.values())))
-        rate = divided_rate(mine, self._others, others)
+        self._headers.divide(share(own, list(others.values())))
+        rate = divided_rate(own, self._others, others)
         if rate is not None:
             measured = all(report.measured for report in others.values() if report.rate is not None)
             self._adaptive.continue_at(now, self._sent, rate, measured=measured)
@@ -215,7 +215,7 @@ class Pace:
         """Return how many requests per second the headers allow; infinity when they state nothing."""
         return self._headers.rate(self._estimate.mean)
 
-    def _rate_of_others(self, mine: float) -> float:
+    def _rate_of_others(self, own: float) -> float:
         """Return how many requests per second the runs send that share an unstated limit; infinity while unknown.
 
         A run without a measured rate counts with the requests it sent lately, unless it sends more than this run:
@@ -230,7 +230,7 @@ class Pace:
             if report.measured and report.rate is not None:
                 total += report.rate
             else:
-                total += report.used if 0 < report.used <= mine else inf
+                total += report.used if 0 < report.used <= own else inf
         return total
 
     def _read_headers(self, now: float, ticket: Ticket, headers: RateHeaders) -> None:

@@ -15,7 +15,7 @@ _LEAST = 0.01
 """Factor, and share of the limit, that a run gets beyond its use while no limit holds it back: it may grow."""
 
 
-def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
+def share(own: UsageReport, others: Sequence[UsageReport]) -> float:
     """Return this run's share of a stated limit.
 
     A run that needs less than an equal part keeps what it needs; the runs that need more divide the rest. What no
@@ -29,7 +29,7 @@ def share(mine: UsageReport, others: Sequence[UsageReport]) -> float:
     >>> round(share(UsageReport(needs_more=True), [UsageReport(load=0.2, needs_more=False)]), 3)
     0.78
     """
-    needs = [_need(report) for report in (mine, *others)]
+    needs = [_need(report) for report in (own, *others)]
     left, mine_granted = 1.0, 0.0
     by_need = sorted(range(len(needs)), key=needs.__getitem__)
     for position, index in enumerate(by_need):
@@ -44,7 +44,7 @@ def _need(report: UsageReport) -> float:
 
 
 def divided_rate(
-    mine: UsageReport, before: Mapping[int, UsageReport], others: Mapping[int, UsageReport]
+    own: UsageReport, before: Mapping[int, UsageReport], others: Mapping[int, UsageReport]
 ) -> float | None:
     """Return the new rate of this run when other runs started or ended; `None` where nothing changes.
 
@@ -65,10 +65,10 @@ def divided_rate(
     """
     if before.keys() == others.keys():
         return None
-    if mine.rate is None:
+    if own.rate is None:
         rates = [report.rate * report.sharing_runs for report in others.values() if report.rate is not None]
         return sum(rates) / len(rates) / (len(others) + 1) if rates else None
     stayed = before.keys() & others.keys()
     ended_rate = sum(report.rate or 0.0 for number, report in before.items() if number not in stayed)
-    kept_rate = mine.rate + sum(before[number].rate or 0.0 for number in stayed)
-    return mine.rate * (1 + ended_rate / kept_rate) * (len(stayed) + 1) / (len(others) + 1)
+    kept_rate = own.rate + sum(before[number].rate or 0.0 for number in stayed)
+    return own.rate * (1 + ended_rate / kept_rate) * (len(stayed) + 1) / (len(others) + 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from llmframe._api import CHAT_COMPLETIONS, BatchApi, Gone, connect
+from llmframe._api import CHAT_COMPLETIONS, BatchApi, NotFoundError, connect
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
 from llmframe._loop import submit
@@ -166,7 +166,7 @@ async def _update_states(settings: AccountSettings, journal: Journal, parts: Seq
     async with _batch_api(settings) as api:
         for part in parts:
             if part.server == settings.server and part.batch is not None:
-                with suppress(Gone):
+                with suppress(NotFoundError):
                     await journal.batches.set_state(part.nonce, await api.retrieve(part.batch))
 
 
@@ -215,7 +215,7 @@ async def _cancel(settings: AccountSettings, batch: str) -> str:
     async with open_journal(settings.journal, settings.tuning) as journal, _batch_api(settings) as api:
         try:
             state = await api.cancel(batch)
-        except Gone:
+        except NotFoundError:
             raise ValueError(
                 f"batch: the account has no batch {batch!r}; llmframe.batches() lists those that are known"
             ) from None

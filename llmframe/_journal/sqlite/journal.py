@@ -192,16 +192,16 @@ class SqliteJournal:
         self._database.on_written(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     @on_thread
-    def exchange(self, session: Session, group: bytes, mine: UsageReport | None) -> Mapping[int, UsageReport]:
+    def exchange(self, session: Session, group: bytes, own: UsageReport | None) -> Mapping[int, UsageReport]:
         now = time.time()
         with self._database.transaction() as connection:
-            if mine is None:
+            if own is None:
                 connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
             else:
                 connection.execute(
                     "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, needs_more, rate, sharing_runs, used, "
                     "measured) VALUES (?,?,?,?,?,?,?,?,?)",
-                    (session.owner, group, now, *mine),
+                    (session.owner, group, now, *own),
                 )
             rows = connection.execute(
                 "SELECT owner, load, needs_more, rate, sharing_runs, used, measured FROM usage_report "
