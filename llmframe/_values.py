@@ -231,6 +231,10 @@ class Endpoint(Protocol):
 class AnswerKind(Protocol):
     """How a verb reads stored bodies: text today; typed columns, labels and vectors are further kinds."""
 
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """What the user can do about each problem of a paid answer, by the problem's code."""
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 

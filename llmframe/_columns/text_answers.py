@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 class TextAnswers:
     """Reads one text per row from a completion's body; they are written as one column."""
+
+    remedies: ClassVar = {
+        "refusal": "rephrase the prompt for these rows",
+        "content_filter": "rephrase the prompt for these rows",
+        "length": "raise max_completion_tokens or lower reasoning_effort, and pass retry_failed=True",
+        "empty": "rephrase the prompt, and pass retry_failed=True to ask again",
+        "no_choices": "pass retry_failed=True to ask again",
+        "tool_calls": "leave tools= out, or set tool_choice='none'",
+    }
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 (a table)
         choices = body.get("choices")

@@ -19,19 +19,12 @@ if TYPE_CHECKING:
 
     from llmframe._values import Usage
 
-_ADVICE = {
-    "refusal": "rephrase the prompt for these rows",
-    "content_filter": "rephrase the prompt for these rows",
-    "length": "raise max_completion_tokens or lower reasoning_effort, and pass retry_failed=True",
-    "empty": "rephrase the prompt, and pass retry_failed=True to ask again",
-    "no_choices": "pass retry_failed=True to ask again",
-    "tool_calls": "leave tools= out, or set tool_choice='none'",
+_REMEDIES = {
     "context_length_exceeded": "shorten these rows, for example with {review:.8000} in the template",
     "request_too_large": "shorten these rows, for example with {review:.8000} in the template",
     "invalid_prompt": "mend these cells",
     "not_in_journal": "run it with mode='live' to ask for these rows",
 }
-_PAID = frozenset({"refusal", "content_filter", "length", "empty", "no_choices", "tool_calls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +127,12 @@ def _rows(count: int) -> str:
 
 
 def failure_message(
-    codes: Mapping[str, int], examples: Sequence[tuple[int, Any, str, str]], rows: int, *, batch: bool = False
+    codes: Mapping[str, int],
+    examples: Sequence[tuple[int, Any, str, str]],
+    rows: int,
+    remedies: Mapping[str, str],
+    *,
+    batch: bool = False,
 ) -> str:
     """Return a message with the numbers and codes of failed rows, the first few of them, and a remedy.
 
@@ -146,6 +144,8 @@ def failure_message(
         Position, label, code and message of the first few failed rows.
     rows
         The rows of the run.
+    remedies
+        What to do about each problem of a paid answer, by its code.
     batch
         Whether the run used the Batch API, so that the live lane is an alternative.
     """
@@ -157,9 +157,12 @@ def failure_message(
         for position, label, code, message in examples
     ]
     most = Counter(codes).most_common(1)[0][0]
-    remedy = _ADVICE.get(most, "run the same call again: what is answered is not asked again")
-    if most in _PAID:
-        remedy += "; these answers were paid, and a plain re-run reports them without asking again"
+    if most in remedies:
+        remedy = (
+            f"{remedies[most]}; these answers were paid, and a plain re-run reports them without asking again"
+        )
+    else:
+        remedy = _REMEDIES.get(most, "run the same call again: what is answered is not asked again")
     if batch:
         remedy += "; mode='live' asks for these rows at once, at the full price"
     lines.append(

@@ -312,7 +312,8 @@ class Run:
         first = list(reasons.items())[:3]
         labels = self._plan.labels
         examples = [(position, labels[position], reason.code, reason.message) for position, reason in first]
-        return report.failure_message(codes, examples, self.rows, batch=self._settings.mode == "batch")
+        remedies, batch = self._settings.verb.kind.remedies, self._settings.mode == "batch"
+        return report.failure_message(codes, examples, self.rows, remedies, batch=batch)
 
 
 _unpriced: set[str] = set()

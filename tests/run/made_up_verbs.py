@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class NumberAnswers:
     """Reads the number in a whole text, for one Int64 column; values are held in an Int64 array."""
+
+    remedies: ClassVar = {**TEXT.remedies, "no_number": "ask for a number"}
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         text, problem, detail = TEXT.judge(body)
