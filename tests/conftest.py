@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers import tune
+from hypothesis import HealthCheck, settings
 
 import llmframe
 from llmframe.testing import LocalServer
@@ -14,6 +15,9 @@ from llmframe.testing import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+settings.register_profile("no times", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no times")
 
 
 def _forget_options() -> None:

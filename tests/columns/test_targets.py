@@ -16,7 +16,7 @@ import llmframe
 from llmframe._columns.write_back import TargetColumn, fingerprint, row_mask
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

@@ -64,7 +64,7 @@ def _expected(a, b):
     return made_up_answer({"model": MODEL, "messages": [system, *body(f"{b}: {a}")["messages"]]})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(_frames(), st.sampled_from(["frame", "series", "list"]))
 def test_every_row_gets_the_answer_to_its_own_request_or_none(shared, drawn, shape):
     frame, asked = drawn

@@ -52,7 +52,7 @@ def test_foreign_files_read_as_pandas_reads_them(tmp_path, text, end, bom):
     pd.testing.assert_frame_equal(read_csv(path), pd.read_csv(path, encoding="utf-8-sig"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     body=st.text('",\n ab', max_size=25),
     end=st.sampled_from(["\n", "\r\n", "\r"]),

@@ -18,7 +18,7 @@ from llmframe._files.csv_writer import _chunks, _Style, _table, to_csv
 HUGE = ["x" * 70_000, 'é"' * 300_000, ",\n" * 300_000]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     table=st.integers(1, 4).flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), max_size=8)),
     sep=SEPARATORS,
@@ -31,14 +31,14 @@ def test_any_text_comes_back_exactly(table, sep, escape):
     assert_comes_back(frame, sep=sep, escape_formulas=escape)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(names=st.lists(TEXTS, min_size=1, max_size=4, unique=True), cells=st.lists(CELLS, max_size=3))
 def test_any_distinct_names_come_back_exactly(names, cells):
     """Column names are text like any other, the empty name and "Unnamed: 0" too."""
     assert_comes_back(text_frame([cells] * len(names), names))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(labels=st.lists(TEXTS, min_size=1, max_size=6), name=st.one_of(st.none(), TEXTS.filter(bool)))
 def test_a_text_index_comes_back_exactly(labels, name):
     """Index labels and the index's name are kept, duplicates too; no name stays no name."""
@@ -97,7 +97,7 @@ def test_missing_and_empty_are_two_things():
     assert to_csv(frame, index=False) == '"a","b"\n"","x"\n,"y"\n'
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     floats=st.lists(st.floats(), min_size=1, max_size=9),
     whole=st.integers(-(2**63), 2**63 - 1),

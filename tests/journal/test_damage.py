@@ -134,7 +134,7 @@ def test_a_journal_of_the_first_format_is_refused_with_the_command_that_starts_a
     assert ("last_commit" in tables) is (make is _as_early_of_a_killed_process)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     where=st.floats(0, 1, exclude_max=True),
     size=st.integers(1, 5000),

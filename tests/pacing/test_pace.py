@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmframe._pacing import Pace, RateHeaders
@@ -21,7 +21,6 @@ STEPS = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.none() | st.integers(1, 2_000), st.lists(STEPS, max_size=100), st.randoms())
 def test_the_pace_keeps_its_bounds(most, steps, rng):
     """In whatever order requests are sent and end, waits, window and count in flight stay within bounds."""

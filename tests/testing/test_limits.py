@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from testing.client import ask, call, statuses
 
@@ -71,7 +71,6 @@ def test_limits_can_change_while_the_server_runs(server):
     assert statuses(server, [ask()] * 3) == [200] * 3
 
 
-@settings(deadline=None)
 @given(
     st.integers(60, 6000),
     st.floats(0.05, 2),

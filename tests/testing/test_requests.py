@@ -226,7 +226,7 @@ _SCRAPS = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_what_the_published_document_rejects_is_rejected(data):
     """No body that is wrong by the document passes here, whatever is put into its parameters."""
