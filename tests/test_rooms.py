@@ -81,6 +81,9 @@ def check(folder, order):
                 if module != prefix and not module.startswith(f"{prefix}."):
                     continue
                 target, _, inside = module.removeprefix(prefix).lstrip(".").partition(".")
+                assert target in places or not target.startswith("_"), (
+                    f"{path} imports {module}, which is not there"
+                )
                 target = target if target in places else "__init__"
                 if target == name and places[name].is_dir():
                     continue

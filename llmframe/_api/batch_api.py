@@ -11,7 +11,7 @@ import asyncio
 import random
 import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._values import BatchError, BatchState, FaultKind, RequestFault, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -128,7 +128,8 @@ class BatchApi:
 
         async def send() -> BatchState:
             async with self._translated(self._timeout):
-                return _state(await self._client.batches.retrieve(name, extra_headers=self._headers))
+                batch = await self._client.batches.retrieve(name, extra_headers=self._headers)
+            return _state(batch)
 
         return await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
 
@@ -138,11 +139,12 @@ class BatchApi:
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
-                    return _state(await self._client.batches.cancel(name, extra_headers=self._headers))
+                    batch = await self._client.batches.cancel(name, extra_headers=self._headers)
             except _Unanswered as unanswered:
                 if unanswered.status != 409:  # the batch has ended already
                     raise
-            return await self.retrieve(name)
+                return await self.retrieve(name)
+            return _state(batch)
 
         return await self._repeat(send, self._policy)
 
@@ -165,7 +167,7 @@ class BatchApi:
         return states
 
     @asynccontextmanager
-    async def content(self, file: str, size: int = LARGEST_BATCH_BYTES) -> AsyncIterator[IO[bytes]]:
+    async def content(self, file: str) -> AsyncIterator[IO[bytes]]:
         """Download a file into a temporary file for a block."""
         with tempfile.TemporaryFile() as target:
 
@@ -173,16 +175,18 @@ class BatchApi:
                 target.seek(0)
                 target.truncate()
                 async with (
-                    self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND),
+                    self._translated(self._timeout + LARGEST_BATCH_BYTES / _SLOWEST_BYTES_PER_SECOND),
                     self._client.files.with_streaming_response.content(
                         file, extra_headers=self._headers
                     ) as response,
                 ):
                     async for chunk in response.iter_bytes():
-                        target.write(chunk)
+                        with _stops_on_full_disk():
+                            target.write(chunk)
 
             await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
-            target.seek(0)
+            with _stops_on_full_disk():
+                target.seek(0)
             yield target
 
     async def delete(self, file: str) -> None:
@@ -234,6 +238,16 @@ class BatchApi:
             else:
                 policy.on_response()
                 return result
+
+
+@contextmanager
+def _stops_on_full_disk() -> Iterator[None]:
+    """Raise `StopRun` where a downloaded file cannot be written: that is no fault of the connection."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the file of a batch cannot be kept while it is read: {error}"
+        raise StopRun(Stop("disk", message, "free space, or set TMPDIR to another folder")) from error
 
 
 def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
@@ -291,6 +305,7 @@ def _state(batch: Any) -> BatchState:
         failed=failed,
         errors=tuple(map(_error, errors)),
         metadata=getattr(batch, "metadata", None) or {},
+        endpoint=getattr(batch, "endpoint", None),
     )
 
 

@@ -1,13 +1,13 @@
 """The batch lane: requests are sent in parts through the OpenAI Batch API, and collected when their batches have ended.
 
-A `Collector` finds and reads batches, including those of earlier runs, for both lanes; `reattach` and `take_back` do
+A `Collector` finds and reads batches, including those of earlier runs, for both lanes; `reattach` and `collect_before_live` do
 so before a lane begins.
 """
 
 from llmframe._batch.collection import Collector
 from llmframe._batch.lane import BatchLane
 from llmframe._batch.lines import BatchResult
-from llmframe._batch.reattach import in_open_batch, reattach, take_back
+from llmframe._batch.reattach import collect_before_live, in_open_batch, reattach
 from llmframe._batch.submission import SubmissionContext
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "BatchResult",
     "Collector",
     "SubmissionContext",
+    "collect_before_live",
     "in_open_batch",
     "reattach",
-    "take_back",
 ]

@@ -64,7 +64,7 @@ class Collector:
         self.api = api
         self._endpoint = endpoint
         self._journal = journal
-        self._parts = journal.batches
+        self._store = journal.batches
         self._session = session
         self._recorder = recorder
         self._keep_files = keep_files
@@ -72,14 +72,14 @@ class Collector:
 
     async def open_parts(self, server: str) -> list[BatchPart]:
         """List this server's parts that are not yet collected."""
-        return [part for part in await self._parts.list_parts(only_open=True) if part.server == server]
+        return [part for part in await self._store.list_parts(only_open=True) if part.server == server]
 
     async def parts_with(self, keys: Iterable[Key]) -> set[str]:
         """Return the nonces of the open parts that hold some of these requests."""
         holding: set[str] = set()
         keys = iter(keys)
         while block := list(islice(keys, _LOOKUP_KEYS)):
-            holding |= await self._parts.parts_with(block)
+            holding |= await self._store.parts_with(block)
         return holding
 
     async def find_batches(self, label: PartLabel, digest: bytes | None, since: float) -> None:
@@ -92,14 +92,21 @@ class Collector:
         since
             Seconds since the epoch; earlier batches are ignored.
         """
-        known = {part.nonce: part for part in await self._parts.list_parts()}
+        known = {part.nonce: part for part in await self._store.list_parts()}
         found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART_KEY))}
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
-                await self._resolve_intent(part, found.get(part.nonce))
+                await self._resolve(part, found.get(part.nonce))
         for nonce, state in found.items():
             wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
-            if nonce not in known and wanted and state.created >= since and state.status != "failed":
+            readable = state.endpoint in {None, self._endpoint.path}
+            if (
+                nonce not in known
+                and wanted
+                and readable
+                and state.created >= since
+                and state.status != "failed"
+            ):
                 await self._adopt(nonce, state, await self._label(state, label, digest))
 
     async def _listed(self) -> list[BatchState]:
@@ -111,19 +118,19 @@ class Collector:
             message = f"the account's batches cannot be listed: {stopped}"
             raise _unreadable(message, stopped.stop) from None
 
-    async def settle_intent(self, part: BatchPart) -> BatchPart | None:
+    async def resolve_intent(self, part: BatchPart) -> BatchPart | None:
         """Look for the batch of a part whose batch's id is unknown; `None` when there is none."""
         states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
-        await self._resolve_intent(part, states.get(part.nonce))
-        return await self._parts.find_part(part.nonce)
+        await self._resolve(part, states.get(part.nonce))
+        return await self._store.find_part(part.nonce)
 
-    async def _resolve_intent(self, part: BatchPart, state: BatchState | None) -> None:
+    async def _resolve(self, part: BatchPart, state: BatchState | None) -> None:
         """Resolve a part of a run that no longer exists: either its batch is found, or nothing was paid."""
         if state is None:
-            if not await self._parts.acquire_part(part.nonce, self._session.owner):
+            if not await self._store.acquire_part(part.nonce, self._session.owner):
                 return
             # No run submits it from now on, but one may have done so after the batches were listed.
-            current = await self._parts.find_part(part.nonce)
+            current = await self._store.find_part(part.nonce)
             if current is None:
                 return
             if current.batch is None:
@@ -132,19 +139,19 @@ class Collector:
                 if state is None:
                     await self._delete_intent(current)
                     return
-            await self._parts.release_part(part.nonce)
+            await self._store.release_part(part.nonce)
         if state is not None:
-            await self._parts.set_batch(part.nonce, state.id)
+            await self._store.set_batch(part.nonce, state.id)
 
     async def _delete_intent(self, part: BatchPart) -> None:
         file = part.file or await self.api.find_upload(file_name(part.nonce))
         if file is not None:
             await self.api.delete(file)
-        await self._parts.delete_part(part.nonce)
+        await self._store.delete_part(part.nonce)
 
     async def _adopt(self, nonce: str, state: BatchState, label: PartLabel) -> None:
         keys = [] if state.final else await self._keys(state)
-        await self._parts.adopt(nonce, label, state, keys)
+        await self._store.adopt(nonce, label, state, keys)
 
     async def _label(self, state: BatchState, label: PartLabel, digest: bytes | None) -> PartLabel:
         if digest is not None:
@@ -172,13 +179,13 @@ class Collector:
                 raise _unreadable(f"the batch {part.batch} cannot be found: {missing}") from None
             state = BatchState(part.batch or "", "expired")
         if (state.status, state.completed, state.failed) != (part.state, part.completed, part.failed):
-            await self._parts.set_state(part.nonce, state)
+            await self._store.set_state(part.nonce, state)
         return state
 
     async def collect_if_ended(self, part: BatchPart, add_result: AddResult) -> bool:
         """Collect a part if its batch has ended; false while it is open, or another run collects it."""
         state = await self.read_state(part)
-        if not state.final or not await self._parts.acquire_part(part.nonce, self._session.owner):
+        if not state.final or not await self._store.acquire_part(part.nonce, self._session.owner):
             return False
         if state.status == "failed":
             await self.close_part(part)
@@ -189,7 +196,7 @@ class Collector:
     async def cancel(self, part: BatchPart) -> BatchState:
         """Cancel a part's batch; the part stays open until its finished answers are collected."""
         state = await self.api.cancel(part.batch or "")
-        await self._parts.mark_cancelled(part.nonce)
+        await self._store.mark_cancelled(part.nonce)
         return state
 
     async def collect(self, part: BatchPart, state: BatchState, add_result: AddResult) -> None:
@@ -224,13 +231,13 @@ class Collector:
 
     async def close_part(self, part: BatchPart, cost: float | None = None) -> None:
         """Mark a part as collected, and delete its input file."""
-        await self._parts.close_part(part.nonce, cost)
+        await self._store.close_part(part.nonce, cost)
         if part.file is not None and not self._keep_files:
             await self.api.delete(part.file)
 
     async def delete_part(self, part: BatchPart) -> None:
         """Delete a part without a batch, and its input file."""
-        await self._parts.delete_part(part.nonce)
+        await self._store.delete_part(part.nonce)
         if part.file is not None:
             await self.api.delete(part.file)
 

@@ -60,7 +60,7 @@ class BatchLane:
     def __init__(
         self,
         collector: Collector,
-        parts: BatchStore,
+        store: BatchStore,
         context: SubmissionContext,
         policy: RetryPolicy,
         *,
@@ -73,13 +73,13 @@ class BatchLane:
         self.stopped: Stop | None = None
         self._cancelling = False
         self._collector = collector
-        self._parts = parts
+        self._store = store
         self._context = context
         self._policy = policy
         self._emit = emit
         self._add_result = add_result
         self._announce = announce
-        self._queue = SubmissionQueue(collector, parts, context, self._add_failure)
+        self._queue = SubmissionQueue(collector, store, context, self._add_failure)
         self._open: list[SubmittedPart] = []
         self._rounds: Counter[int] = Counter()
         self._most_rounds = min(MOST_ROUNDS, most_rounds)
@@ -190,16 +190,16 @@ class BatchLane:
         own = {submitted.part.nonce for submitted in (*self._open, *self._queue.waiting)}
         attached = False
         for nonce in sorted(feed.parts - own):
-            if await self._parts.acquire_part(nonce, self._context.owner):
+            if await self._store.acquire_part(nonce, self._context.owner):
                 attached = True
-                part = await self._parts.find_part(nonce)
+                part = await self._store.find_part(nonce)
                 if part is not None:
                     await self._attach_to(part)
         return attached
 
     async def _attach_to(self, part: BatchPart) -> None:
         if part.batch is None:
-            await self._collector.settle_intent(part)
+            await self._collector.resolve_intent(part)
             return
         self._announce()
         since = time.monotonic() - max(0.0, time.time() - part.created)
@@ -227,7 +227,7 @@ class BatchLane:
         return ended
 
     async def _collect_part(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
-        part = await self._parts.find_part(submitted.part.nonce) or submitted.part
+        part = await self._store.find_part(submitted.part.nonce) or submitted.part
         if not submitted.numbers:
             await self._collector.collect(part, state, self._add_result)
             return
@@ -327,7 +327,7 @@ class BatchLane:
                     await self._cancel_open()
         for submitted in (*self._open, *self._queue.waiting):
             with suppress(JournalError):
-                await self._parts.release_part(submitted.part.nonce)
+                await self._store.release_part(submitted.part.nonce)
 
     async def _cancel_open(self) -> None:
         for submitted in self._open:

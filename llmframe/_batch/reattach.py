@@ -25,7 +25,7 @@ async def reattach(
             await collector.collect_if_ended(part, add_result)
 
 
-async def take_back(
+async def collect_before_live(
     collector: Collector, label: PartLabel, wanted: Iterable[Key], add_result: AddResult
 ) -> None:
     """Collect ended batches for a live call, none of whose requests may be in an open batch.
@@ -40,7 +40,7 @@ async def take_back(
     under_way = []
     for part in parts:
         if part.nonce in holding:
-            known = part if part.batch else await collector.settle_intent(part)
+            known = part if part.batch else await collector.resolve_intent(part)
             if known is not None and not (
                 known.batch and await collector.collect_if_ended(known, add_result)
             ):

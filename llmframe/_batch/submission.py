@@ -84,7 +84,7 @@ class SubmissionQueue:
     def __init__(
         self,
         collector: Collector,
-        parts: BatchStore,
+        store: BatchStore,
         context: SubmissionContext,
         add_failure: Callable[[int, Failure], None],
     ) -> None:
@@ -93,7 +93,7 @@ class SubmissionQueue:
         """The number of this run's batches that have ended."""
         self._api = collector.api
         self._collector = collector
-        self._parts = parts
+        self._store = store
         self._context = context
         self._tuning = context.tuning
         self._add_failure = add_failure
@@ -136,10 +136,10 @@ class SubmissionQueue:
                 return None
             context, nonce = self._context, uuid4().hex
             keys = [context.keys[number] for number in numbers]
-            await self._parts.add_intent(nonce, context.owner, context.label, keys)
+            await self._store.add_intent(nonce, context.owner, context.label, keys)
             file = await self._api.upload(file_name(nonce), lines, lines.tell())
-        await self._parts.set_file(nonce, file)
-        part = await self._parts.find_part(nonce)
+        await self._store.set_file(nonce, file)
+        part = await self._store.find_part(nonce)
         return None if part is None else SubmittedPart(part, numbers, size)
 
     async def _write(self, feed: Feed, lines: IO[bytes]) -> tuple[array[int], BatchSize]:
@@ -187,7 +187,7 @@ class SubmissionQueue:
         metadata = {RECIPE_KEY: context.digest.hex(), PART_KEY: part.nonce, COLUMN_KEY: context.label.title}
         state = await self._api.create(part.file or "", context.endpoint.path, metadata)
         if state.id:
-            await self._parts.set_batch(part.nonce, state.id)
+            await self._store.set_batch(part.nonce, state.id)
             submitted.part = part._replace(batch=state.id)
         submitted.state, submitted.since = state.status, time.monotonic()
         return state
@@ -218,7 +218,7 @@ class SubmissionQueue:
             await self._halve(submitted, refusal, feed)
             return
         nonce = uuid4().hex
-        await self._parts.reset_intent(submitted.part.nonce, nonce)
+        await self._store.reset_intent(submitted.part.nonce, nonce)
         submitted.part = submitted.part._replace(nonce=nonce, batch=None)
         submitted.state, submitted.not_before = "intended", time.monotonic() + decision.seconds
         submitted.ends = self.ends if enqueued else -1

@@ -28,7 +28,7 @@ class TextAnswers:
         choices = body.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
-            return Verdict(None, "no_choices", "the response has no choices")
+            return Verdict(None, "no_choices", "the response has no choices", empty=True)
         message = choice.get("message")
         message = message if isinstance(message, dict) else {}
         text, reason = _text(message.get("content")), choice.get("finish_reason")
@@ -41,11 +41,12 @@ class TextAnswers:
                 None,
                 "length",
                 "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
+                empty=True,
             )
         if text is None and message.get("tool_calls"):
             return Verdict(None, "tool_calls", "the model called a tool instead of answering in text")
         if text is None:
-            return Verdict(None, "empty", "the model's answer is empty")
+            return Verdict(None, "empty", "the model's answer is empty", empty=True)
         if reason == "length":
             return Verdict(text, "truncated", "cut off at the token limit")
         return Verdict(text)

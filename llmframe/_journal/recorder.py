@@ -58,12 +58,11 @@ class Recorder:
             self._commit = asyncio.create_task(self._commit_groups())
 
     async def _commit_groups(self) -> None:
-        try:
-            while (self._answers or self._released) and not self._failed:
-                await asyncio.sleep(self._seconds)
-                await self._write()
-        finally:
-            self._commit = None
+        """Commit until all is written; an error stays in the task, and `flush` raises it."""
+        while (self._answers or self._released) and not self._failed:
+            await asyncio.sleep(self._seconds)
+            await self._write()
+        self._commit = None
 
     async def _write(self) -> None:
         answers, self._answers = self._answers, []
@@ -83,6 +82,7 @@ class Recorder:
         """Wait until everything so far is written, or the journal has failed."""
         while (commit := self._commit) is not None:
             await asyncio.wait({commit})
+            self._commit = None
             commit.result()
 
     async def finish(self) -> None:

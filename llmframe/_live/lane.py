@@ -110,7 +110,10 @@ class LiveLane:
             async with asyncio.TaskGroup() as self._group:
                 self._grow()
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            first, *others = group.exceptions
+            for other in others:
+                first.add_note(f"another request failed meanwhile: {other!r}")
+            raise first from None
         finally:
             self._read_replies()
 

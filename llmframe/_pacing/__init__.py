@@ -7,13 +7,12 @@ monotonic clock.
 
 from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace
-from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Retry, RetryPolicy, StopRun, remedy
+from llmframe._pacing.retry import NO_KEY, Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._pacing.token_bucket import Ticket
 
 __all__ = [
     "NO_KEY",
     "Attempts",
-    "GiveUp",
     "Pace",
     "RateHeaders",
     "Retry",

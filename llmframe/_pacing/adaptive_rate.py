@@ -68,14 +68,14 @@ class AdaptiveRate:
             return 0.0
         return max(self._bucket.wait(now, 1.0), self._held_until - now)
 
-    def take(self, now: float, stated: float) -> None:
+    def charge(self, now: float, stated: float) -> None:
         """Charge a request as it is sent; the rate grows only while it is in use."""
         if not self._stalls:
             growth = self._growth * self._growth_factor(now)
             self._rate *= 1 + growth * min(now - self._taken_at, 2 / self._rate)
             self._bucket.rate = self._rate
         self._taken_at = now
-        self._bucket.take(now, 1.0)
+        self._bucket.charge(now, 1.0)
         self.active = self._rate < stated
 
     def on_accepted(self, ticket: Ticket) -> None:

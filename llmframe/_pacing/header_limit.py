@@ -56,8 +56,8 @@ class HeaderLimit:
         """Return how many requests of this cost may be charged together, because they leave in an instant."""
         return 1.0 if self._refill else self.rate * _INSTANT_SECONDS / max(cost, 1.0)
 
-    def take(self, now: float, cost: float) -> None:
-        self._bucket.take(now, cost)
+    def charge(self, now: float, cost: float) -> None:
+        self._bucket.charge(now, cost)
         self._left -= cost
         self._taken += cost
 
@@ -123,7 +123,7 @@ class HeaderLimits:
             wait = max(wait, self._tokens.wait(now, cost))
         return wait
 
-    def take(self, now: float, tokens: int) -> float:
+    def charge(self, now: float, tokens: int) -> float:
         """Charge a request as it is sent; return the tokens that were reserved for it."""
         cost = tokens * self._estimate.ratio
         if not self._prepaid or cost > self._prepaid_tokens:
@@ -139,9 +139,9 @@ class HeaderLimits:
         prepaid = max(1, int(requests)) if requests < inf else 1
         prepaid_tokens = prepaid * tokens
         if self._requests is not None:
-            self._requests.take(now, max(0, prepaid - self._prepaid))
+            self._requests.charge(now, max(0, prepaid - self._prepaid))
         if self._tokens is not None:
-            self._tokens.take(now, max(0.0, prepaid_tokens - self._prepaid_tokens))
+            self._tokens.charge(now, max(0.0, prepaid_tokens - self._prepaid_tokens))
         self._prepaid = max(prepaid, self._prepaid)
         self._prepaid_tokens = max(prepaid_tokens, self._prepaid_tokens)
 

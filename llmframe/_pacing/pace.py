@@ -108,9 +108,9 @@ class Pace:
             self.waited_seconds += now - self._held_since
             self._held_since = None
             self._released_at = now
-        reserved = self._headers.take(now, tokens)
+        reserved = self._headers.charge(now, tokens)
         if self._adaptive.active:
-            self._adaptive.take(now, self._stated_rate())
+            self._adaptive.charge(now, self._stated_rate())
         return reserved
 
     def on_answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,8 +26,6 @@ LOST_ROWS = 20
 FIRST_CONTACT_ATTEMPTS = 3
 FIRST_CONTACT_SECONDS = 2.0
 """A server that was never reached is given up after this many attempts of a row, or this many seconds of the run."""
-
-_EMPTY = frozenset({"length", "empty", "no_choices"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +87,12 @@ class RetryPolicy:
     ----------
     max_retries
         Further attempts for a row after passing faults. Rate limits do not count.
+    content
+        The member of a body with the row's content: a fault there concerns its row alone.
     """
 
-    def __init__(self, max_retries: int, random: Random) -> None:
+    def __init__(self, max_retries: int, random: Random, content: str | None = None) -> None:
+        self._content = content
         self._max_retries = max_retries
         self._random = random
         self._reached = False
@@ -112,7 +114,7 @@ class RetryPolicy:
         self.on_response()
         self._answered += 1
         self._lost = 0
-        self._empty += verdict.value is None and verdict.problem in _EMPTY
+        self._empty += verdict.empty
         if self._answered == self._empty == EMPTY_ANSWERS:
             return Stop(
                 "empty_answers",
@@ -145,8 +147,11 @@ class RetryPolicy:
         self._unreached = 0
         self._unreachable_since = None
 
+    def _concerns_content(self, fault: RequestFault) -> bool:
+        return fault.param is not None and re.split(r"[.\[]", fault.param)[0] == self._content
+
     def _decide_malformed(self, fault: RequestFault) -> GiveUp | Stop:
-        if self._answered or (fault.param or "").startswith("messages"):
+        if self._answered or self._concerns_content(fault):
             return GiveUp()
         self._refusals[fault.code, fault.param or fault.message] += 1
         (_, most), refused = self._refusals.most_common(1)[0], self._refusals.total()

@@ -35,7 +35,7 @@ class TokenBucket:
             return early
         return early - min(_SLACK, max(0.0, _SMALLEST_BURST - cost / self.rate))
 
-    def take(self, now: float, cost: float) -> None:
+    def charge(self, now: float, cost: float) -> None:
         self._paid_at = max(self._paid_at, now) + cost / self.rate
 
     def drain(self, now: float) -> None:

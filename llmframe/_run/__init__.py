@@ -1,13 +1,13 @@
 """The execution of one call: answers from the journal first, then a lane for the other requests; results, bar, cost.
 
 A `Run` holds the state of a call during and after its work; `start`, `run_to_end` and `await_run` begin it on the
-loop to which its client belongs. The verb decides how its answers are written, by its `WriteBack`.
+loop to which its client belongs. The verb decides how its answers are written.
 """
 
 from llmframe._run.lanes import make_collector
 from llmframe._run.prices import Prices
 from llmframe._run.results import Results
-from llmframe._run.run import Run, WriteBack
+from llmframe._run.run import Run
 from llmframe._run.settings import AccountSettings, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, run_to_end, start
 
@@ -18,7 +18,6 @@ __all__ = [
     "Run",
     "RunSettings",
     "Verb",
-    "WriteBack",
     "await_run",
     "last_run",
     "make_collector",

@@ -171,17 +171,17 @@ class ClaimedFeed:
         limit = self._largest_ready
         self._refill_at = limit // 4
         allowed = 0 if self._ended else max(0, limit - len(self._ready))
-        block = list(islice(self._unsettled(), allowed))
+        block = list(islice(self._without_outcome(), allowed))
         if block:
             self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
 
-    def _unsettled(self) -> Iterator[Request]:
-        """Return the remaining requests, except those that are settled in another way."""
+    def _without_outcome(self) -> Iterator[Request]:
+        """Return the remaining requests, except those that have an outcome already."""
         if self._looked_up:
             return self._requests
-        return (request for request in self._requests if not self._reconciler.is_settled(request.number))
+        return (request for request in self._requests if not self._reconciler.has_outcome(request.number))
 
     @property
     def _largest_ready(self) -> int:
@@ -207,7 +207,7 @@ class ClaimedFeed:
         if patient:
             await self._pause(min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._retries, 9)))
             self._retries += 1
-        held = [number for number in self._held if not self._reconciler.is_settled(number)]
+        held = [number for number in self._held if not self._reconciler.has_outcome(number)]
         self._requests, self._held, self._parts = self._plan.requests(held), [], set()
         self._looked_up = False
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from llmframe._api import BatchApi
-from llmframe._batch import BatchLane, Collector, SubmissionContext, reattach, take_back
+from llmframe._batch import BatchLane, Collector, SubmissionContext, collect_before_live, reattach
 from llmframe._journal import PartLabel
 from llmframe._json import load
 from llmframe._live import LimitExchange, LiveLane
@@ -59,7 +59,8 @@ class LaneContext:
 
     @property
     def policy(self) -> RetryPolicy:
-        return RetryPolicy(self.settings.max_retries, random.Random())  # noqa: S311 (for jitter)
+        settings = self.settings
+        return RetryPolicy(settings.max_retries, random.Random(), settings.verb.endpoint.content)  # noqa: S311 (for jitter)
 
     def collector(self) -> Collector:
         settings, endpoint = self.settings, self.settings.verb.endpoint
@@ -78,7 +79,7 @@ class LaneContext:
     def feed(
         self, wanted: Sequence[int], window: Callable[[], int], largest: int, *, looked_up: bool
     ) -> ClaimedFeed:
-        left = array("i", (number for number in wanted if not self.results.is_settled(number)))
+        left = array("i", (number for number in wanted if not self.results.has_outcome(number)))
         return ClaimedFeed(
             self.plan,
             left,
@@ -116,7 +117,7 @@ async def make_live_lane(
 ) -> tuple[LiveLane, ClaimedFeed, LimitExchange]:
     """Make the live lane, and the exchange with runs that share its limits; requests in open batches stop the run."""
     add_result = context.collected.add_result
-    await take_back(context.collector(), context.label, context.keys(wanted), add_result)
+    await collect_before_live(context.collector(), context.label, context.keys(wanted), add_result)
     settings, verb = context.settings, context.settings.verb
     pace = Pace(settings.max_concurrency)
     lane = LiveLane(

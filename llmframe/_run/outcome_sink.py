@@ -58,7 +58,7 @@ class CollectedResults:
     def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
         """Add a result; return the cost of its answer in US dollars, if known."""
         number = self._number(result.key)
-        needed = number >= 0 and part.created >= self._since and not self._results.is_settled(number)
+        needed = number >= 0 and part.created >= self._since and not self._results.has_outcome(number)
         if result.answer is not None and result.body is not None:
             answer = result.answer._replace(asked=part.created)
             if needed:

@@ -1,4 +1,4 @@
-"""A feed's access to its run: which requests are settled, and which answers other runs have recorded."""
+"""A feed's access to its run: which requests have an outcome, and which answers other runs have recorded."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Reconciler:
         self._stop = stop
         self._waits_for_batches = waits_for_batches
 
-    def is_settled(self, number: int) -> bool:
+    def has_outcome(self, number: int) -> bool:
         """Return whether a request has its value or its failure."""
-        return self._results.is_settled(number)
+        return self._results.has_outcome(number)
 
     def reconcile(self, number: int, stored: StoredAnswer) -> None:
         """Add an answer that another run has recorded meanwhile."""
-        if not self._results.is_settled(number):
+        if not self._results.has_outcome(number):
             self._results.add_stored(number, self._results.judge(stored))
 
     def add_inherited(self, uncertain: int) -> None:

@@ -78,7 +78,7 @@ class Results:
     def unfinished(self) -> int:
         return self.to_answer - self.answered - self.failed
 
-    def is_settled(self, number: int) -> bool:
+    def has_outcome(self, number: int) -> bool:
         """Return whether a request has its value or its failure."""
         return bool(self._has_value[number]) or number in self._failures
 
@@ -113,9 +113,9 @@ class Results:
                 tokens[field] += count
 
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
-        value, problem, detail = verdict
+        value, problem = verdict.value, verdict.problem
         if value is None:
-            self.add_failure(number, Failure(problem or "empty", detail, attempts))
+            self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts))
             return
         rows = self._rows_of[number]
         self._values[number] = value

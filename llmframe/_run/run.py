@@ -54,7 +54,8 @@ class Run:
         Different requests; those answered from the journal; those sent; further attempts; attempts
         answered 429; and attempts that may have been billed without an answer.
     tokens : Usage
-        Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`.
+        Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`,
+        `cache_write`.
     cost : float or None
         US dollars of these answers; `None` where the model's price is unknown.
     seconds, waited_seconds : float

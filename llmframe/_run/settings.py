@@ -27,7 +27,7 @@ class Verb:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountSettings:
-    """The account that requests are sent with, and the journal that keeps them."""
+    """The account that requests are sent with, how they are sent, and the journal that keeps their answers."""
 
     account: Account
     server: str

@@ -50,7 +50,7 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
     for name, value in given.items():
         if name in _FROM_OPTIONS:
             check(name, value)
-    _check_own(given)
+    _check_own(verb, given)
     chosen = _chosen(given)
     account_fields = _account_fields(given, chosen)
     account: Account = account_fields["account"]
@@ -125,7 +125,7 @@ def _hint(name: str, known: frozenset[str]) -> str:
     return "what the API takes and the SDK does not know yet goes into extra_body="
 
 
-def _check_own(given: Mapping[str, Any]) -> None:
+def _check_own(verb: Verb, given: Mapping[str, Any]) -> None:
     for name in _FLAGS:
         if name in given and not isinstance(given[name], bool):
             raise TypeError(f"{name} must be True or False; got {given[name]!r}")
@@ -134,7 +134,7 @@ def _check_own(given: Mapping[str, Any]) -> None:
     for name in ("extra_body", "extra_headers"):
         if not isinstance(given.get(name, {}), Mapping):
             raise TypeError(f"{name} must be a dict; got {type(given[name]).__name__}")
-    for name in sorted({"messages", "model", "stream", "n"} & given.get("extra_body", {}).keys()):
+    for name in sorted({verb.endpoint.content, "model", "stream", "n"} & given.get("extra_body", {}).keys()):
         raise ValueError(f"extra_body: {name!r} is what llmframe fills in; leave it out")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
-from batch.calls import DAY, complete, right, start, until_created, use_empty_journal
+from batch.calls import DAY, api, complete, right, start, until_created, use_empty_journal
 from helpers import MODEL, asked
 
 import llmframe
@@ -38,6 +39,23 @@ def test_collect_finds_the_accounts_batches_without_a_journal_of_them(submitted,
     use_empty_journal(tmp_path)
     assert llmframe.collect()["completed"].tolist() == [10]
     assert complete(frame).from_journal == 10
+
+
+def test_collect_leaves_batches_of_other_endpoints_open(submitted):
+    """Their bodies would be read as if they had no answer, and their answers lost."""
+    server, _ = submitted
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "a", "model": "m"}}
+    with api(server) as client:
+        file = client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+        other = client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/embeddings",
+            completion_window="24h",
+            metadata={"llmframe_part": "another", "llmframe_recipe": "00" * 16},
+        )
+        assert other.status != "failed"
+        assert len(client.batches.list().data) == 2
+    assert len(llmframe.collect()) == 1
 
 
 def test_cancel_takes_a_batchs_id(submitted):

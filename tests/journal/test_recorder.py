@@ -63,13 +63,15 @@ def test_a_journal_that_fails_is_told_once_and_gets_a_second_chance_in_the_end()
     assert store.commits == [([priced(1), priced(2)], [KEYS[0]])]
 
 
-def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer():
+@pytest.mark.parametrize("meanwhile", [0, 0.05])
+def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer(meanwhile):
     """An error that is not the journal's is told as one, and what it kept from being written is written in the end."""
     failures, store = [], Store(TypeError("odd"))
 
     async def main():
         recorder = Recorder(store, None, 0.001, failures.append)
         recorder.add_answer(*priced(1))
+        await asyncio.sleep(meanwhile)
         with pytest.raises(TypeError, match="odd"):
             await recorder.flush()
         store.error = None

@@ -36,11 +36,11 @@ MALFORMED = RequestFault(
 GOOD = Verdict("Yes.")
 
 
-EMPTY = Verdict(None, "length", "no text came")
+EMPTY = Verdict(None, "length", "no text came", empty=True)
 
 
 def policy(max_retries=6):
-    return RetryPolicy(max_retries, random.Random(0))
+    return RetryPolicy(max_retries, random.Random(0), "messages")
 
 
 def attempts(policy, fault, now=0.0):

@@ -23,12 +23,12 @@ class NumberAnswers:
     remedies: ClassVar = {**TEXT.remedies, "no_number": "ask for a number"}
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
-        text, problem, detail = TEXT.judge(body)
-        if problem is not None:
-            return Verdict(None, problem, detail)
-        found = re.search(r"\d+", text)
+        text = TEXT.judge(body)
+        if text.problem is not None:
+            return text._replace(value=None)
+        found = re.search(r"\d+", text.value)
         if found is None:
-            return Verdict(None, "no_number", f"there is no number in {text!r}")
+            return Verdict(None, "no_number", f"there is no number in {text.value!r}")
         return Verdict(int(found[0]))
 
     def storage(self, requests: int) -> MutableSequence[Any]:

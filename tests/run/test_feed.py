@@ -203,7 +203,7 @@ def test_results_that_the_run_does_not_ask_for_are_kept_all_the_same(tmp_path):
             here.collected.add_result(result_for(keys[0]), older)
             here.collected.add_result(result_for(keys[1]), part)
             await here.recorder.flush()
-            assert (here.results.answered, here.results.is_settled(0), here.results.is_settled(1)) == (
+            assert (here.results.answered, here.results.has_outcome(0), here.results.has_outcome(1)) == (
                 1,
                 False,
                 True,
