@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
+from dataclasses import replace
 
 import pytest
-from batch.calls import DAY, api, complete, right, start, until_created, use_empty_journal
+from batch.calls import DAY, complete, right, start, until_created, use_empty_journal
 from helpers import MODEL, asked
 
 import llmframe
+from llmframe._api import BatchApi
 from llmframe.testing import Batches
 
 
@@ -41,21 +42,19 @@ def test_collect_finds_the_accounts_batches_without_a_journal_of_them(submitted,
     assert complete(frame).from_journal == 10
 
 
-def test_collect_leaves_batches_of_other_endpoints_open(submitted):
-    """Their bodies would be read as if they had no answer, and their answers lost."""
+@pytest.mark.parametrize(("endpoint", "found"), [("/v1/embeddings", 0), (None, 1)])
+def test_collect_leaves_batches_of_other_endpoints_open(submitted, tmp_path, monkeypatch, endpoint, found):
+    """Their bodies would be read as if they had no answer. A server that states none has only one endpoint."""
     server, _ = submitted
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "a", "model": "m"}}
-    with api(server) as client:
-        file = client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
-        other = client.batches.create(
-            input_file_id=file.id,
-            endpoint="/v1/embeddings",
-            completion_window="24h",
-            metadata={"llmframe_part": "another", "llmframe_recipe": "00" * 16},
-        )
-        assert other.status != "failed"
-        assert len(client.batches.list().data) == 2
-    assert len(llmframe.collect()) == 1
+    server.advance(DAY)
+    use_empty_journal(tmp_path)
+    listed = BatchApi.listed
+
+    async def listed_with_endpoint(self):
+        return [replace(state, endpoint=endpoint) for state in await listed(self)]
+
+    monkeypatch.setattr(BatchApi, "listed", listed_with_endpoint)
+    assert len(llmframe.collect()) == found
 
 
 def test_cancel_takes_a_batchs_id(submitted):
