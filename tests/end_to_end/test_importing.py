@@ -25,10 +25,10 @@ _LATE = (
 _PROBE = """
 import sys
 import pandas
+df = pandas.DataFrame({"a": ["text"]})
 before = set(sys.modules)
 import llmframe
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
-df = pandas.DataFrame({"a": []})
 df.llm, df["a"].llm, llmframe.options.model, llmframe.options
 with llmframe.option_context(model="m"):
     pass
