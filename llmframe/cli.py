@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,8 +165,11 @@ def _export_journal(parsed: argparse.Namespace) -> int:
     target = Path(parsed.target)
     _check_target(target, force=parsed.force)
     path = _existing_journal(parsed.journal)
-    with target.open("wb") as file:
-        count = _with_journal(path, lambda journal: _export(journal, file))
+    with tempfile.TemporaryFile() as records:  # the target is written when everything has been read
+        count = _with_journal(path, lambda journal: _export(journal, records))
+        records.seek(0)
+        with target.open("wb") as file:
+            shutil.copyfileobj(records, file)
     print(f"{count:,} answers are in {target}")
     return DONE
 

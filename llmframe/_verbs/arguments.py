@@ -119,7 +119,7 @@ def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
 def _hint(name: str, known: frozenset[str]) -> str:
     if name in _DATA_ARGUMENTS:
         return "this verb does not take it; df.llm.complete does"
-    close = get_close_matches(name, known | _DATA_ARGUMENTS, n=1)
+    close = get_close_matches(name, known | _DATA_ARGUMENTS, n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]!r}?"
     return "what the API takes and the SDK does not know yet goes into extra_body="

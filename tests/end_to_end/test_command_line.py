@@ -175,6 +175,17 @@ def test_the_journal_is_shown_exported_and_pruned(server, source, tmp_path, caps
     assert "answers: 0" in capsys.readouterr().out
 
 
+def test_an_export_that_fails_leaves_its_target_alone(tmp_path, capsys):
+    path, exported = tmp_path / "text.sqlite", tmp_path / "answers.jsonl"
+    path.write_text("not a journal\n" * 50)
+    assert main(["journal", "--journal", str(path), "export", str(exported)]) == 2
+    assert not exported.exists()
+    exported.write_text("precious")
+    assert main(["journal", "--journal", str(path), "export", str(exported), "--force"]) == 2
+    assert exported.read_text() == "precious"
+    assert capsys.readouterr().err.count("is no journal") == 2
+
+
 def test_a_journal_that_is_not_there_is_not_made(tmp_path, capsys):
     """Showing a journal creates no file."""
     path = tmp_path / "none.sqlite"

@@ -110,9 +110,6 @@ class Files:
 
 def _checked(upload: Upload) -> tuple[str, float | None]:
     """Return the purpose of a valid upload and the lifetime of the file in seconds, or raise `Invalid`."""
-    for name in upload.fields:
-        if name != "purpose" and name not in _EXPIRES:
-            raise Invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
     form: dict[str, Any] = {name: text for name, text in upload.fields.items() if name == "purpose"}
     expires: dict[str, Any] = {
         _EXPIRES[name]: text for name, text in upload.fields.items() if name in _EXPIRES
@@ -124,6 +121,9 @@ def _checked(upload: Upload) -> tuple[str, float | None]:
     if upload.filename is not None:
         form["file"] = upload.filename
     check_file(form)
+    for name in upload.fields:
+        if name != "purpose" and name not in _EXPIRES:
+            raise Invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
     if form["purpose"] == "batch" and not form["file"].endswith(".jsonl"):
         raise Invalid("Invalid file format for Batch API. Must be .jsonl", None, None)
     return form["purpose"], expires.get("seconds", MONTH if form["purpose"] == "batch" else None)

@@ -63,11 +63,11 @@ _ERRORS = {
     ),
     "greater_than_equal": (
         "{number}_below_min_value",
-        "Invalid '{path}': {number} below minimum value. Expected a value >= {ge:.20g}, but got {value} instead.",
+        "Invalid '{path}': {number} below minimum value. Expected a value >= {bound}, but got {value} instead.",
     ),
     "less_than_equal": (
         "{number}_above_max_value",
-        "Invalid '{path}': {number} above maximum value. Expected a value <= {le:.20g}, but got {value} instead.",
+        "Invalid '{path}': {number} above maximum value. Expected a value <= {bound}, but got {value} instead.",
     ),
 }
 """The API's code and message for each of pydantic's types of errors; other types are codes of the API already."""
@@ -114,12 +114,14 @@ def _invalid(error: ErrorDetails) -> Invalid:
     if kind in _EXPECTED:
         kind, details["expected"] = "invalid_type", _EXPECTED[kind]
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    bound = details.get("ge", details.get("le", 0))
     details |= {
         "path": path,
         "value": value,
         "found": _FOUND[type(value)],
         "length": len(value) if isinstance(value, str | list) else 0,
-        "number": "integer" if isinstance(details.get("ge", details.get("le")), int) else "decimal",
+        "number": "integer" if isinstance(bound, int) else "decimal",
+        "bound": bound if isinstance(bound, int) else f"{bound:g}",
     }
     code, message = _ERRORS.get(kind, (kind, f"Invalid '{{path}}': {error['msg']}"))
     return Invalid(message.format_map(details), path, code.format_map(details))
