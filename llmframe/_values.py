@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, MutableSequence, Sequence
     from collections.abc import Set as AbstractSet
+    from datetime import datetime
 
     import pandas as pd
 
@@ -299,6 +300,15 @@ class Traffic:
     """Attempts with an unknown outcome, which may have been billed."""
 
 
+class LimitWait(NamedTuple):
+    """What a run waits for that a server's limit holds back."""
+
+    words: str
+    """The server's own words, shortened."""
+    until: datetime | None
+    """When the next request leaves (aware, UTC), where the server states it."""
+
+
 class Lane(Protocol):
     """A way to send requests: it takes them from a feed and emits an outcome for each."""
 
@@ -319,6 +329,10 @@ class Lane(Protocol):
 
     def waiting(self) -> str:
         """Return what the lane waits for, other than answers."""
+
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        """The limit that holds requests back now; `None` where none does."""
 
     def stop(self, reason: Stop) -> None:
         """Send nothing more."""
@@ -373,6 +387,8 @@ class RunView(Protocol):
     def seconds(self) -> float: ...
     @property
     def waited_seconds(self) -> float: ...
+    @property
+    def waiting(self) -> LimitWait | None: ...
     @property
     def latency(self) -> dict[str, float]: ...
     def done(self) -> bool: ...

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
     from llmframe._pacing import RetryPolicy
-    from llmframe._values import BatchState, Emit, Feed
+    from llmframe._values import BatchState, Emit, Feed, LimitWait
 
 _POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
@@ -110,6 +110,10 @@ class BatchLane:
             return counts
         oldest = min(submitted.since for submitted in self._open)
         return f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
+
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        return None
 
     def stop(self, reason: Stop) -> None:
         """Submit nothing more; open batches continue, and a later run collects them."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llmframe._api import Transport
     from llmframe._pacing import Pace, RetryPolicy, Ticket
-    from llmframe._values import Emit, Endpoint, Feed, Request, RequestFault
+    from llmframe._values import Emit, Endpoint, Feed, LimitWait, Request, RequestFault
 
 _NONE_FAILED = Attempts()
 _ENOUGH_WORKERS = 64
@@ -87,6 +87,10 @@ class LiveLane:
         if self._pace.waiting_for_limit(time.monotonic()):
             return "waiting for the rate limit"
         return "waiting to try again" if self._waiting_for_retry and not self._pace.in_flight else ""
+
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        return None
 
     @property
     def waited_seconds(self) -> float:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.results import Results
     from llmframe._run.settings import RunSettings
-    from llmframe._values import Key, Lane
+    from llmframe._values import Key, Lane, LimitWait
 
 _LOOKUP_ROWS = 5_000
 
@@ -68,6 +68,10 @@ class Execution:
     @property
     def traffic(self) -> Traffic:
         return self._lane.traffic if self._lane is not None else Traffic()
+
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        return self._lane.limit_wait if self._lane is not None else None
 
     @property
     def waited_seconds(self) -> float:

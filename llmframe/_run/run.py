@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._loop import Interrupts
     from llmframe._run.settings import RunSettings
-    from llmframe._values import Usage
+    from llmframe._values import LimitWait, Usage
 
 
 class WriteBack(Protocol):
@@ -60,6 +60,8 @@ class Run:
         US dollars of these answers; `None` where the model's price is unknown.
     seconds, waited_seconds : float
         Wall time, and the time for which a rate limit held requests back.
+    waiting : LimitWait or None
+        While a limit holds requests back: the server's `words`, and `until` when (aware, UTC, or `None`).
     latency : dict
         Seconds at the percentiles `p50`, `p90` and `p99`.
 
@@ -205,6 +207,10 @@ class Run:
     @property
     def waited_seconds(self) -> float:
         return self._execution.waited_seconds
+
+    @property
+    def waiting(self) -> LimitWait | None:
+        return None if self.done() else self._execution.limit_wait
 
     @property
     def latency(self) -> dict[str, float]:
