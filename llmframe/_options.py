@@ -74,6 +74,8 @@ class Tuning:
     """The interval in which runs that share limits report to each other."""
     connect_seconds: float = 15.0
     """The timeout of a connection, if the request's timeout is not shorter."""
+    lasting_limit_seconds: float = 60.0
+    """A limit that by the server's words will not pass today ends the run after this time without an answer."""
     same_limits_seconds: float = 0.005
     """Answers that arrive within this time state the same limits: the headers of one of them are read."""
     first_poll_seconds: float = 1.0
@@ -118,6 +120,8 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
         "reattach": _Option(_one_of(True, False), "True or False", default=True),
         "keep_batch_files": _Option(_one_of(True, False), "True or False", default=False),
+        "longest_wait": _Option(_seconds, "seconds above 0", default=600.0),
+        "limit_patience": _Option(_seconds, "seconds above 0", default=900.0),
         "loop": _Option(_one_of("private", "nested"), "'private' or 'nested'", default="private"),
         _TUNING: _Option(lambda value: isinstance(value, Tuning), "a Tuning", default=Tuning()),
     }
@@ -178,6 +182,12 @@ class Options:
         cannot be read. `False` submits without looking, and may pay for rows twice.
     keep_batch_files : bool
         Whether uploaded input files stay in the account after their batch was collected.
+    longest_wait : float
+        Seconds. A server that asks for a longer wait states a limit that will not pass today: the run ends
+        after a minute without an answer. Default 600.
+    limit_patience : float
+        Seconds without an answer, while every request is answered 429, after which a run ends. Time in waits
+        that the server states does not end it. Default 900.
     loop : {"private", "nested"}
         `"nested"` runs the work on the notebook's own event loop, through nest-asyncio2.
 

@@ -6,30 +6,21 @@ aiohttp and httpx, which are recognised by name.
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from llmframe._json import without_half_pairs
+from llmframe._json import as_json, without_half_pairs
+from llmframe._pacing import is_lasting, refusal_kind
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROW_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "content_filter", "content_policy_violation"}
-)
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_TOO_LARGE = re.compile(
-    r"limit:? ?(?P<limit>\d[\d,]*).*?requested:? ?(?P<requested>\d[\d,]*)", re.IGNORECASE | re.DOTALL
-)
-_TOO_LONG = re.compile(
-    r"maximum context length|context[ _]length[ _]exceeded|exceeds? the context", re.IGNORECASE
-)
-"""Messages for a row that is too long, of servers without OpenAI's codes."""
-
+_MOST_ERRORS = 5
+"""Of a list of errors, this many are told."""
+_DEEPEST_ERROR = 5
 
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError", "ClientProxyConnectionError", "ClientHttpProxyError"})
 _BROKEN = frozenset(
@@ -57,13 +48,13 @@ def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
     wait
         Seconds that the server asks to wait.
     """
-    error = body.get("error", body) if isinstance(body, dict) else body
-    text = without_half_pairs(_error_message(status, error))
+    error = _error(body)
+    text = without_half_pairs(_message(status, error))
     error = error if isinstance(error, dict) else {}
-    code = error.get("code") or error.get("type")
-    code = without_half_pairs(code) if isinstance(code, str) and code else f"http_{status}"
-    param = error.get("param")
-    kind = _status_kind(status, {code, str(error.get("type"))}, text)
+    names = frozenset(filter(_is_code, map(error.get, ("code", "type", "status"))))
+    code, param = error.get("code") or error.get("type"), error.get("param")
+    code = without_half_pairs(code) if _is_code(code) else f"http_{status}"
+    kind = refusal_kind(status, names, text)
     return RequestFault(
         kind,
         "request_too_large" if status == 429 and kind is FaultKind.ROW else code,
@@ -71,10 +62,23 @@ def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
         without_half_pairs(param) if isinstance(param, str) else None,
         wait,
         uncertain=status in {504, 524},
+        status=status,
+        lasting=kind is FaultKind.LIMIT and is_lasting(names, text),
     )
 
 
-def _error_message(status: int, error: object) -> str:
+def _is_code(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(name) and not name.isdigit()
+
+
+def _error(body: object) -> object:
+    """Return the part of an error body that describes the error; some servers send a list of one."""
+    if isinstance(body, list) and body:
+        return _error(body[0])
+    return body.get("error") or body if isinstance(body, dict) else body
+
+
+def _message(status: int, error: object) -> str:
     """Return the message of an error body, or the status if the body is a web page, as proxies answer."""
     message = error.get("message") if isinstance(error, dict) else None
     if isinstance(message, str) and message:
@@ -82,30 +86,23 @@ def _error_message(status: int, error: object) -> str:
     if isinstance(error, str) and error.lstrip().startswith("<"):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
-    detail = error.strip() if isinstance(error, str) else str(error) if error else ""
-    return f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
+    words = _words(error)
+    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
 
 
-def _status_kind(status: int, codes: set[str], text: str) -> FaultKind:
-    if codes & _ROW_CODES:
-        return FaultKind.ROW
-    if codes & _QUOTA_CODES or status < 400 or status in {401, 402, 403, 404, 405, 407, 410}:
-        return FaultKind.FATAL
-    if status == 429:
-        return FaultKind.ROW if _never_fits(text) else FaultKind.LIMIT
-    if status in {408, 409, 425} or status >= 500:
-        return FaultKind.PASSING
-    if status == 413 or _TOO_LONG.search(text):
-        return FaultKind.ROW
-    return FaultKind.PARAMETER
+_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
 
 
-def _never_fits(text: str) -> bool:
-    found = _TOO_LARGE.search(text)
-    if found is None:
-        return text.lower().startswith("request too large")
-    limit, requested = (int(found[name].replace(",", "")) for name in ("limit", "requested"))
-    return requested > limit
+def _words(error: object, depth: int = 0) -> str:
+    """Return the words of an error in any JSON form; what has none is shown as JSON."""
+    if isinstance(error, str):
+        return error.strip()
+    if isinstance(error, list) and depth < _DEEPEST_ERROR:
+        return "; ".join(filter(None, (_words(part, depth + 1) for part in error[:_MOST_ERRORS])))
+    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
+        found = (_words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
+        return next(filter(None, found), "") or (as_json(error) if error else "")
+    return "" if error is None else as_json(error)
 
 
 def unreadable_fault(message: str) -> RequestFault:

@@ -145,7 +145,7 @@ class Execution:
             for number, key in enumerate(keys, start):
                 stored = known.get(key)
                 verdict = None if stored is None else self._results.judge(stored)
-                if verdict is None or (self._settings.retry_failed and verdict.value is None):
+                if verdict is None or self._settings.asks_again(verdict):
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)
