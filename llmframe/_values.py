@@ -325,7 +325,7 @@ class LimitWait(NamedTuple):
     """What a run waits for that a server's limit holds back."""
 
     words: str
-    """The server's own words, shortened."""
+    """The server's own words."""
     until: datetime | None
     """When the next request leaves (aware, UTC), where the server states it."""
 

@@ -35,7 +35,6 @@ _GROW_SECONDS = 0.01
 """After a turn with answers, the next attempt to add a worker follows after this time."""
 _CLAIM_CHECK_SECONDS = 1.0
 """Seconds. A claim that was checked this recently is not checked again."""
-_LONGEST_WORDS = 160
 _READ_TOGETHER = 64
 """At most this many replies are read together."""
 
@@ -218,7 +217,7 @@ class LiveLane:
                 self._fail(request, result.fault, attempts, decision)
                 return
             if result.fault.kind is FaultKind.LIMIT:
-                self._limit = _shortened(result.fault.message), time.monotonic() + decision.seconds
+                self._limit = result.fault.message, time.monotonic() + decision.seconds
             await self._wait_for_retry(decision.seconds, refused=refused)
 
     def _put_back_if_lapsed(self, request: Request, since: float) -> bool:
@@ -377,8 +376,3 @@ class LiveLane:
         self._emit(Outcome(request, None, None, failure, attempts.total))
         if isinstance(decision, Stop):
             self.stop(decision)
-
-
-def _shortened(words: str) -> str:
-    line = " ".join(words.split())
-    return line if len(line) <= _LONGEST_WORDS else f"{line[: _LONGEST_WORDS - 1]}…"

@@ -321,23 +321,22 @@ class _LimitWatch:
             self.__init__(self._patience)  # type: ignore[misc]
 
     def add(self, fault: RequestFault, now: float, sent_at: float) -> None:
-        too_long = (fault.retry_after or 0.0) > self._patience.longest_wait
         self._fault = fault
-        if fault.lasting or too_long:
+        if fault.lasting or (fault.retry_after or 0.0) > self._patience.longest_wait:
             self._lasting = fault
         if self.since is None:
-            self.since = now
-        elif sent_at < self._wait_until:
-            return
-        else:
+            self.since = self._wait_until = now
+        elif sent_at >= self._wait_until:
             self._probes += 1
-        self._wait_until = now + (0.0 if too_long else fault.retry_after or 0.0)
+            self._wait_until = now
 
     def next_try(self, now: float, delay: float, fault: RequestFault) -> float:
         """Return the seconds until a refused row is tried again; `delay` is the least."""
         stated = fault.retry_after or 0.0
         if stated > self._patience.longest_wait:
             stated = 0.0
+        if now >= self._wait_until:
+            self._wait_until = now + stated
         if self._lasting is not None and self.since is not None:
             delay = min(delay, max(0.0, self.since + self._patience.lasting - now) + FIRST_DELAY_SECONDS / 10)
         return max(delay, stated)
