@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-_overrides: ContextVar[Mapping[str, Any]] = ContextVar(
-    "llmframe_option_context", default=MappingProxyType({})
-)
+_overrides: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("llmframe_option_context", default=())
+"""The settings of the open option contexts, outermost first."""
 
 
 def _text(value: object) -> bool:
@@ -196,7 +196,8 @@ class Options:
     def __getattr__(self, name: str) -> Any:
         if name not in _OPTIONS:
             raise AttributeError(_unknown(name))
-        for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
+        innermost = next((settings[name] for settings in reversed(_overrides.get()) if name in settings), None)
+        for value in (innermost, self._values.get(name), from_environment(name)):
             if value is not None:
                 return value
         return _OPTIONS[name].default
@@ -206,6 +207,9 @@ class Options:
             raise AttributeError(_unknown(name))
         check(name, value)
         self._values[name] = value
+
+    def __reduce__(self) -> str:
+        return "options"  # a process has one such object, and keeps its own
 
     def __dir__(self) -> Iterable[str]:
         return sorted(_OPTIONS.keys() - {_TUNING})
@@ -241,9 +245,16 @@ def mask(key: str) -> str:
 options = Options()
 
 
-@contextmanager
-def option_context(**settings: Any) -> Iterator[None]:
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in pandas)
     """Set other defaults for a block, in this task or thread only.
+
+    A pickled context carries its values to another process, except `api_key` and `client`, which that process has to
+    have itself. The address of a client goes with it, as `base_url`, so that no rows are sent elsewhere.
 
     Parameters
     ----------
@@ -264,12 +275,29 @@ def option_context(**settings: Any) -> Iterator[None]:
     ...     llmframe.options.max_concurrency
     1
     """
-    for name, value in settings.items():
-        if name not in _OPTIONS:
-            raise TypeError(_unknown(name))
-        check(name, value)
-    token = _overrides.set({**_overrides.get(), **settings})
-    try:
-        yield
-    finally:
-        _overrides.reset(token)
+
+    def __init__(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            if name not in _OPTIONS:
+                raise TypeError(_unknown(name))
+            check(name, value)
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        _overrides.set((*_overrides.get(), self._settings))
+
+    def __exit__(self, *error: object) -> None:
+        _overrides.set(_overrides.get()[:-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        settings = {name: value for name, value in self._settings.items() if name not in {"api_key", "client"}}
+        address = getattr(self._settings.get("client"), "base_url", None)
+        if address is not None:
+            settings["base_url"] = _without_credentials(str(address))
+        return {"_settings": settings}
+
+    def __copy__(self) -> option_context:
+        return self
+
+    def __deepcopy__(self, memo: object) -> option_context:
+        return self
