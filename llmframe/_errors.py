@@ -91,9 +91,8 @@ class CompletionError(LLMFrameError):
         if self.run is None:
             return pd.DataFrame(columns=list(FAILURE_COLUMNS))
         failures = self.run.failures
-        if len(failures) <= _LISTED_FAILURES:
-            return failures
-        return failures.take(np.arange(_LISTED_FAILURES))  # a slice would be pickled with the whole table's text
+        # Not a slice, which would be pickled with the text of the whole table.
+        return failures.take(np.arange(min(len(failures), _LISTED_FAILURES)))
 
     def _state(self) -> dict[str, Any]:
         kept = {"code": self.code, "counts": self.counts, "failures": self.failures}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_overrides: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("llmframe_option_context", default=())
-"""The settings of the open option contexts, outermost first."""
+_overrides: ContextVar[ChainMap[str, Any]] = ContextVar("llmframe_option_context", default=ChainMap())  # noqa: B039 (it is never written to)
+"""The settings of the open option contexts, innermost first."""
 
 
 def _text(value: object) -> bool:
@@ -196,8 +197,7 @@ class Options:
     def __getattr__(self, name: str) -> Any:
         if name not in _OPTIONS:
             raise AttributeError(_unknown(name))
-        innermost = next((settings[name] for settings in reversed(_overrides.get()) if name in settings), None)
-        for value in (innermost, self._values.get(name), from_environment(name)):
+        for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
             if value is not None:
                 return value
         return _OPTIONS[name].default
@@ -284,14 +284,15 @@ class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in
         self._settings = settings
 
     def __enter__(self) -> None:
-        _overrides.set((*_overrides.get(), self._settings))
+        _overrides.set(_overrides.get().new_child(self._settings))
 
     def __exit__(self, *error: object) -> None:
-        _overrides.set(_overrides.get()[:-1])
+        _overrides.set(_overrides.get().parents)
 
     def __getstate__(self) -> dict[str, Any]:
-        settings = {name: value for name, value in self._settings.items() if name not in {"api_key", "client"}}
-        address = getattr(self._settings.get("client"), "base_url", None)
+        settings = {**self._settings}
+        settings.pop("api_key", None)
+        address = getattr(settings.pop("client", None), "base_url", None)
         if address is not None:
             settings["base_url"] = _without_credentials(str(address))
         return {"_settings": settings}

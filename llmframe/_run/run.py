@@ -16,7 +16,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
