@@ -384,12 +384,8 @@ class DetachedRun(Run):
         )
 
 
-def _told(name: str) -> property:
-    return property(lambda run: run._told[name])
-
-
 for _name in _TOLD:
-    setattr(DetachedRun, _name, _told(_name))
+    setattr(DetachedRun, _name, property(lambda run, name=_name: run._told[name]))
 
 
 _unpriced: set[str] = set()
