@@ -384,8 +384,12 @@ class DetachedRun(Run):
         )
 
 
+def _as_told(name: str) -> property:
+    return property(lambda run: run._told[name])
+
+
 for _name in _TOLD:
-    setattr(DetachedRun, _name, property(lambda run, name=_name: run._told[name]))
+    setattr(DetachedRun, _name, _as_told(_name))
 
 
 _unpriced: set[str] = set()
