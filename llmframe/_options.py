@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from collections import ChainMap
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-_overrides: ContextVar[Mapping[str, Any]] = ContextVar(
-    "llmframe_option_context", default=MappingProxyType({})
-)
+_overrides: ContextVar[ChainMap[str, Any]] = ContextVar("llmframe_option_context", default=ChainMap())  # noqa: B039 (it is never written to)
+"""The settings of the open option contexts, innermost first."""
 
 
 def _text(value: object) -> bool:
@@ -217,6 +218,9 @@ class Options:
         check(name, value)
         self._values[name] = value
 
+    def __reduce__(self) -> str:
+        return "options"  # a process has one such object, and keeps its own
+
     def __dir__(self) -> Iterable[str]:
         return sorted(_OPTIONS.keys() - {_TUNING})
 
@@ -251,9 +255,16 @@ def mask(key: str) -> str:
 options = Options()
 
 
-@contextmanager
-def option_context(**settings: Any) -> Iterator[None]:
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in pandas)
     """Set other defaults for a block, in this task or thread only.
+
+    A pickled context carries its values to another process, except `api_key` and `client`, which that process has to
+    have itself. The address of a client goes with it, as `base_url`, so that no rows are sent elsewhere.
 
     Parameters
     ----------
@@ -274,12 +285,30 @@ def option_context(**settings: Any) -> Iterator[None]:
     ...     llmframe.options.max_concurrency
     1
     """
-    for name, value in settings.items():
-        if name not in _OPTIONS:
-            raise TypeError(_unknown(name))
-        check(name, value)
-    token = _overrides.set({**_overrides.get(), **settings})
-    try:
-        yield
-    finally:
-        _overrides.reset(token)
+
+    def __init__(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            if name not in _OPTIONS:
+                raise TypeError(_unknown(name))
+            check(name, value)
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        _overrides.set(_overrides.get().new_child(self._settings))
+
+    def __exit__(self, *error: object) -> None:
+        _overrides.set(_overrides.get().parents)
+
+    def __getstate__(self) -> dict[str, Any]:
+        settings = {**self._settings}
+        settings.pop("api_key", None)
+        address = getattr(settings.pop("client", None), "base_url", None)
+        if address is not None:
+            settings["base_url"] = _without_credentials(str(address))
+        return {"_settings": settings}
+
+    def __copy__(self) -> option_context:
+        return self
+
+    def __deepcopy__(self, memo: object) -> option_context:
+        return self

@@ -147,7 +147,7 @@ def failure_message(
     counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
     lines = [f"{failed:,} of {rows:,} {_rows(rows)} failed ({counts}); the others are written"]
     lines += [
-        f"  row {position} (label {label!r}): {code}: {short(message, 160)}"
+        f"  row {position} (label {short(repr(label), 160)}): {code}: {short(message, 160)}"
         for position, label, code, message in examples
     ]
     most = Counter(codes).most_common(1)[0][0]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from llmframe._columns import spread
+from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
 from llmframe._values import Failure, Usage
 
@@ -173,4 +174,4 @@ class Results:
             }
             for position, reason in self.reasons().items()
         ]
-        return pd.DataFrame(lines, columns=["position", "label", "code", "message", "attempts"])
+        return pd.DataFrame(lines, columns=list(FAILURE_COLUMNS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import re
 import traceback
 
@@ -136,6 +137,7 @@ def test_keys_are_never_shown(wire, caplog, how):
     ]
     shown += [caplog.text, repr(run._settings), repr(run._plan), *traceback.format_exception(error)]
     assert not [text for text in shown if SECRET in text]
+    assert SECRET.encode() not in pickle.dumps([error, run, llmframe.options])
 
 
 def test_credentials_in_the_address_are_refused_and_not_shown():
