@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from datetime import UTC, datetime
 
 import pytest
 from end_to_end.live_calls import answers, complete
-from helpers import about, asked, tune
+from helpers import about, asked, tune, wait_until
 
 import llmframe
 from llmframe.testing import Fault, LocalServer
@@ -168,7 +169,7 @@ def test_what_is_in_flight_at_a_stop_is_awaited_and_kept(llm):
 def test_refusals_of_the_first_rows_alone_end_nothing(llm, concurrency):
     """Fifty in a frame that is sorted by length: other rows are asked before the run would stop."""
     llm.faults = [Fault(404, when=about(*range(50)))]
-    run, error = complete(asked(120), errors="coerce", max_concurrency=concurrency)
+    run, error = complete(asked(120), max_concurrency=concurrency)
     assert not isinstance(error, llmframe.StoppedError)
     assert (run.answered, run.failed) == (70, 50)
     assert run.sent == llm.ledger.requests == 120
@@ -180,7 +181,7 @@ def test_a_single_refusal_ends_nothing(llm, status, row):
     """A refused key is tried again once other rows are answered; any other refusal is its row's."""
     llm.faults = [Fault(status, when=about(row), times_per_request=1)]
     frame = asked(300)
-    run, error = complete(frame, errors="coerce")
+    run, error = complete(frame)
     assert not isinstance(error, llmframe.StoppedError)
     assert run.failures["position"].tolist() == ([] if status == 401 else [row])
     assert frame["a"].notna().sum() == 300 - run.failed
@@ -201,3 +202,33 @@ def test_what_every_row_meets_stops_within_80_requests(llm, kind, rows, concurre
     assert isinstance(error, llmframe.StoppedError)
     assert llm.ledger.requests <= 80
     assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_a_wait_of_hours_ends_the_run_with_the_servers_words(llm, rows):
+    """What was answered before is kept, and what remains is told."""
+    tune(lasting_limit_seconds=0.5)
+    llm.faults = [Fault("rate_limit", seconds=28_800, after=rows // 2)]
+    frame = asked(rows)
+    run, error = complete(frame, max_concurrency=10)
+    assert isinstance(error, llmframe.StoppedError)
+    assert "Rate limit reached" in str(error)
+    assert "28,800 s" in str(error)
+    assert f"{rows - rows // 2 - run.failed:,} not done" in str(error) or rows == 1
+    assert run.answered == llm.ledger.billed == rows // 2
+    assert run.limited > 0
+
+
+def test_a_run_says_whose_words_it_waits_for_and_until_when(llm):
+    llm.faults = [Fault("rate_limit", seconds=30)]
+    run = asked(1).llm.complete("q", wait=False)
+    try:
+        assert llm.ledger.wait_for(lambda ledger: ledger.requests == 1, timeout=60)
+        wait_until(lambda: run.waiting is not None)
+        waiting = run.waiting
+        assert "Rate limit reached" in waiting.words
+        assert 20 < (waiting.until - datetime.now(UTC)).total_seconds() <= 30
+    finally:
+        run.cancel()
+    wait_until(run.done)
+    assert run.waiting is None
