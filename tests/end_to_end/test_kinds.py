@@ -21,8 +21,8 @@ PLACES = {"first": range(6), "middle": range(14, 16), "last": range(28, 30)}
 
 @pytest.fixture(autouse=True)
 def _few_at_a_time(lane):
-    """Four at a time, or six in a batch: what the first rows are told is known before the others are asked."""
-    llmframe.options.max_concurrency = 4
+    """Six at a time or in a batch: what the first rows are told is known before the others are asked."""
+    llmframe.options.max_concurrency = 6
     tune(batch_requests=6)
 
 
@@ -120,6 +120,8 @@ def ended(run, deadline):
         return next(
             (words for reply in LIMITS.values() if (words := words_of(reply)) in str(error)), str(error)
         )
+    except llmframe.CompletionError as error:
+        return f"its rows fail: {error}"
     except TimeoutError:
         run.cancel()
         return "it goes on"
