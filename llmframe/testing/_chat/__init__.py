@@ -1,12 +1,13 @@
 """Chat completions as a pure function of their request: the text is made up, the tokens are counted, the body is built."""
 
-from llmframe.testing._chat.answers import made_up_answer, prompt_tokens, request_digest
+from llmframe.testing._chat.answers import made_up_answer, message_texts, prompt_tokens, request_digest
 from llmframe.testing._chat.completions import (
     Completion,
     answer_body,
     complete,
     output_cap,
     with_answer_fault,
+    with_changes,
 )
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "answer_body",
     "complete",
     "made_up_answer",
+    "message_texts",
     "output_cap",
     "prompt_tokens",
     "request_digest",
     "with_answer_fault",
+    "with_changes",
 ]

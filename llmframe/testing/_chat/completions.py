@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from llmframe.testing._chat.answers import count_tokens, made_up_answer, prompt_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from llmframe.testing._settings import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ def _faulty_texts(texts: tuple[str | None, ...], kind: str) -> tuple[str | None,
     return (None if kind == "refusal" else "",) * len(texts)
 
 
-def answer_body(completion: Completion, body: dict[str, Any], name: str, created: int) -> bytes:
-    """Write a completion as the API does; `name` is part of its id."""
+def answer_body(completion: Completion, body: dict[str, Any], name: str, created: int) -> dict[str, Any]:
+    """Return the body of a completion as the API writes it; `name` is part of its id."""
     tier = body.get("service_tier")
-    answer = {
+    return {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": created,
@@ -91,7 +91,19 @@ def answer_body(completion: Completion, body: dict[str, Any], name: str, created
         "service_tier": "default" if tier in (None, "auto") else tier,
         "system_fingerprint": "fp_llmframe",
     }
-    return orjson.dumps(answer)
+
+
+def with_changes(answer: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """Return the body of a completion with the changes of a reply."""
+    choices = [
+        _changed({**choice, "message": _changed(choice["message"], reply.message)}, reply.choice)
+        for choice in answer["choices"]
+    ]
+    return _changed({**answer, "choices": choices}, reply.completion)
+
+
+def _changed(members: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**members, **changes}.items() if value is not ...}
 
 
 def _choice(completion: Completion, index: int, text: str | None) -> dict[str, Any]:

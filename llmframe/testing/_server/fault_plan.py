@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe.testing._settings import TRANSPORT_FAULTS
-from llmframe.testing._wire import ErrorResponse, errors
+from llmframe.testing._chat import message_texts
+from llmframe.testing._settings import TRANSPORT_FAULTS, Reply
+from llmframe.testing._wire import ErrorResponse, errors, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +63,7 @@ class _FaultState:
 
     def applies(self, target: Target, attempt: int) -> bool:
         fault, digest = self.fault, target.digest
-        if not _concerns(fault, target) or (fault.when is not None and not fault.when(target.body)):
+        if not _concerns(fault, target) or not _chosen(fault, target.body):
             return False
         position = self._seen - fault.after
         self._seen += 1
@@ -81,6 +82,12 @@ def _concerns(fault: Fault, target: Target) -> bool:
     return target.path.startswith(fault.path) and fault.method in (None, target.method)
 
 
+def _chosen(fault: Fault, body: dict[str, Any]) -> bool:
+    if isinstance(fault.when, str):
+        return any(fault.when in text for text in message_texts(body))
+    return fault.when is None or fault.when(body)
+
+
 def _share(fault: Fault, digest: str, attempt: int) -> float:
     """Return a number in [0, 1) that depends on the seed, the request and the attempt only."""
     text = f"{fault.seed} {fault.kind} {digest} {attempt}"
@@ -88,12 +95,28 @@ def _share(fault: Fault, digest: str, attempt: int) -> float:
 
 
 def error_response(fault: Fault, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:
-    """Return the error response of an error fault."""
-    response = _plain_error(fault.kind, body, key, tokens)
+    """Return the error response of an error fault, or of a reply with a body of its own."""
+    kind = fault.kind
+    response = _stated(kind) if isinstance(kind, Reply) else _plain_error(kind, body, key, tokens)
     seconds = fault.seconds
     if seconds is None and fault.kind == "rate_limit":
         seconds = _RATE_LIMIT_SECONDS
     return response if seconds is None else response.with_retry_after(seconds)
+
+
+def _stated(reply: Reply) -> ErrorResponse:
+    """Return the response of a reply that is no completion."""
+    body, headers = reply.body, reply_headers(reply)
+    if isinstance(body, str):
+        kind = "text/html" if body.lstrip().startswith("<") else "text/plain"
+        return ErrorResponse(reply.status, body.encode(), kind, headers)
+    if body is None:
+        body = errors.status_error(reply.status).body
+    return ErrorResponse(reply.status, body if isinstance(body, bytes) else json_bytes(body), headers=headers)
+
+
+def reply_headers(reply: Reply) -> dict[str, str]:
+    return {name.lower(): value for name, value in reply.headers.items()}
 
 
 def _plain_error(kind: str | int, body: dict[str, Any], key: str, tokens: int) -> ErrorResponse:

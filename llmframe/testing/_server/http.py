@@ -203,9 +203,17 @@ class HttpServer:
                 content = await request.read()
             except web.HTTPRequestEntityTooLarge:
                 return self._service.oversized(_LARGEST_BODY)
-        authorization = request.headers.get("Authorization", "")
+        headers = request.headers
         return self._service.respond(
-            HttpRequest(request.method, request.path, authorization, content, request.query, upload)
+            HttpRequest(
+                request.method,
+                request.path,
+                headers.get("Authorization", ""),
+                content,
+                request.query,
+                upload,
+                headers.get("api-key", ""),
+            )
         )
 
     async def _deliver(
@@ -286,8 +294,7 @@ def _web_response(response: HttpResponse) -> web.Response:
     return web.Response(
         status=response.status,
         body=response.body,
-        content_type=response.content_type,
-        headers=response.headers,
+        headers={"content-type": response.content_type} | response.headers,
     )
 
 

@@ -30,11 +30,13 @@ class LocalServer:
     limits
         Rate limits; None is no limit.
     faults
-        Faults to inject; the first that applies to a request is used. `faults` can be set while the server runs.
+        Faults and replies to inject; the first that applies to a request is used. `faults` can be set while the
+        server runs.
     models
         The existing models; others get the API's 404.
     api_key
-        The only key that is accepted; None accepts any that is not empty.
+        The only key that is accepted, as `Authorization: Bearer` or as Azure's `api-key`; None accepts any that is
+        not empty.
     answer
         A function of the request's body that returns the text of the answer. None is
         `llmframe.testing.made_up_answer`.
@@ -86,6 +88,14 @@ class LocalServer:
         if not self._port:
             raise RuntimeError("The server has no address yet; start it first, with start() or a with block.")
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def azure_endpoint(self) -> str:
+        """The address for the `azure_endpoint` of `AzureOpenAI` and `AsyncAzureOpenAI`, which ask for chat completions.
+
+        A deployment exists if its name, or the model that the request names, is among the `models`.
+        """
+        return self.base_url.removesuffix("/v1")
 
     @property
     def ledger(self) -> Ledger:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import random
+import re
 import time
 from dataclasses import replace
 from itertools import count
@@ -14,11 +16,18 @@ import orjson
 
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._batch import RowResponse, Storage
-from llmframe.testing._chat import answer_body, complete, output_cap, request_digest, with_answer_fault
+from llmframe.testing._chat import (
+    answer_body,
+    complete,
+    output_cap,
+    request_digest,
+    with_answer_fault,
+    with_changes,
+)
 from llmframe.testing._requests import check_completion, parse
-from llmframe.testing._server.fault_plan import FaultPlan, Target, error_response
+from llmframe.testing._server.fault_plan import FaultPlan, Target, error_response, reply_headers
 from llmframe.testing._server.rate_limiter import RateLimiter
-from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS
+from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS, Reply
 from llmframe.testing._wire import (
     BATCHES,
     FILES,
@@ -27,6 +36,7 @@ from llmframe.testing._wire import (
     HttpResponse,
     RefusedRequest,
     errors,
+    json_bytes,
     json_response,
 )
 
@@ -39,6 +49,8 @@ if TYPE_CHECKING:
 
 _MODELS = "/v1/models"
 _LEDGER = "/llmframe/ledger"
+_AZURE_CHAT = re.compile(r"(?:/v1)?(?:/openai)?/deployments/([^/]+)/chat/completions")
+"""Azure's path, behind an `azure_endpoint` or a `base_url` with or without `/v1`; the deployment is in it."""
 _CREATED = 1_767_225_600
 _log = logging.getLogger("llmframe")
 
@@ -84,11 +96,14 @@ class Service:
         """Return the response to a request."""
         if request.path == _LEDGER and request.method == "GET":
             return json_response(self.ledger.as_dict(full=bool(request.query.get("full"))))
+        deployment = _AZURE_CHAT.fullmatch(request.path)
         refused = self._authorise(request.key)
         if refused is not None:
-            return self._error(refused)
+            return self._error(refused if deployment is None else errors.azure_access_denied())
         if request.path == CHAT_COMPLETIONS.path and request.method == "POST":
             return self._chat(request.key, request.content)
+        if deployment is not None and request.method == "POST" and request.query.get("api-version"):
+            return self._chat(request.key, request.content, deployment[1])
         return self._other_endpoints(request)
 
     def oversized(self, limit: int) -> HttpResponse:
@@ -106,7 +121,7 @@ class Service:
         if fault is not None and fault.kind == "hang":
             return HttpResponse(200, b"", delivery="hang", seconds=fault.seconds)
         if fault is not None and fault.kind not in TRANSPORT_FAULTS:
-            return self._error(error_response(fault, {}, request.key, 0))
+            return self._erroneous(fault, {}, request.key, 0)
         try:
             stored = request.path.startswith((FILES, BATCHES))
             response = self.storage.respond(request) if stored else self._models(request.method, request.path)
@@ -127,26 +142,32 @@ class Service:
             )
         raise RefusedRequest(errors.unknown_url(method, path))
 
-    def _chat(self, key: str, content: bytes) -> HttpResponse:
+    def _chat(self, key: str, content: bytes, deployment: str | None = None) -> HttpResponse:
         body = parse(content)
         if not isinstance(body, dict):
             return self._error(errors.unparsable())
+        if deployment is not None:
+            body.setdefault("model", deployment)
         try:
             check_completion(body)
         except RefusedRequest as refused:
             return self._error(refused.response)
-        if body["model"] not in self._settings.models:
-            return self._error(errors.model_not_found(body["model"]))
-        digest = request_digest(body)
+        if not {body["model"], deployment} & set(self._settings.models):
+            unknown = errors.model_not_found(body["model"])
+            return self._error(unknown if deployment is None else errors.deployment_not_found())
+        target = Target(body, request_digest(body))
         self.ledger.body_accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
         over = self._admit(body, completion)
         if over is not None:
             return self._error(over)
-        fault = self._faults.choose(Target(body, digest))
-        if fault is None:
-            return self._completed(body, digest, completion)
-        return self._completed_with_fault(fault, body, digest, completion, key)
+        fault = self._faults.choose(target)
+        completion = _spoilt(completion, fault, body)
+        if fault is not None and fault.kind in TRANSPORT_FAULTS:
+            response = _with_transport_fault(self._completed(target, completion, time.time()), fault)
+        else:
+            response = self._answered(fault, target, completion, key, time.time())
+        return replace(response, delay=response.delay + self._delay())
 
     def _admit(self, body: dict[str, Any], completion: Completion) -> ErrorResponse | None:
         if self._rate_limiter is None:
@@ -168,18 +189,27 @@ class Service:
         )
         return answer.with_retry_after(refusal.wait) if self._rate_limiter.retry_after else answer
 
-    def _completed_with_fault(
-        self, fault: Fault, body: dict[str, Any], digest: str, completion: Completion, key: str
+    def _answered(
+        self,
+        fault: Fault | None,
+        target: Target,
+        completion: Completion,
+        key: str,
+        now: float,
     ) -> HttpResponse:
-        if fault.kind in ANSWER_FAULTS:
-            return self._completed(body, digest, with_answer_fault(completion, str(fault.kind), body))
-        if fault.kind not in TRANSPORT_FAULTS:
-            answer = error_response(fault, body, key, completion.prompt_tokens)
-            return replace(self._error(answer), delay=self._delay())
-        response = self._completed(body, digest, completion)
-        if fault.kind == "hang":
-            response = replace(response, bill=None)
-        return _with_transport_fault(response, fault)
+        """Return the response of a live request or a row of a batch: a completion, a reply or an error."""
+        kind = None if fault is None else fault.kind
+        if isinstance(kind, Reply) and kind.completes:
+            return self._completed(target, completion, now, kind)
+        if fault is None or kind in ANSWER_FAULTS:
+            return self._completed(target, completion, now)
+        response = self._erroneous(fault, target.body, key, completion.prompt_tokens)
+        billed = isinstance(kind, Reply) and kind.bills
+        return replace(response, bill=(target.digest, completion.tokens)) if billed else response
+
+    def _erroneous(self, fault: Fault, body: dict[str, Any], key: str, tokens: int) -> HttpResponse:
+        response = self._error(error_response(fault, body, key, tokens))
+        return replace(response, delay=fault.kind.delay) if isinstance(fault.kind, Reply) else response
 
     def _answer_row(self, body: dict[str, Any], key: str) -> RowResponse:
         """Answer one request of a batch like a live one, but without rate limits and transport faults."""
@@ -193,37 +223,36 @@ class Service:
 
     def _row(self, body: dict[str, Any], key: str) -> RowResponse:
         check_completion(body)
-        digest = request_digest(body)
+        target = Target(body, request_digest(body), row=True)
         self.ledger.body_accepted(body)
         completion = complete(body, self._settings.answer, self._settings.cached)
-        fault = self._faults.choose(Target(body, digest, row=True))
-        if fault is not None and fault.kind not in ANSWER_FAULTS:
-            return _refused_row(error_response(fault, body, key, completion.prompt_tokens))
-        if fault is not None:
-            completion = with_answer_fault(completion, str(fault.kind), body)
-        name = f"{digest[:16]}{next(self._numbers):08x}"
+        fault = self._faults.choose(target)
+        if fault is not None and fault.kind == "502":
+            # The page is a proxy's, which the rows of batches do not meet.
+            return _refused_row(errors.status_error(502))
+        completion = _spoilt(completion, fault, body)
+        response = self._answered(fault, target, completion, key, self.storage.clock.now())
+        tokens = (
+            completion.prompt_tokens,
+            completion.cached_tokens,
+            completion.completion_tokens,
+            completion.reasoning_tokens,
+        )
         return RowResponse(
-            200,
-            answer_body(completion, body, name, int(self.storage.clock.now())),
-            (digest, completion.tokens),
-            (
-                completion.prompt_tokens,
-                completion.cached_tokens,
-                completion.completion_tokens,
-                completion.reasoning_tokens,
-            ),
+            response.status,
+            response.body if fault is None else _in_one_line(response.body),
+            response.bill,
+            tokens if response.bill else (0, 0, 0, 0),
         )
 
-    def _completed(self, body: dict[str, Any], digest: str, completion: Completion) -> HttpResponse:
+    def _completed(
+        self, target: Target, completion: Completion, now: float, reply: Reply | None = None
+    ) -> HttpResponse:
         number = next(self._numbers)
-        content = answer_body(completion, body, f"{digest[:16]}{number:08x}", int(time.time()))
-        return HttpResponse(
-            200,
-            content,
-            headers=self._headers(number),
-            delay=self._delay(),
-            bill=(digest, completion.tokens),
-        )
+        answer = answer_body(completion, target.body, f"{target.digest[:16]}{number:08x}", int(now))
+        bill = (target.digest, completion.tokens)
+        response = HttpResponse(200, orjson.dumps(answer), headers=self._headers(number), bill=bill)
+        return response if reply is None else _changed(response, answer, reply)
 
     def _delay(self) -> float:
         latency = self._settings.latency
@@ -256,18 +285,44 @@ def _target(request: HttpRequest) -> Target:
     return Target(body if isinstance(body, dict) else {}, digest.hexdigest(), request.path, request.method)
 
 
+def _spoilt(completion: Completion, fault: Fault | None, body: dict[str, Any]) -> Completion:
+    """Return the completion with a fault of the answer applied, if it has one."""
+    if fault is None or fault.kind not in ANSWER_FAULTS:
+        return completion
+    return with_answer_fault(completion, str(fault.kind), body)
+
+
+def _changed(response: HttpResponse, answer: dict[str, Any], reply: Reply) -> HttpResponse:
+    """Return the response to a completed request with the changes of a reply."""
+    return replace(
+        response,
+        status=reply.status,
+        body=json_bytes(with_changes(answer, reply)),
+        headers=response.headers | reply_headers(reply),
+        delay=reply.delay,
+        bill=response.bill if reply.bills else None,
+    )
+
+
 def _with_transport_fault(response: HttpResponse, fault: Fault) -> HttpResponse:
     """Return the response with a transport fault applied."""
     if fault.kind == "garbled":
         return replace(response, body=response.body[: len(response.body) // 2], delivery="garbled")
+    if fault.kind == "hang":
+        response = replace(response, bill=None)
     return replace(response, delivery=str(fault.kind), seconds=fault.seconds)
 
 
 def _refused_row(answer: ErrorResponse) -> RowResponse:
-    if answer.content_type != "application/json":
-        answer = errors.status_error(answer.status)
-    # The body is serialised again without line breaks, because it becomes one line of a file.
-    return RowResponse(answer.status, orjson.dumps(orjson.loads(answer.body)))
+    return RowResponse(answer.status, _in_one_line(answer.body))
+
+
+def _in_one_line(content: bytes) -> bytes:
+    """Return a body as it stands in a line of a batch's file: JSON without line breaks, or a text."""
+    try:
+        return json_bytes(json.loads(content))
+    except ValueError:
+        return orjson.dumps(content.decode(errors="replace"))
 
 
 def _model(name: str) -> dict[str, Any]:

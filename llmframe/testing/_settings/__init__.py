@@ -1,4 +1,4 @@
-"""The settings of a server: faults, rate limits, batches, answers and latency.
+"""The settings of a server: faults, replies, rate limits, batches, answers and latency.
 
 They are values and import nothing from the other rooms.
 """
@@ -12,6 +12,7 @@ from llmframe.testing._settings.faults import (
     Fault,
 )
 from llmframe.testing._settings.limits import Limits
+from llmframe.testing._settings.replies import Reply
 from llmframe.testing._settings.service import ServiceSettings
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Batches",
     "Fault",
     "Limits",
+    "Reply",
     "ServiceSettings",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmframe.testing._settings.replies import Reply
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,7 +46,8 @@ class Fault:
         "model_not_found", "context_length_exceeded", "unsupported_parameter"; "reset" (the connection is cut
         after the answer was made and billed), "hang" (no answer ever), "truncated" (the body ends early),
         "garbled" (status 200, no JSON), "trickle" (the body arrives slowly); and faults of the answer itself:
-        "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty".
+        "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty". Any other
+        answer is a `Reply`.
     rate
         Share of the requests that are hit, chosen by `seed`, the request's body and the number of its earlier
         attempts (without those that the limits refused): the same run gets the same faults.
@@ -55,7 +58,8 @@ class Fault:
     times_per_request
         How often the same body is hit at most, so that retries succeed; None is always.
     when
-        A function of the body; requests for which it is false are not hit and not counted.
+        A text, or a function of the body; requests whose messages do not contain it, or for which it is false, are
+        not hit and not counted.
     seed
         Another number hits other requests.
     seconds
@@ -75,12 +79,12 @@ class Fault:
     '500'
     """
 
-    kind: str | int
+    kind: str | int | Reply
     rate: float = 1.0
     first: int | None = None
     after: int = 0
     times_per_request: int | None = None
-    when: Callable[[dict[str, Any]], bool] | None = None
+    when: str | Callable[[dict[str, Any]], bool] | None = None
     seed: int = 0
     seconds: float | None = None
     path: str | None = None
@@ -90,9 +94,9 @@ class Fault:
         if isinstance(self.kind, int):
             if not 400 <= self.kind <= 599:
                 raise ValueError(f"A fault's status must be between 400 and 599, not {self.kind}.")
-        elif self.kind not in FAULT_KINDS:
+        elif not isinstance(self.kind, Reply) and self.kind not in FAULT_KINDS:
             raise ValueError(
-                f"Unknown kind of fault {self.kind!r}; the kinds are {', '.join(sorted(FAULT_KINDS))}, or a status as a number."
+                f"Unknown kind of fault {self.kind!r}; the kinds are {', '.join(sorted(FAULT_KINDS))}, a status as a number, or a Reply."
             )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}.")
@@ -103,5 +107,8 @@ class Fault:
             raise ValueError("method goes with a path; completions are always POSTs.")
         if self.path is not None and not self.path.startswith("/v1"):
             raise ValueError(f"path must begin with /v1, not {self.path!r}.")
-        if self.path is not None and self.kind in ANSWER_FAULTS:
-            raise ValueError(f"{self.kind!r} is a fault of completions; leave the path out.")
+        completes = isinstance(self.kind, Reply) and self.kind.completes
+        if self.path is not None and (completes or self.kind in ANSWER_FAULTS):
+            raise ValueError(f"{self.kind!r} is an answer of completions; leave the path out.")
+        if self.path is not None and isinstance(self.when, str):
+            raise ValueError("when is a text in the messages of completions; with a path, pass a function.")

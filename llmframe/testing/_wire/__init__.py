@@ -2,7 +2,15 @@
 
 from llmframe.testing._wire import errors
 from llmframe.testing._wire.errors import ErrorResponse, Invalid, RefusedRequest
-from llmframe.testing._wire.exchange import BATCHES, FILES, HttpRequest, HttpResponse, Upload, json_response
+from llmframe.testing._wire.exchange import (
+    BATCHES,
+    FILES,
+    HttpRequest,
+    HttpResponse,
+    Upload,
+    json_bytes,
+    json_response,
+)
 from llmframe.testing._wire.ledger import Ledger
 
 __all__ = [
@@ -16,5 +24,6 @@ __all__ = [
     "RefusedRequest",
     "Upload",
     "errors",
+    "json_bytes",
     "json_response",
 ]

@@ -89,6 +89,23 @@ def _masked(key: str) -> str:
     return f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
 
 
+def azure_access_denied() -> ErrorResponse:
+    """Build the 401 of Azure, which has no type and names no key."""
+    message = (
+        "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
+        "active subscription and use a correct regional API endpoint for your resource."
+    )
+    return ErrorResponse(401, orjson.dumps({"error": {"code": "401", "message": message}}))
+
+
+def deployment_not_found() -> ErrorResponse:
+    message = (
+        "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
+        "please wait a moment and try again."
+    )
+    return ErrorResponse(404, orjson.dumps({"error": {"code": "DeploymentNotFound", "message": message}}))
+
+
 def unparsable() -> ErrorResponse:
     return error(
         400,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,14 @@ class HttpRequest:
     content: bytes = b""
     query: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
+    api_key: str = ""
+    """Azure's header for the key."""
 
     @property
     def key(self) -> str:
         """The API key; empty if the request has none."""
         scheme, _, key = self.authorization.partition(" ")
-        return key.strip() if scheme.lower() == "bearer" else ""
+        return key.strip() if scheme.lower() == "bearer" else self.api_key.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +63,8 @@ class HttpResponse:
 
 def json_response(value: Any) -> HttpResponse:
     return HttpResponse(200, orjson.dumps(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Write any JSON in one line, also what orjson cannot hold: NaN, and integers of more than 64 bits."""
+    return json.dumps(value, separators=(",", ":")).encode()
