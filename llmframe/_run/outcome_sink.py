@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._journal import BatchPart, Recorder
     from llmframe._run.results import Results
-    from llmframe._values import Key
+    from llmframe._values import Answer, Key
 
 
 class OutcomeSink:
@@ -29,11 +29,19 @@ class OutcomeSink:
             self._results.add_failure(outcome.request.number, failure)
             self._recorder.release_claim(outcome.request.key)
             return None
-        cost = self._results.price(answer)
-        self._recorder.add_answer(answer, cost)  # first: an error in judging must not lose a paid answer
+        cost = self.record(answer)  # first: an error in judging must not lose a paid answer
         verdict = self._results.kind.judge(body)
         self._results.add_paid(outcome, verdict, answer.usage, cost)
         return Recorded(cost, verdict)
+
+    def record(self, answer: Answer) -> float | None:
+        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
+        cost = None
+        try:
+            cost = self._results.price(answer)
+        finally:
+            self._recorder.add_answer(answer, cost)
+        return cost
 
 
 class CollectedResults:
@@ -45,13 +53,10 @@ class CollectedResults:
         Seconds since the epoch; results of older batches are kept, but do not answer this run.
     """
 
-    def __init__(
-        self, plan: Plan, results: Results, sink: OutcomeSink, recorder: Recorder, since: float
-    ) -> None:
+    def __init__(self, plan: Plan, results: Results, sink: OutcomeSink, since: float) -> None:
         self._plan = plan
         self._results = results
         self._sink = sink
-        self._recorder = recorder
         self._since = since
         self._numbers: dict[Key, int] | None = None
 
@@ -65,9 +70,7 @@ class CollectedResults:
                 request = Request(result.key, number, b"")
                 recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
                 return None if recorded is None else recorded.cost
-            cost = self._results.price(answer)
-            self._recorder.add_answer(answer, cost)
-            return cost
+            return self._sink.record(answer)
         fault = result.fault
         if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
             self._results.add_failure(number, Failure(fault.code, fault.message))

@@ -198,7 +198,7 @@ async def _collect_part(
         answer = result.answer
         if answer is None:
             return None
-        cost = prices.cost(answer.model, part.model, answer.usage, answer.lane, answer.tier)
+        cost = prices.cost(answer, part.model)
         recorder.add_answer(answer._replace(asked=part.created), cost)
         return cost
 
