@@ -13,6 +13,7 @@ import pytest
 from helpers import about, asked
 
 import llmframe
+from llmframe._run import Prices
 from llmframe.cli import main
 from llmframe.testing import Fault, Reply
 
@@ -163,6 +164,20 @@ def test_a_price_table_that_raises_costs_no_row(error, llm, lane, caplog, monkey
     assert "the price of gpt-6-luna is unknown" in repr(run)
     assert journal(tmp_path, "SELECT count(*), count(cost) FROM answer") == [(ROWS, 0)]
     assert len(caplog.records) == 1
+
+
+def test_an_answer_is_kept_whatever_its_pricing_raises(llm, lane, monkeypatch, tmp_path):
+    """A bug of ours ends the run, but not before the answer is in the journal."""
+
+    def broken(*arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Prices, "cost", broken)
+    with pytest.raises(ZeroDivisionError):
+        ask()
+    ((kept, priced),) = journal(tmp_path, "SELECT count(*), count(cost) FROM answer")
+    assert kept > 0
+    assert priced == 0
 
 
 @pytest.mark.parametrize("model", [5, "", None, [], "\ud83d", "x" * 5_000, {"id": "m"}])
