@@ -49,12 +49,16 @@ def _key(value: object) -> bool:
     return _text(value) or callable(value)
 
 
+def _dollars(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
 def _price_table(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(model, str)
         and isinstance(price, dict)
-        and {"input", "output"} <= price.keys() <= {"input", "cached_input", "output"}
-        and all(isinstance(amount, int | float) and amount >= 0 for amount in price.values())
+        and {"input", "output"} <= price.keys() <= {"input", "cached_input", "cache_write", "output"}
+        and all(_dollars(amount) for amount in price.values())
         for model, price in value.items()
     )
 
@@ -118,7 +122,7 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "max_retries": _Option(_whole(0), "a whole number of at least 0", default=6),
         "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
         "progress": _Option(_one_of(True, False), "True or False", default=True),
-        "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
+        "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'cache_write': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
         "reattach": _Option(_one_of(True, False), "True or False", default=True),
         "keep_batch_files": _Option(_one_of(True, False), "True or False", default=False),
         "longest_wait": _Option(_seconds, "seconds above 0", default=600.0),
@@ -177,7 +181,9 @@ class Options:
         Whether a bar and the closing line are shown.
     prices : dict
         Own prices, US dollars per million tokens:
-        `{"my-model": {"input": 0.1, "cached_input": 0.01, "output": 0.5}}`.
+        `{"my-model": {"input": 0.1, "cached_input": 0.01, "output": 0.5}}`. `"cached_input"` and
+        `"cache_write"`, for tokens that the provider read from its cache and wrote into it, are those of
+        `"input"` where they are left out.
     reattach : bool
         Whether a batch run first looks for open batches of the same call in the account, and stops if they
         cannot be read. `False` submits without looking, and may pay for rows twice.

@@ -33,7 +33,7 @@ class Request(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The tokens of one answer, or the sum of many."""
+    """The tokens of one answer, or the sum of many. An answer without prompt tokens is one whose tokens are unknown."""
 
     prompt: int = 0
     completion: int = 0
@@ -101,6 +101,8 @@ class Answer(NamedTuple):
     """The model that answered, as the response names it."""
     asked: float | None = None
     """When it was requested, in seconds since the epoch, if long before it is recorded."""
+    impossible_usage: object = None
+    """What the body says of its tokens, where that cannot be right; `usage` is bounded then, or unknown."""
 
 
 class Again(Enum):
@@ -151,7 +153,7 @@ class Recorded(NamedTuple):
     """What a recorded answer costs, and what it means for the verb."""
 
     cost: float | None
-    """In US dollars; `None` where its model's price is unknown."""
+    """In US dollars; `None` where its model's price or its tokens are unknown."""
     verdict: Verdict
 
 
@@ -404,6 +406,8 @@ class RunView(Protocol):
     def tokens(self) -> Usage: ...
     @property
     def cost(self) -> float | None: ...
+    @property
+    def unpriced(self) -> int: ...
     @property
     def seconds(self) -> float: ...
     @property

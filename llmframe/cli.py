@@ -148,7 +148,8 @@ def _show_journal(parsed: argparse.Namespace) -> int:
     cost = summary.pop("cost")
     for name, value in summary.items():
         print(f"{name.replace('_', ' ')}: {value:,}")
-    print(f"cost: {'unknown' if cost is None else f'${cost:,.4f}'}")
+    known = "unknown" if cost is None else f"${cost:,.4f}"
+    print(f"cost: {'at least ' if cost is not None and summary['unpriced'] else ''}{known}")
     return DONE
 
 

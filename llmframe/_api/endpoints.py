@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
 
     from llmframe._values import Key, LaneName
 
-_TOO_MANY_TOKENS = 10**10
-"""No answer costs this many tokens: a server that reports more reports impossible values."""
+_TOO_MANY_TOKENS = 10**9
+"""No answer has this many tokens: a server that reports more reports impossible values."""
+_DIGITS = re.compile("[0-9]{1,9}")
+_NO_TOKENS = -1
+"""Stands for a value that is not a number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,15 @@ class JsonEndpoint:
     sdk_method
         Returns the SDK's method, whose signature lists the other members of a body.
     read_usage
-        Reads a body's tokens.
+        Reads a body's tokens: any JSON becomes possible numbers, or none. The second value is what the body says
+        where that is impossible, and otherwise `None`.
     """
 
     path: str
     content: str
     answer: str
     sdk_method: Callable[[], Callable[..., Any]]
-    read_usage: Callable[[Mapping[str, Any]], Usage]
+    read_usage: Callable[[Mapping[str, Any]], tuple[Usage, object]]
 
     @property
     def route(self) -> str:
@@ -59,17 +65,20 @@ class JsonEndpoint:
 
     def read_charge(self, data: Mapping[str, Any]) -> int | None:
         usage = data.get("usage")
-        return _tokens(usage.get("total_tokens")) or None if isinstance(usage, dict) else None
+        charge = _tokens(usage.get("total_tokens")) if isinstance(usage, dict) else _NO_TOKENS
+        return charge if charge > 0 else None
 
     def read_answer(self, key: Key, raw: bytes, data: Mapping[str, Any], lane: LaneName) -> Answer:
         tier, model = data.get("service_tier"), data.get("model")
+        usage, impossible = self.read_usage(data)
         return Answer(
             key,
             raw,
-            self.read_usage(data),
+            usage,
             lane,
             tier if isinstance(tier, str) else None,
             model if isinstance(model, str) else None,
+            impossible_usage=impossible,
         )
 
 
@@ -85,23 +94,70 @@ def _create_completion() -> Callable[..., Any]:
     return AsyncCompletions.create
 
 
-def _completion_usage(data: Mapping[str, Any]) -> Usage:
+def _completion_usage(data: Mapping[str, Any]) -> tuple[Usage, object]:
     usage = data.get("usage")
     if not isinstance(usage, dict):
-        return Usage()
+        return Usage(), usage
     get = usage.get
-    prompt, completion = get("prompt_tokens_details"), get("completion_tokens_details")
-    cached = written = reasoning = 0
-    if isinstance(prompt, dict):
-        cached, written = _tokens(prompt.get("cached_tokens")), _tokens(prompt.get("cache_write_tokens"))
-    if isinstance(completion, dict):
-        reasoning = _tokens(completion.get("reasoning_tokens"))
-    return Usage(_tokens(get("prompt_tokens")), _tokens(get("completion_tokens")), cached, reasoning, written)
+    prompt, completion, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    prompt, completion = _tokens(prompt), _tokens(completion)
+    total = prompt + completion if total is None else _tokens(total)
+    of_prompt, of_completion = get("prompt_tokens_details"), get("completion_tokens_details")
+    written = reasoning = 0
+    if of_prompt is None:
+        cached = _part(usage, "prompt_cache_hit_tokens")  # DeepSeek's name
+    else:
+        cached, written = _part(of_prompt, "cached_tokens"), _part(of_prompt, "cache_write_tokens")
+    if of_completion is not None:
+        reasoning = _part(of_completion, "reasoning_tokens")
+    stated = Usage(prompt, completion, cached, reasoning, written)
+    agrees = total == prompt + completion and cached + written <= prompt and reasoning <= completion
+    if agrees and prompt > 0 and completion >= 0 and cached >= 0 and written >= 0 and reasoning >= 0:
+        return stated, None
+    read, possible = _reconciled(stated, total)
+    return read, None if possible else usage
 
 
 def _tokens(value: object) -> int:
-    """Read a number of tokens; an absent or impossible value counts as 0."""
-    return value if isinstance(value, int) and 0 < value < _TOO_MANY_TOKENS else 0
+    """Read a number of tokens, also from a float or digits."""
+    if type(value) is int:
+        return value if 0 <= value < _TOO_MANY_TOKENS else _NO_TOKENS
+    if isinstance(value, str):
+        return int(value) if _DIGITS.fullmatch(value) else _NO_TOKENS
+    return ceil(value) if isinstance(value, float) and 0 <= value < _TOO_MANY_TOKENS else _NO_TOKENS
+
+
+def _part(details: object, name: str) -> int:
+    """Read a part of the tokens from the details; a part that is not stated is 0."""
+    if not isinstance(details, dict):
+        return _NO_TOKENS
+    value = details.get(name)
+    return 0 if value is None else _tokens(value)
+
+
+def _reconciled(stated: Usage, total: int) -> tuple[Usage, bool]:
+    """Return possible numbers of tokens instead of the stated ones, and whether those were possible too.
+
+    Where prompt or completion can be neither read nor inferred, the usage is unknown: it counts no tokens.
+    """
+    prompt, completion, cached, reasoning, written = stated
+    readable = min(stated) >= 0 < prompt
+    if prompt <= 0:
+        prompt = total - completion
+    elif completion < 0:
+        completion = total - prompt
+    if prompt <= 0 or completion < 0:
+        return Usage(), False
+    cached, reasoning, written = max(cached, 0), max(reasoning, 0), max(written, 0)
+    beyond = total - prompt - completion
+    if beyond > 0 and (beyond == reasoning or not (reasoning or beyond == cached + written)):
+        completion += beyond  # reasoning is not part of it, and some servers do not state how much there was
+    elif beyond > 0 and beyond == cached + written:
+        prompt += beyond
+    bounded = min(cached, prompt)
+    read = Usage(prompt, completion, bounded, min(reasoning, completion), min(written, prompt - bounded))
+    unchanged = read[2:] == (cached, reasoning, written)
+    return read, readable and unchanged and read.total == total
 
 
 CHAT_COMPLETIONS = JsonEndpoint(

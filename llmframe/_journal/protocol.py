@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmframe._values import Answer, BatchState, Key, UsageReport, Verdict
 
 PricedAnswer: TypeAlias = "tuple[Answer, float | None]"
-"""An answer to be kept, and its cost in US dollars; `None` where its model's price is unknown."""
+"""An answer to be kept, and its cost in US dollars; `None` where its model's price or its tokens are unknown."""
 
 Judge: TypeAlias = "Callable[[Mapping[str, Any]], Verdict]"
 """A verb's judgement of a stored body."""
@@ -221,7 +221,7 @@ class Journal(Protocol):
         """End a run: its counts are kept, its claims are released."""
 
     async def summary(self, judge: Judge) -> dict[str, Any]:
-        """Count the answers, those without a value by `judge`, tokens, dollars and claims, with the dates."""
+        """Count the answers, those without a value by `judge` or without a price, tokens, dollars and claims, with the dates."""
 
     def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         """Yield every answer with its recipe, and with `problem` and `detail` by `judge`, oldest first."""

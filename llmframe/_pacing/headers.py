@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import suppress
 from email.utils import mktime_tz, parsedate_tz
 from functools import lru_cache
 from math import isfinite
@@ -16,6 +18,11 @@ _PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST_COUNT = 15  # digits
 _LONGEST_RESET = 32 * 86_400.0  # a larger number is a date in seconds, not a duration
+
+_UNSTATED = {None, "", "0", "-1"}  # as servers without a limit say it
+
+_log = logging.getLogger("llmframe")
+_logged: set[str] = set()
 
 StatedHeaders = tuple[int | None, int | None, float | None]  # limit, remaining, seconds to the reset
 _NOTHING: StatedHeaders = (None, None, None)
@@ -93,8 +100,21 @@ def _read(limit: str | None, remaining: str | None, reset: str | None) -> Stated
     """Read one limit's three headers; contradictory values count as no limit."""
     whole, left = _count(limit), _count(remaining)
     if not whole or (left is None and remaining is not None) or (left is not None and left > whole):
+        if limit not in _UNSTATED:
+            _log_once(
+                "The server states a limit that cannot be right: %.40r, of which %.40r are left",
+                limit,
+                remaining,
+            )
         return _NOTHING
     return whole, left, _duration(reset)
+
+
+def _log_once(message: str, *values: object) -> None:
+    if message not in _logged:
+        _logged.add(message)
+        with suppress(Exception):  # a log's handler may raise, for example that of a closed terminal
+            _log.warning(message, *values)
 
 
 def _count(text: str | None) -> int | None:

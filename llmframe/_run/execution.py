@@ -109,7 +109,7 @@ class Execution:
         results = self._results
         done = results.answered + results.failed
         if self._lane is None:
-            return Progress(done, results.failed, 0, results.cost)
+            return Progress(done, results.failed, 0, results.cost, unpriced=results.unpriced)
         waiting = self._lane.waiting()
         limit = self._lane.limit_wait
         if limit is not None and limit.until is not None:
@@ -117,7 +117,8 @@ class Execution:
         if not waiting and self._feed is not None and self._feed.waiting_for_others:
             waiting = "waiting for another run"
         done = min(results.to_answer, done + self._lane.ahead)
-        return Progress(done, results.failed, self._lane.in_flight, results.cost, waiting)
+        in_flight = self._lane.in_flight
+        return Progress(done, results.failed, in_flight, results.cost, waiting, results.unpriced)
 
     @asynccontextmanager
     async def _open_session(
@@ -184,7 +185,7 @@ class Execution:
             lease=lease,
             recorder=recorder,
             sink=sink,
-            collected=CollectedResults(self._plan, self._results, sink, recorder, session.since),
+            collected=CollectedResults(self._plan, self._results, sink, session.since),
             reconciler=self._reconciler,
             journal_failed=self._journal_failed,
             client=client,

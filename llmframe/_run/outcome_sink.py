@@ -31,25 +31,31 @@ class OutcomeSink:
             self._results.add_failure(outcome.request.number, failure)
             self._recorder.release_claim(outcome.request.key)
             return None
-        cost = self._results.price(answer)
-        verdict = self._judge(answer, cost, body)
-        if verdict.again is Again.PASSING:
-            self._results.add_spent(answer.usage, cost)
-            return Recorded(cost, verdict)
-        self._recorder.add_answer(answer, cost)
-        if verdict.again is Again.ONCE:
-            self._results.add_spent(answer.usage, cost)
-        else:
+        verdict = self._judge(answer, body)
+        passing = verdict.again is Again.PASSING
+        cost = self._results.price(answer) if passing else self.record(answer)
+        if verdict.again is None:
             self._results.add_paid(outcome, verdict, answer.usage, cost)
+        else:
+            self._results.add_spend(answer.usage, cost)
         return Recorded(cost, verdict)
 
-    def _judge(self, answer: Answer, cost: float | None, body: Mapping[str, Any]) -> Verdict:
+    def _judge(self, answer: Answer, body: Mapping[str, Any]) -> Verdict:
         """Judge a body; an error in judging does not lose the paid answer."""
         try:
             return self._results.kind.judge(body)
         except BaseException:
-            self._recorder.add_answer(answer, cost)
+            self.record(answer)
             raise
+
+    def record(self, answer: Answer) -> float | None:
+        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
+        cost = None
+        try:
+            cost = self._results.price(answer)
+        finally:
+            self._recorder.add_answer(answer, cost)
+        return cost
 
 
 class CollectedResults:
@@ -61,13 +67,10 @@ class CollectedResults:
         Seconds since the epoch; results of older batches are kept, but do not answer this run.
     """
 
-    def __init__(
-        self, plan: Plan, results: Results, sink: OutcomeSink, recorder: Recorder, since: float
-    ) -> None:
+    def __init__(self, plan: Plan, results: Results, sink: OutcomeSink, since: float) -> None:
         self._plan = plan
         self._results = results
         self._sink = sink
-        self._recorder = recorder
         self._since = since
         self._numbers: dict[Key, int] | None = None
 
@@ -81,9 +84,7 @@ class CollectedResults:
                 request = Request(result.key, number, b"")
                 recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
                 return None if recorded is None else recorded.cost
-            cost = self._results.price(answer)
-            self._recorder.add_answer(answer, cost)
-            return cost
+            return self._sink.record(answer)
         fault = result.fault
         if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
             self._results.add_failure(number, Failure(fault.code, fault.message))

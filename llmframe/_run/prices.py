@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
+from math import inf
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmframe._values import LaneName, Usage
+    from llmframe._values import Answer, LaneName, Usage
+
+_log = logging.getLogger("llmframe")
+_shortener = Repr()
+_shortener.maxdict, _shortener.maxother = 8, 200
 
 Price: TypeAlias = "Callable[[Usage], float]"
 
@@ -28,27 +36,63 @@ class Prices:
     def __init__(self, own: Mapping[str, Mapping[str, float]]) -> None:
         self._own = own
         self._known: dict[tuple[str | None, str, LaneName, str | None], Price | None] = {}
+        self._logged: set[str] = set()
 
-    def cost(
-        self, answering: str | None, requested: str, usage: Usage, lane: LaneName, tier: str | None
-    ) -> float | None:
-        """Return US dollars, or `None` where neither the answering nor the requested model has a price."""
-        names = (answering, requested, lane, tier)
+    def cost(self, answer: Answer, requested: str) -> float | None:
+        """Return US dollars, at least 0; never raise.
+
+        `None`: neither the answering nor the requested model has a price, or the answer's tokens are unknown.
+        """
+        if answer.impossible_usage is not None:
+            self._log_once(
+                "usage", "The server states a usage that cannot be right: %s", answer.impossible_usage
+            )
+        if not answer.usage.prompt:
+            return None
+        names = (answer.model, requested, answer.lane, answer.tier)
         try:
-            price = self._known[names]
-        except KeyError:
-            price = self._known[names] = self._find(*names)
-        return None if price is None else price(usage)
+            try:
+                price = self._known[names]
+            except KeyError:
+                price = self._known[names] = self._find(*names)
+            return None if price is None else _possible(price(answer.usage))
+        except Exception as error:  # noqa: BLE001 (a price table may raise anything, and a paid answer is worth more)
+            self._log_once(requested, "An answer of %s cannot be priced: %s", requested, error)
+            return None
 
     def _find(self, answering: str | None, requested: str, lane: LaneName, tier: str | None) -> Price | None:
         own = self._own.get(requested) or self._own.get(answering or "")
         if own is not None:
-            return _linear(own["input"], own.get("cached_input", own["input"]), own["output"])
+            dollars = own["input"]
+            return _linear(
+                dollars, own.get("cached_input", dollars), own.get("cache_write", dollars), own["output"]
+            )
         context = _context(lane, tier)
         return next(
-            (price for model in (answering, requested) if model and (price := _table_price(model, context))),
+            (price for model in (answering, requested) if model and (price := self._look_up(model, context))),
             None,
         )
+
+    def _look_up(self, model: str, context: dict[str, str]) -> Price | None:
+        try:
+            return _table_price(model, context)
+        except LookupError:
+            return None
+        except Exception as error:  # noqa: BLE001 (as above; the other model's price may still be known)
+            self._log_once(model, "The price of %s cannot be found: %s", model, error)
+            return None
+
+    def _log_once(self, about: str, message: str, *values: object) -> None:
+        if about not in self._logged:
+            self._logged.add(about)
+            with suppress(Exception):  # a log's handler may raise, for example that of a closed terminal
+                _log.warning(message, *map(_shortener.repr, values))
+
+
+def _possible(dollars: float) -> float:
+    if not 0 <= dollars < inf:
+        raise ValueError(f"{dollars} is not a cost")
+    return dollars
 
 
 def _context(lane: LaneName, tier: str | None) -> dict[str, str]:
@@ -58,35 +102,39 @@ def _context(lane: LaneName, tier: str | None) -> dict[str, str]:
     return {"service_tier": tier} if tier not in {None, "default", "auto"} and tier is not None else {}
 
 
-def _linear(prompt: float, cached: float, completion: float, *, beyond: Price | None = None) -> Price:
+def _linear(
+    prompt: float, cached: float, written: float, completion: float, *, beyond: Price | None = None
+) -> Price:
     """Return a price function by these rates, in US dollars per million tokens; `beyond` applies above `_LINEAR_TOKENS`."""
 
     def price(usage: Usage) -> float:
-        prompt_tokens, completion_tokens, cached_tokens = usage[:3]
+        prompt_tokens, completion_tokens, cached_tokens, _, written_tokens = usage
         if beyond is not None and prompt_tokens > _LINEAR_TOKENS:
             return beyond(usage)
-        uncached_tokens = prompt_tokens - cached_tokens
-        return (uncached_tokens * prompt + cached_tokens * cached + completion_tokens * completion) / 1e6
+        dollars = (prompt_tokens - cached_tokens - written_tokens) * prompt + completion_tokens * completion
+        return (dollars + cached_tokens * cached + written_tokens * written) / 1e6
 
     return price
 
 
-def _table_price(model: str, context: dict[str, str]) -> Price | None:
+def _table_price(model: str, context: dict[str, str]) -> Price:
+    """Return the price of a model by genai-prices; raise LookupError if it has none, and whatever else it raises."""
     from genai_prices import Usage as Tokens  # noqa: PLC0415 (it takes a quarter of a second to import)
     from genai_prices import calc_price  # noqa: PLC0415
 
-    def price(prompt: int, cached: int, completion: int) -> float:
-        tokens = Tokens(input_tokens=prompt, cache_read_tokens=cached, output_tokens=completion)
+    def price(prompt: int, cached: int, written: int, completion: int) -> float:
+        tokens = Tokens(
+            input_tokens=prompt,
+            cache_read_tokens=cached,
+            cache_write_tokens=written,
+            output_tokens=completion,
+        )
         return float(calc_price(tokens, model, price_context=_price_context(context)).total_price)
 
-    try:
-        rates = _rates(price, _PROBE_TOKENS)
-    except LookupError:
-        return None
-
     def exact(usage: Usage) -> float:
-        return price(usage.prompt, usage.cached, usage.completion)
+        return price(usage.prompt, usage.cached, usage.cache_write, usage.completion)
 
+    rates = _rates(price, _PROBE_TOKENS)
     return _linear(*rates, beyond=exact) if rates == _rates(price, _LINEAR_TOKENS) else exact
 
 
@@ -94,11 +142,12 @@ def _price_context(context: dict[str, str]) -> Any:
     return context or None
 
 
-def _rates(price: Callable[[int, int, int], float], tokens: int) -> tuple[float, float, float]:
-    """Probe US dollars per million tokens: prompt, cached prompt, completion."""
+def _rates(price: Callable[[int, int, int, int], float], tokens: int) -> tuple[float, float, float, float]:
+    """Probe US dollars per million tokens: prompt, cached prompt, prompt written into the cache, completion."""
     million = 1e6 / tokens
     return (
-        round(price(tokens, 0, 0) * million, 9),
-        round(price(tokens, tokens, 0) * million, 9),
-        round((price(tokens, 0, tokens) - price(tokens, 0, 0)) * million, 9),
+        round(price(tokens, 0, 0, 0) * million, 9),
+        round(price(tokens, tokens, 0, 0) * million, 9),
+        round(price(tokens, 0, tokens, 0) * million, 9),
+        round((price(tokens, 0, 0, tokens) - price(tokens, 0, 0, 0)) * million, 9),
     )

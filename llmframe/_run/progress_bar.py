@@ -35,18 +35,21 @@ class Progress:
     cost: float | None
     waiting: str = ""
     """What the run waits for, other than answers."""
+    unpriced: int = 0
+    """Paid answers that `cost` leaves out."""
 
     def describe(self) -> str:
         """Return a short text beside the bar."""
         parts = [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.in_flight} in flight"] if self.in_flight else []
-        parts += [dollars(self.cost)] if self.cost else []
+        parts += [dollars(self.cost, self.unpriced)] if self.cost else []
         return ", ".join([*parts, *([self.waiting] if self.waiting else [])])
 
 
-def dollars(amount: float) -> str:
-    """Return US dollars as text, with more digits for small amounts."""
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+def dollars(amount: float, unpriced: int = 0) -> str:
+    """Return US dollars as text, with more digits for small amounts; `unpriced` answers are not part of them."""
+    exact = f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+    return f"at least {exact}" if unpriced else exact
 
 
 @asynccontextmanager

@@ -45,6 +45,9 @@ class RunSummary:
     """Requests that may have been billed without an answer."""
     usage: Usage
     cost: float | None
+    """US dollars of the paid answers whose cost is known."""
+    unpriced: int
+    """Paid answers whose cost is unknown."""
     seconds: float
     waited_seconds: float
     latency: Mapping[str, float]
@@ -75,6 +78,7 @@ class RunSummary:
             "cache_write_tokens": self.usage.cache_write,
             "reasoning_tokens": self.usage.reasoning,
             "cost": self.cost,
+            "unpriced": self.unpriced,
             "seconds": round(self.seconds, 3),
             "waited_seconds": round(self.waited_seconds, 3),
         }
@@ -108,12 +112,18 @@ def closing_line(summary: RunSummary) -> str:
         parts.append(f"{summary.unfinished:,} not done")
     if summary.uncertain:
         parts.append(f"{summary.uncertain:,} requests may have been billed without an answer")
-    if summary.sent or summary.usage.total:
-        parts.append(
-            dollars(summary.cost) if summary.cost is not None else f"the price of {summary.model} is unknown"
-        )
+    if summary.sent or summary.usage.total or summary.unpriced:
+        parts.append(_cost(summary))
     parts.append(f"{summary.seconds:.1f} s")
     return ", ".join(parts)
+
+
+def _cost(summary: RunSummary) -> str:
+    if summary.cost is not None:
+        return dollars(summary.cost, summary.unpriced)
+    if summary.usage.total:
+        return f"the price of {summary.model} is unknown"
+    return "at an unknown cost (the answers do not state their tokens)"
 
 
 def _rows(count: int) -> str:
@@ -192,7 +202,7 @@ def html(summary: RunSummary) -> str:
     numbers = summary.as_dict()
     latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.latency.items())
     numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in summary.skipped.items()) or "0"
-    numbers["cost"] = "unknown" if summary.cost is None else dollars(summary.cost)
+    numbers["cost"] = "unknown" if summary.cost is None else dollars(summary.cost, summary.unpriced)
     numbers["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
     head = f"<b>llmframe {escape(summary.verb)}</b> · {escape(summary.model)} · {escape(summary.status)}"
     rows = "".join(

@@ -28,8 +28,8 @@ class Results:
     ----------
     answered, failed, truncated : int
         Rows.
-    from_journal : int
-        Distinct requests.
+    from_journal, unpriced : int
+        Distinct requests; paid answers whose cost is unknown.
     latencies, arrivals : array of float
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
@@ -40,6 +40,7 @@ class Results:
         self.failed = len(plan.refused)
         self.truncated = 0
         self.from_journal = 0
+        self.unpriced = 0
         self._tokens = [0] * len(Usage._fields)
         self.latencies = array("f")
         self.arrivals = array("f")
@@ -52,12 +53,12 @@ class Results:
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys)).tolist()
         self._failures: dict[int, Failure] = {}
         self._spent = 0.0
-        self._priced = True
+        self._paid = 0
 
     @property
     def cost(self) -> float | None:
-        """US dollars of the paid answers; `None` where a price is unknown."""
-        return self._spent if self._priced else None
+        """US dollars of the paid answers whose cost is known; `None` where that is none of them."""
+        return None if self.unpriced and self.unpriced == self._paid else self._spent
 
     @property
     def tokens(self) -> Usage:
@@ -84,8 +85,8 @@ class Results:
         return bool(self._has_value[number]) or number in self._failures
 
     def price(self, answer: Answer) -> float | None:
-        """Return the cost of an answer in US dollars; `None` where its model's price is unknown."""
-        return self._prices.cost(answer.model, self._model, answer.usage, answer.lane, answer.tier)
+        """Return the cost of an answer in US dollars; `None` where its model's price or its tokens are unknown."""
+        return self._prices.cost(answer, self._model)
 
     def judge(self, stored: StoredAnswer) -> Verdict:
         """Decide what a stored body means for this run's verb."""
@@ -98,20 +99,18 @@ class Results:
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
-        self.add_spent(usage, cost)
+        self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
         self._add_verdict(outcome.request.number, verdict, outcome.attempts)
 
-    def add_spent(self, usage: Usage, cost: float | None) -> None:
-        """Add the tokens and the cost of a paid answer."""
-        self._add_tokens(usage)
+    def add_spend(self, usage: Usage, cost: float | None) -> None:
+        """Add what a paid answer took: its tokens, and US dollars if they are known."""
+        self._paid += 1
         if cost is None:
-            self._priced = False
+            self.unpriced += 1
         else:
             self._spent += cost
-
-    def _add_tokens(self, usage: Usage) -> None:
         tokens = self._tokens
         for field, count in enumerate(usage):
             if count:

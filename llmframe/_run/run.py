@@ -61,7 +61,10 @@ class Run:
         Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`,
         `cache_write`.
     cost : float or None
-        US dollars of these answers; `None` where the model's price is unknown.
+        US dollars of these answers, as far as they are known; `None` where none of them is.
+    unpriced : int
+        Answers whose cost is unknown, because their model has no price or they do not state their tokens;
+        totals then say "at least".
     seconds, waited_seconds : float
         Wall time, and the time for which a rate limit held requests back.
     waiting : LimitWait or None
@@ -205,6 +208,10 @@ class Run:
         return self._results.cost
 
     @property
+    def unpriced(self) -> int:
+        return self._results.unpriced
+
+    @property
     def seconds(self) -> float:
         return (self._ended if self._ended is not None else time.monotonic()) - self._started
 
@@ -271,6 +278,7 @@ class Run:
             uncertain=self.uncertain,
             usage=self.tokens,
             cost=self.cost,
+            unpriced=self.unpriced,
             seconds=self.seconds,
             waited_seconds=self.waited_seconds,
             latency=self.latency,
@@ -305,7 +313,7 @@ class Run:
 
     def _record(self) -> dict[str, Any]:
         """Return the run's record for `df.attrs`: small, of JSON values."""
-        recorded = ("rows", "answered", "failed", "cost", "prompt_tokens", "completion_tokens")
+        recorded = ("rows", "answered", "failed", "cost", "unpriced", "prompt_tokens", "completion_tokens")
         numbers = self._summary().as_dict()
         identified = {
             "verb": self._settings.verb.name,
@@ -320,8 +328,9 @@ class Run:
             say(f"{line}; interrupted: {self._how_to_continue()}")
         elif self._settings.progress and self._error is None:
             say(line)
-        if self._settings.progress and self.cost is None and self._settings.model not in _unpriced:
-            _unpriced.add(self._settings.model)
+        no_price = self.cost is None and self.tokens.total
+        if self._settings.progress and no_price and self._settings.model not in _without_price:
+            _without_price.add(self._settings.model)
             say(
                 f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
             )
@@ -392,7 +401,7 @@ for _name in _TOLD:
     setattr(DetachedRun, _name, _as_told(_name))
 
 
-_unpriced: set[str] = set()
+_without_price: set[str] = set()
 
 
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:

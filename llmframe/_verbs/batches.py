@@ -45,7 +45,7 @@ def batches(**settings: Any) -> pd.DataFrame:
     DataFrame
         One row per batch: `id`, `state` (the API's status; `"intended"` before it was created),
         `requests`, `completed`, `failed` (int64), `created` (datetime, UTC), `model`, `column` and
-        `cost` (US dollars of the collected answers, or missing).
+        `cost` (US dollars of the collected answers; missing before, and where one of them has no price).
 
     Examples
     --------
@@ -198,7 +198,7 @@ async def _collect_part(
         answer = result.answer
         if answer is None:
             return None
-        cost = prices.cost(answer.model, part.model, answer.usage, answer.lane, answer.tier)
+        cost = prices.cost(answer, part.model)
         recorder.add_answer(answer._replace(asked=part.created), cost)
         return cost
 

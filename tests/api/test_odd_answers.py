@@ -96,3 +96,41 @@ def test_odd_replies_fail_their_row_with_words(wire, reply, code, words):
     assert failure.code == code
     assert re.search(words, failure.message)
     assert "<" not in failure.message
+
+
+ODD_HEADERS = {
+    "no numbers": [b"nan", b"inf", b"-inf"],
+    "beyond all bounds": [b"1e400", b"9" * 5_000, b"1" + b"0" * 400],
+    "negative": [b"-1", b"-1", b"-1"],
+    "not latin-1": [b"\xff\xfe", b"\x80", "\uff16\uff10".encode()],
+    "empty": [b"", b"", b""],
+    "lists": [b"60, 60", b"[59]", b"1s;w=60"],
+    "more left than there is": [b"60", b"9000", b"1s"],
+    "years": [b"60000", b"59000", b"99999d"],
+}
+
+
+@pytest.mark.parametrize("values", ODD_HEADERS.values(), ids=ODD_HEADERS)
+@pytest.mark.parametrize("ours", [True, False], ids=["our client", "the user's"])
+def test_odd_headers_cost_no_row(wire, values, ours):
+    """Limits and waits that cannot be right are absent: at answers and at refusals, also when they are sent twice."""
+    limits = b"".join(
+        b"x-ratelimit-%s-%s: %s\r\n" % (name, unit, value)
+        for unit in (b"requests", b"tokens")
+        for name, value in zip((b"limit", b"remaining", b"reset"), values, strict=True)
+    )
+    waits = (
+        b"retry-after: %s\r\nretry-after-ms: %s\r\n" % (values[0], values[1])
+        if values[0] not in {b"60", b"60000"}
+        else b""
+    )
+    odd = (limits + waits) * 2
+    replies = iter([http(b"{}", "429 Too Many Requests"), http(b"{}", "503 Unavailable"), *[http()] * 8])
+    wire.reply = lambda _: next(replies).replace(b"content-type", odd + b"content-type", 1)
+    account = {"base_url": f"{wire.url}/v1", "api_key": "any"}
+    if not ours:
+        account = {"client": openai.OpenAI(**account)}
+    frame = asked(6)
+    frame.llm.complete("q", into="a", model="m", journal=False, **account)
+    assert frame["a"].tolist() == ["Yes."] * 6
+    assert len(wire.seen) == 8

@@ -186,7 +186,7 @@ async def test_every_answer_is_exported_with_its_recipe_oldest_first(pair, clock
 
 
 async def test_the_summary_counts_what_is_there(pair, clock):
-    """A truncated text is a text; the dollars of answers whose price is unknown are left out."""
+    """A truncated text is a text; answers whose cost is unknown are counted instead of their dollars."""
     one, other = pair
     empty = await one.summary(TEXT.judge)
     assert empty == {
@@ -195,6 +195,7 @@ async def test_the_summary_counts_what_is_there(pair, clock):
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "cost": None,
+        "unpriced": 0,
         "oldest": None,
         "newest": None,
         "claims": 0,
@@ -213,11 +214,20 @@ async def test_the_summary_counts_what_is_there(pair, clock):
         "prompt_tokens": 12,
         "completion_tokens": 4,
         "cost": 0.75,
+        "unpriced": 2,
         "oldest": clock.now - 5,
         "newest": clock.now,
         "claims": 2,
         "runs": 2,
     }
+
+
+async def test_a_cost_that_cannot_be_right_is_no_part_of_the_sum(pair):
+    """Early versions have written negative ones, for more cached tokens than the prompt had."""
+    one, _ = pair
+    await one.record(await begin(one), [priced(1, cost=0.25), priced(2, cost=-3.0)], [])
+    summary = await one.summary(TEXT.judge)
+    assert (summary["cost"], summary["unpriced"]) == (0.25, 1)
 
 
 async def test_pruning_deletes_older_answers_alone(pair, clock):

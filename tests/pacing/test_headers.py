@@ -89,7 +89,23 @@ def test_retry_after(headers, seconds):
     assert retry_after(headers, 1_000.0) == seconds
 
 
-TEXTS = st.text(max_size=30) | st.from_regex(r"-?[0-9]{0,40}(\.[0-9]*)?(ms|s|m|h|d)?", fullmatch=True)
+def test_a_limit_that_cannot_be_right_is_logged_once(caplog, monkeypatch):
+    """What servers without a limit send is no nonsense."""
+    monkeypatch.setattr("llmframe._pacing.headers._logged", set())
+    for unstated in ("-1", "0", ""):
+        RateHeaders.parse(
+            {"x-ratelimit-limit-requests": unstated, "x-ratelimit-remaining-requests": unstated}
+        )
+    assert not caplog.records
+    for left in range(11, 15):
+        RateHeaders.parse({"x-ratelimit-limit-tokens": "10", "x-ratelimit-remaining-tokens": str(left)})
+    (record,) = caplog.records
+    assert record.getMessage().endswith("'10', of which '11' are left")
+
+
+DATES = r"(Fri|Foo), [0-9]{0,20} (Jan|Foo|[0-9]{0,9}) [0-9]{0,20} [0-9]{0,9}:[0-9]{0,9}(:[0-9]{0,9})? (GMT|[+-][0-9]{0,20})"
+NUMBERS = r"-?[0-9]{0,40}(\.[0-9]*)?(e[0-9]{1,4})?(ms|s|m|h|d)?"
+TEXTS = st.text(max_size=30) | st.from_regex(NUMBERS, fullmatch=True) | st.from_regex(DATES, fullmatch=True)
 NAMES = [f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests", "tokens")]
 
 

@@ -110,7 +110,7 @@ async def run_context(path, rows=6, *, waits_for_batches=True, **settings):
         results, stops = Results(plan, TEXT, Prices({}), MODEL), []
         recorder = Recorder(journal, session, 0.001, stops.append)
         sink = OutcomeSink(results, recorder)
-        collected = CollectedResults(plan, results, sink, recorder, session.since)
+        collected = CollectedResults(plan, results, sink, session.since)
         reconciler = Reconciler(results, stops.append, waits_for_batches=waits_for_batches)
         yield RunContext(plan, journal, session, results, recorder, collected, reconciler, stops)
         await recorder.finish()

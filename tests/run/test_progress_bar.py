@@ -26,6 +26,7 @@ async def shown(progress):
         (Progress(0, 0, 0, 0.0), ""),
         (Progress(5, 2, 3, 0.25), "2 failed, 3 in flight, $0.2500"),
         (Progress(5, 0, 0, 1234.5, "waiting for the rate limit"), "$1,234.50, waiting for the rate limit"),
+        (Progress(5, 0, 0, 0.25, unpriced=1), "at least $0.2500"),
     ],
 )
 def test_what_is_beside_the_bar_is_only_what_is_not_zero(progress, words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,9 @@ BAD = {
     "max_retries": [-1, 1.5, True],
     "timeout": [0, -1, float("inf"), float("nan"), "5", True],
     "progress": [1, "yes"],
-    "prices": [5, {"m": 1}, {"m": {"input": 1}}, {"m": {"input": -1, "output": 1}}, {"m": {"input": 1, "output": 1, "x": 1}}],
+    "prices": [5, {"m": 1}, {"m": {"input": 1}}, {"m": {"input": -1, "output": 1}}, {"m": {"input": 1, "output": 1, "x": 1}},
+               {"m": {"input": 1, "output": math.nan}}, {"m": {"input": math.inf, "output": 1}}, {"m": {"input": True, "output": 1}},
+               {"m": {"input": 1, "output": 1, "cache_write": -0.1}}, {"m": {"input": "1", "output": 1}}],
     "loop": ["mine", True],
 }  # fmt: skip
 

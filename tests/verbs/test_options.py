@@ -31,7 +31,7 @@ def test_every_option_can_be_read_set_and_set_back():
     values = {
         "api_key": "k", "base_url": "http://localhost:1/v1", "client": None, "errors": "coerce", "journal": False,
         "keep_batch_files": True, "reattach": False, "loop": "nested", "max_concurrency": 3, "max_retries": 0, "mode": "offline", "model": "m",
-        "prices": {"m": {"input": 1, "output": 2}}, "progress": True, "server": "s", "timeout": 0.5,
+        "prices": {"m": {"input": 1, "cached_input": 0, "cache_write": 1.25, "output": 2}}, "progress": True, "server": "s", "timeout": 0.5,
     }  # fmt: skip
     assert sorted(values) == OPTIONS
     defaults = {name: getattr(llmframe.options, name) for name in OPTIONS}

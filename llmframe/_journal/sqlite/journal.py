@@ -278,7 +278,7 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
             recipe,
             asked or now,
         )
-        for (key, body, usage, lane, tier, model, asked), cost in answers
+        for (key, body, usage, lane, tier, model, asked, _), cost in answers
     ]
 
 

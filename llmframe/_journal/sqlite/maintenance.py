@@ -21,7 +21,8 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
     with database.outside("read") as connection:
         row = connection.execute(
             "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
-            "sum(cost), min(created), max(created) FROM answer"
+            "sum(cost) FILTER (WHERE cost >= 0), count(*) - count(cost) FILTER (WHERE cost >= 0), "
+            "min(created), max(created) FROM answer"
         ).fetchone()
         stored = connection.execute("SELECT key, body, checksum FROM answer")
         without_text = sum(judge(_body(database, *answer)).value is None for answer in stored)
@@ -30,7 +31,7 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
         ).fetchone()[0]
         runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
     answers, *rest = row
-    names = ("prompt_tokens", "completion_tokens", "cost", "oldest", "newest")
+    names = ("prompt_tokens", "completion_tokens", "cost", "unpriced", "oldest", "newest")
     counted = dict(zip(names, rest, strict=True))
     return {"answers": answers, "without_text": without_text, **counted, "claims": claims, "runs": runs}
 
