@@ -18,7 +18,7 @@ import llmframe
 from llmframe._columns import TEXT
 from llmframe._files import read_csv, to_csv
 from llmframe._journal import journal_path, open_journal
-from llmframe._options import options
+from llmframe._options import check, options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -200,6 +200,7 @@ def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
 
 def _existing_journal(given: str | None) -> Path:
     chosen = given or options.journal
+    check("journal", chosen)
     path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
     if not path.exists():
         raise ValueError(f"there is no journal at {path} yet")

