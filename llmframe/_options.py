@@ -57,7 +57,11 @@ def address_fault(address: str) -> str | None:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number or too large, or half an IPv6 address
         usable = False
-    return None if usable and not re.search(r"[\s\0-\x1f\x7f]", start) else f"{start!r} is none: see to its host and port"
+    return (
+        None
+        if usable and not re.search(r"[\s\0-\x1f\x7f]", start)
+        else f"{start!r} is none: see to its host and port"
+    )
 
 
 _ROUTE = "/chat/completions"
@@ -83,7 +87,18 @@ def _path_fault(value: Any) -> str | None:
         if name in {"file", "sqlite"}:
             return f"this one begins with {name}:, so write the file's path alone"
         return f"this is an address{f' ({name}://…)' if name else ''} of a kind that llmframe does not know"
-    if isinstance(value, str) and text.lower() in {"true", "false", "none", "on", "off", "yes", "no", "0", "1", ":memory:"}:
+    if isinstance(value, str) and text.lower() in {
+        "true",
+        "false",
+        "none",
+        "on",
+        "off",
+        "yes",
+        "no",
+        "0",
+        "1",
+        ":memory:",
+    }:
         return f"{text!r} would be a file of that name: write journal=False (or --no-journal) for none"
     return "this one has a NUL" if "\0" in text else None
 

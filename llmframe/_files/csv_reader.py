@@ -86,6 +86,16 @@ def read_csv(
         raise ValueError(message) from error
 
 
+def read_names(path: FilePath, sep: str) -> list[str]:
+    """Return the names in a file's header as they are there: empty and duplicate ones too."""
+    with reader(path, "utf-8-sig") as file:
+        marked = _QuotesMarked(file, sep, _BLOCK_CHARACTERS)
+        header = pd.read_csv(
+            cast("IO[str]", marked), sep=sep, header=None, nrows=1, dtype="str", na_filter=False
+        )
+        return [_plain_text(name, escaped=marked.escaped, formulas=True) for name in header.iloc[0]]
+
+
 def _read(
     file: TextIO,
     sep: str = ",",

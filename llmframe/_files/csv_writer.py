@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._files.text_files import FORMULA, FilePath, check_separator, writer
+from llmframe._files.text_files import FilePath, check_separator, is_formula, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -66,7 +66,7 @@ def to_csv(
         Put an apostrophe before text (names and index labels too) that a spreadsheet would run as a
         formula: text that begins with ``=``, ``+``, ``-`` or ``@``, plain or full-width, also after white
         space or apostrophes, or with a tab or carriage return. `read_csv` removes it. Numbers are not
-        changed.
+        changed, and neither is text that is one, such as ``-33.9``, ``+49`` or ``-1,234.5``.
 
     Returns
     -------
@@ -100,10 +100,22 @@ def to_csv(
     """
     check_separator(sep, "to_csv")
     table = _table(frame, index=index, labels=columns)
-    chunks = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    return _write(table, path, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+
+
+def write_columns(frame: pd.DataFrame, names: Sequence[str], path: FilePath, sep: str) -> None:
+    """Write a frame's columns under these names, which may be empty or duplicate, as in the file they are from."""
+    table = [_Column(name, frame.iloc[:, position]) for position, name in enumerate(names)]
+    _write(
+        table, path, _Style(sep, "utf-8-sig", escape_formulas=True, missing="" if len(table) > 1 else "NA")
+    )
+
+
+def _write(table: list[_Column], path: FilePath | TextIO | None, style: _Style) -> str | None:
+    chunks = _chunks(table, style)
     if path is None:
         return "".join(chunks)
-    with writer(path, encoding) as file:
+    with writer(path, style.encoding) as file:
         file.writelines(chunks)
     return None
 
@@ -117,7 +129,7 @@ class _Style:
 
 
 def _quoted(text: str, *, escape_formulas: bool) -> str:
-    if escape_formulas and FORMULA.match(text):
+    if escape_formulas and is_formula(text):
         text = "'" + text
     return '"' + text.replace('"', '""') + '"'
 
