@@ -57,11 +57,9 @@ def address_fault(address: str) -> str | None:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number or too large, or half an IPv6 address
         usable = False
-    return (
-        None
-        if usable and not re.search(r"[\s\0-\x1f\x7f]", start)
-        else f"{start!r} is none: see to its host and port"
-    )
+    if not usable or re.search(r"[\s\0-\x1f\x7f]", start):
+        return f"{start!r} is none: see to its host and port"
+    return None
 
 
 _ROUTE = "/chat/completions"
@@ -77,6 +75,9 @@ _SCHEME = re.compile(r"([A-Za-z][\w+.-]+):/|(file):", re.IGNORECASE)
 """How an address begins, also as a `Path`, which makes one slash of two. The drive `C:/` is no scheme."""
 
 
+_NO_PATHS = frozenset({"true", "false", "none", "on", "off", "yes", "no", "0", "1", ":memory:"})
+
+
 def _path_fault(value: Any) -> str | None:
     if isinstance(value, bool):
         return None
@@ -87,18 +88,7 @@ def _path_fault(value: Any) -> str | None:
         if name in {"file", "sqlite"}:
             return f"this one begins with {name}:, so write the file's path alone"
         return f"this is an address{f' ({name}://…)' if name else ''} of a kind that llmframe does not know"
-    if isinstance(value, str) and text.lower() in {
-        "true",
-        "false",
-        "none",
-        "on",
-        "off",
-        "yes",
-        "no",
-        "0",
-        "1",
-        ":memory:",
-    }:
+    if isinstance(value, str) and text.lower() in _NO_PATHS:
         return f"{text!r} would be a file of that name: write journal=False (or --no-journal) for none"
     return "this one has a NUL" if "\0" in text else None
 
@@ -219,9 +209,8 @@ def check(name: str, value: object, source: str | None = None) -> None:
         if fault := option.fault(value):
             raise ValueError(f"{source or name} must be {option.expected}; {fault}")
         return
-    secret = name in {"api_key", "client"} or any(
-        mark in str(value) for mark in "@?"
-    )  # a key may be passed as any option by mistake
+    # A key may be passed as any option by mistake.
+    secret = name in {"api_key", "client"} or any(mark in str(value) for mark in "@?")
     shown = f"a {type(value).__name__} that is not shown" if secret else repr(value)
     raise ValueError(f"{source or name} must be {option.expected}; got {shown}")
 

@@ -16,9 +16,9 @@ import orjson
 
 import llmframe
 from llmframe._columns import TEXT
-from llmframe._files import check_suffix, read_csv, read_names, separator, write_columns
+from llmframe._files import check_suffix, read_texts, separator, write_columns
 from llmframe._journal import journal_path, open_journal
-from llmframe._options import check, options
+from llmframe._options import check, check_environment, options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -65,13 +65,12 @@ def _complete(parsed: argparse.Namespace) -> int:
     source, target = Path(parsed.source), Path(parsed.target)
     check_suffix(target.suffix)
     _check_target(target, force=parsed.force)
-    sep = separator(source)
-    frame = read_csv(source, sep=sep, infer=False)
+    frame, names = read_texts(source, separator(source))
     settings = {name: getattr(parsed, name) for name in _SETTINGS if getattr(parsed, name) is not None}
     return _enrich(
         frame,
         target,
-        read_names(source, sep),
+        names,
         column=parsed.column,
         prompt=parsed.prompt,
         into=parsed.into,
@@ -210,6 +209,7 @@ def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
 
 def _existing_journal(given: str | None) -> Path:
     chosen = given or options.journal
+    check_environment("journal", chosen)
     check("journal", chosen)
     path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
     if not path.exists():

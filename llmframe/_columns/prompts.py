@@ -298,10 +298,9 @@ def _messages(content: Any, system: str | None) -> bytes:
     except NotJSONError as error:
         raise _UnusableError(f"{error}; messages are JSON") from error
     raw = _json(plain)
-    return (
-        _head(system)
-        + (_json([_without_nulls(message) for message in plain]) if b":null" in raw else raw)[1:]
-    )
+    if b":null" in raw:
+        raw = _json([_without_nulls(message) for message in plain])
+    return _head(system) + raw[1:]
 
 
 def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
@@ -317,13 +316,10 @@ def _dense(value: Any) -> Any:
 
 def _found(content: Any) -> str:
     """Name what is no message array, and the first thing in it that is no message."""
-    name = type(content).__name__
-    odd = (
-        [type(item).__name__ for item in content if not is_messages([item])]
-        if isinstance(content, list)
-        else []
-    )
-    return f"{name} with a {odd[0]} in it that has no role" if odd else name
+    for item in content if isinstance(content, list) else ():
+        if not is_messages([item]):
+            return f"list with a {type(item).__name__} in it that has no role"
+    return type(content).__name__
 
 
 def _in_user_message(content: str, system: str | None) -> bytes:

@@ -25,10 +25,9 @@ _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
 
 def has_text(value: object) -> bool:
     """Return whether `str` says what a value is, and not only its type and where it is in memory."""
-    named = type(value).__str__ is not object.__str__ or type(value).__repr__ is not object.__repr__
-    return (
-        named and not callable(value) and not hasattr(type(value), "as_py")
-    )  # Arrow's scalars hide missing values
+    kind = type(value)
+    named = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    return named and not callable(value) and not hasattr(kind, "as_py")  # Arrow's scalars hide missing values
 
 
 class FormatError(Exception):

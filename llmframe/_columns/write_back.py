@@ -46,11 +46,11 @@ def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
 def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
     """Return the full label of a name: with multi-level columns, padded as pandas does."""
     truth = isinstance(name, bool) and argument != "column"  # such as error_into=True
-    if (
-        truth or isinstance(name, slice) or not isinstance(name, Hashable)
-    ):  # slices are hashable from Python 3.12 on
+    # Slices are hashable from Python 3.12 on.
+    if truth or isinstance(name, slice) or not isinstance(name, Hashable):
+        shown = type(name).__name__ if isinstance(name, pd.Series | pd.DataFrame | np.ndarray) else repr(name)
         raise TypeError(
-            f"{argument} must be one column's name; got {name!r}; to read several columns, name them in prompt='{{title}}: {{body}}'"
+            f"{argument} must be one column's name; got {shown}; to read several columns, name them in prompt='{{title}}: {{body}}'"
         )
     levels = frame.columns.nlevels
     if levels == 1 or isinstance(name, tuple):

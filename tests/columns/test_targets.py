@@ -92,6 +92,17 @@ def test_a_mask_that_is_none_is_an_error_that_names_where(where, error, said):
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize("argument", ["column", "into"])
+@pytest.mark.parametrize("data", [pd.Series(["x", "y"]), pd.DataFrame({"a": ["x"]}), np.array(["x", "y"])])
+def test_data_is_no_columns_name_and_is_not_shown(argument, data):
+    with pytest.raises(
+        TypeError, match=f"^{argument} must be one column's name; got {type(data).__name__}; "
+    ):
+        pd.DataFrame({"a": ["x"]}).llm.complete(
+            **{"column": "a", argument: data}, model=MODEL, mode="offline"
+        )
+
+
 @pytest.mark.parametrize("argument", ["into", "error_into"])
 def test_true_is_no_new_columns_name(argument):
     with pytest.raises(TypeError, match=f"^{argument} must be one column's name; got True"):

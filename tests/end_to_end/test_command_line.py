@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_columns_that_nobody_asked_about_keep_names_and_cells(server, text, suff
     assert [row[:-1] for row in written] == rows
     assert written[0][-1] == "sentiment"
     assert server.ledger.billed == 1
+
+
+def test_an_input_may_be_a_pipe(server, source, tmp_path):
+    """It is read once."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()))
+    writer.start()
+    assert main(arguments(server, pipe, tmp_path / "out.csv")) == 0
+    writer.join()
+    assert len(llmframe.read_csv(tmp_path / "out.csv")) == 3
 
 
 def test_an_output_of_ours_is_an_input_again(server, source, tmp_path):
