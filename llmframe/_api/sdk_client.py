@@ -125,9 +125,11 @@ def _provider(key: Any) -> Any:
         value = await value if inspect.isawaitable(value) else value
         if not value:
             raise ValueError("api_key: the function gave no key")
-        if fault := key_fault(str(value)):
+        if not isinstance(value, str):
+            raise ValueError(f"api_key: the function gave a {type(value).__name__}, and a key is text")  # noqa: TRY004 (translated with the SDK's)
+        if fault := key_fault(value):
             raise ValueError(f"api_key: the function gave a key that cannot be sent; {fault}")
-        return str(value).strip()
+        return value.strip()
 
     return provide
 

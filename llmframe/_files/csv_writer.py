@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
 _CHUNK_ROWS = 10_000
+_EXACT_IN_FLOATS = 2**53
 
 # pandas names a column without a name "Unnamed: 0".
 _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
@@ -87,7 +88,8 @@ def to_csv(
     -----
     Lists, dicts, tuples, sets and arrays are written as compact JSON, in which nan is null; they come back
     as that text. Categorical columns are written as their values. Datetimes are written in one ISO format a
-    column and come back as text, and so does any other object, as ``str`` shows it. Column names that are
+    column and come back as text, and so do integers beyond 2**53 beside missing cells, which readers would round,
+    and any other object, as ``str`` shows it. Column names that are
     not text come back as text.
 
     Examples
@@ -261,7 +263,16 @@ def _header(column: _Column, style: _Style) -> str:
 def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return _moments_format(cells)
+    if _rounded_by_readers(cells):
+        return '"{}"'.format
     return functools.partial(_field, escape_formulas=style.escape_formulas)
+
+
+def _rounded_by_readers(cells: pd.Series[Any]) -> bool:
+    """Return whether readers would make floats of integers that floats cannot hold: beside missing cells they do."""
+    if not (pd.api.types.is_integer_dtype(cells.dtype) and cells.hasnans):
+        return False
+    return bool(((cells > _EXACT_IN_FLOATS) | (cells < -_EXACT_IN_FLOATS)).any())
 
 
 def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:

@@ -73,11 +73,12 @@ def test_a_key_that_is_still_the_refused_one_is_not_asked_for_again(wire):
     assert len(given) == 2
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("nothing", [None, "", b"sk-bytes", ("sk-tuple", 1)])
 def test_a_function_that_gives_no_key_is_a_fatal_fault(wire, nothing):
     for refused in both(Account.of(None, lambda: nothing, f"{wire.url}/v1")):
         assert refused.fault.kind is FaultKind.FATAL
         assert "api_key" in refused.fault.message
+        assert "sk-" not in refused.fault.message
     assert not wire.seen
 
 
