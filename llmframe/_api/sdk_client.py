@@ -257,7 +257,7 @@ class SdkTransport:
                 return translated(error, self.client, self._headers)
         finally:
             await capturing.aclose()
-        if refused := _key_refused(self.client):
+        if refused := _unsendable(self.client):
             return refused
         url = built[0].url.copy_with(userinfo=b"")  # the headers contain it
         default = {"host": url.netloc.decode()}
@@ -308,16 +308,18 @@ def errors() -> tuple[type[Exception], ...]:
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
     """Return an error of the SDK as a fault, without the keys of the request."""
-    return _key_refused(client) or _without_secrets(_refused(error), client, headers)
+    return _unsendable(client) or _without_secrets(_refused(error), client, headers)
 
 
-def _key_refused(client: Client) -> Refused | None:
-    """Return the fault of a key that a client's own function gave and no header can hold."""
-    fault = header_fault(client.api_key or "")
-    if fault is None:
-        return None
-    message = f"api_key: the client's function gave a key that cannot be sent; {fault}"
-    return Refused(RequestFault(FaultKind.FATAL, "client_error", message))
+def _unsendable(client: Client) -> Refused | None:
+    """Return the fault of a key that a client's own function gave, or of a header, that cannot be sent."""
+    texts: dict[str, object] = {"api_key: the client's function gave a key that": client.api_key or ""}
+    texts |= {f"the client's header {name!r}": text for name, text in client.default_headers.items()}
+    for what, text in texts.items():
+        if isinstance(text, str) and (fault := header_fault(text)):
+            message = f"{what} cannot be sent; {fault}"
+            return Refused(RequestFault(FaultKind.FATAL, "client_error", message))
+    return None
 
 
 def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:

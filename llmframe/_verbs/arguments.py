@@ -128,11 +128,13 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
 def _check_client(account: Account) -> None:
     if fault := address_fault(account.base_url):
         raise ValueError(f"client: its base_url must be the server's address; {fault}")
-    for name in ("api_key", "_azure_ad_token"):
-        key = getattr(account.client, name, None)
-        if isinstance(key, str) and (fault := header_fault(key)):
+    client = account.client
+    keys = {"its api_key": client.api_key, "its azure_ad_token": getattr(client, "_azure_ad_token", None)}
+    headers = {f"its header {name!r}": text for name, text in client.default_headers.items()}
+    for what, text in {**keys, **headers}.items():
+        if isinstance(text, str) and (fault := header_fault(text)):
             raise ValueError(
-                f"client: its {name.removeprefix('_')} cannot be sent; {fault}: make the client with key.strip(), or copy the key again"
+                f"client: {what} cannot be sent; {fault}: make the client with .strip() of it, or copy it again"
             )
 
 

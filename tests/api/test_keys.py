@@ -107,6 +107,15 @@ def test_whitespace_around_a_key_that_a_function_gives_is_not_sent(wire):
 SECRET = "sk-proj-0123456789abcdefghij"
 
 
+def test_a_header_from_the_environment_that_cannot_be_sent_is_named(wire, monkeypatch):
+    """The SDK reads some variables by itself."""
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1\norg-2")
+    for refused in both(plain(wire)):
+        assert refused.fault.kind is FaultKind.FATAL
+        assert "header 'OpenAI-Organization' cannot be sent; its character 6 of 11" in refused.fault.message
+    assert not wire.seen
+
+
 @pytest.mark.parametrize("mode", ["live", "batch"])
 @pytest.mark.parametrize("whose", ["function", "async client", "sync client", "own pool"])
 @pytest.mark.parametrize(

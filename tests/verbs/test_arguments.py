@@ -318,6 +318,8 @@ def test_a_client_beside_a_key_or_an_address_is_an_error():
         ({"base_url": "http://me:pw@x/v1?a=b"}, "its base_url must be .*query: write 'http://x/v1/'"),
         ({"base_url": "http://x/v1/chat/completions"}, "its base_url must be .*write 'http://x/v1'"),
         ({"api_key": "a-key\n"}, r"its api_key cannot be sent; its character 6 of 6 is U\+000A .*strip"),
+        ({"organization": "org-a\n"}, r"its header 'OpenAI-Organization' cannot be sent; .*U\+000A"),
+        ({"default_headers": {"X-Team": "é"}}, r"its header 'X-Team' cannot be sent; .*U\+00E9"),
         ({"api_key": "“a-key”"}, r"its api_key cannot be sent; its character 1 of 7 is U\+201C"),
     ],
 )
