@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import ChainMap
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -41,8 +43,54 @@ def _address(value: object) -> bool:
     return "@" not in value.partition("://")[2].partition("/")[0]
 
 
+def address_fault(address: str) -> str | None:
+    """Say why requests cannot go to an address, and what to write instead; `None` where they can."""
+    address = re.sub("//[^/?#]*@", "//", address.strip())
+    start = re.split("[?#]", address, maxsplit=1)[0]
+    if start != address:
+        part = "query" if address[len(start)] == "?" else "fragment"
+        return f"this one has a {part}: write {start!r}, and what every request needs in its query as client=openai.AsyncOpenAI(base_url={start!r}, default_query={{…}})"
+    if start.rstrip("/").endswith(_ROUTE):
+        return f"llmframe adds {_ROUTE} itself: write {start.rstrip('/').removesuffix(_ROUTE)!r}"
+    try:
+        parts = urlsplit(start)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number or too large, or half an IPv6 address
+        usable = False
+    if not usable or re.search(r"[\s\0-\x1f\x7f]", start):
+        return f"{start!r} is none: see to its host and port"
+    return None
+
+
+_ROUTE = "/chat/completions"
+
+
 def _path(value: object) -> bool:
-    return isinstance(value, bool | os.PathLike) or _text(value)
+    if isinstance(value, os.PathLike):
+        return isinstance(os.fspath(value), str)
+    return isinstance(value, bool) or _text(value)
+
+
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]+):/|(file):", re.IGNORECASE)
+"""How an address begins, also as a `Path`, which makes one slash of two. The drive `C:/` is no scheme."""
+
+
+_NO_PATHS = frozenset({"true", "false", "none", "on", "off", "yes", "no", "0", "1", ":memory:"})
+
+
+def _path_fault(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return None
+    text = str(value).strip()
+    scheme = _SCHEME.match(text)
+    if scheme or "://" in text:
+        name = (scheme[1] or scheme[2]).lower() if scheme else ""
+        if name in {"file", "sqlite"}:
+            return f"this one begins with {name}:, so write the file's path alone"
+        return f"this is an address{f' ({name}://…)' if name else ''} of a kind that llmframe does not know"
+    if isinstance(value, str) and text.lower() in _NO_PATHS:
+        return f"{text!r} would be a file of that name: write journal=False (or --no-journal) for none"
+    return "this one has a NUL" if "\0" in text else None
 
 
 def _key(value: object) -> bool:
@@ -51,6 +99,28 @@ def _key(value: object) -> bool:
 
 def _dollars(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def header_fault(text: str) -> str | None:
+    """Say which character of a text no header can hold, without the text; `None` where there is none."""
+    found = re.search("[^ -~]", text)
+    if found is None:
+        return None
+    name = _CONTROLS.get(found[0]) or unicodedata.name(found[0], "a character without a name")
+    return f"its character {found.start() + 1} of {len(text)} is U+{ord(found[0]):04X} ({name}), which no header can hold"
+
+
+_CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
+
+
+def key_fault(value: Any) -> str | None:
+    """Say why a key cannot be sent, without the key; white space around it is not sent anyway."""
+    fault = header_fault(value.strip()) if isinstance(value, str) else None
+    return fault and f"{fault}: copy the key again"
+
+
+def _client(value: object) -> bool:
+    return hasattr(value, "chat") and not isinstance(value, type)
 
 
 def _price_table(value: object) -> bool:
@@ -103,6 +173,8 @@ class _Option:
     expected: str
     default: Any = None
     environment: str | None = None
+    fault: Callable[[Any], str | None] = lambda _: None
+    """Says why an accepted value cannot be used all the same, without what may be secret in it."""
 
 
 _TUNING = "_tuning"
@@ -111,11 +183,11 @@ _TUNING = "_tuning"
 _OPTIONS: Mapping[str, _Option] = MappingProxyType(
     {
         "model": _Option(_text, "a model's name, such as 'gpt-6-luna'", environment="LLMFRAME_MODEL"),
-        "api_key": _Option(_key, "a key as text, or an async function that returns one", environment="OPENAI_API_KEY"),
-        "base_url": _Option(_address, "the server's address without credentials, such as 'http://localhost:8000/v1'", environment="OPENAI_BASE_URL"),
-        "client": _Option(lambda value: hasattr(value, "chat"), "an OpenAI client, sync or async"),
+        "api_key": _Option(_key, "a key as text, or an async function that returns one", environment="OPENAI_API_KEY", fault=key_fault),
+        "base_url": _Option(_address, "the server's address without credentials, such as 'http://localhost:8000/v1'", environment="OPENAI_BASE_URL", fault=address_fault),
+        "client": _Option(_client, "an OpenAI client, sync or async, such as openai.AsyncOpenAI()"),
         "server": _Option(_text, "a name that stands for changing addresses of one server"),
-        "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL"),
+        "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL", fault=_path_fault),
         "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
@@ -133,16 +205,28 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
 )  # fmt: skip
 
 
-def check(name: str, value: object) -> None:
-    """Raise if `value` cannot be the setting `name`; `None` always can be, and means the default."""
+def check(name: str, value: object, source: str | None = None) -> None:
+    """Raise if `value` cannot be the setting `name`; `None` always can be, and means the default.
+
+    `source` is where the value was found, if it was not given by the setting's own name.
+    """
     option = _OPTIONS[name]
-    if value is None or option.accepts(value):
+    if value is None:
         return
-    secret = name in {"api_key", "client"} or "@" in str(
-        value
-    )  # a key may be passed as any option by mistake
+    if option.accepts(value):
+        if fault := option.fault(value):
+            raise ValueError(f"{source or name} must be {option.expected}; {fault}")
+        return
+    # A key may be passed as any option by mistake.
+    secret = name in {"api_key", "client"} or any(mark in str(value) for mark in "@?")
     shown = f"a {type(value).__name__} that is not shown" if secret else repr(value)
-    raise ValueError(f"{name} must be {option.expected}; got {shown}")
+    raise ValueError(f"{source or name} must be {option.expected}; got {shown}")
+
+
+def check_environment(name: str, value: object) -> None:
+    """Raise if a setting's value is that of the environment and cannot be used; the variable is named."""
+    if value == from_environment(name):
+        check(name, value, _OPTIONS[name].environment)
 
 
 class Options:

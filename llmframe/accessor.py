@@ -212,7 +212,7 @@ def complete(
     Parameters
     ----------
     prompts : iterable
-        Texts or message arrays (lists of `{"role", "content"}` dicts), also mixed.
+        Texts or message arrays (lists of `{"role", "content"}` dicts), also mixed; also a column of polars or Arrow.
     wait : bool
         With `False`, return a `Run` at once.
     **settings

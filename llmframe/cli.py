@@ -16,9 +16,9 @@ import orjson
 
 import llmframe
 from llmframe._columns import TEXT
-from llmframe._files import read_csv, to_csv
+from llmframe._files import check_suffix, read_texts, separator, write_columns
 from llmframe._journal import journal_path, open_journal
-from llmframe._options import options
+from llmframe._options import check, check_environment, options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -63,12 +63,14 @@ def _print_error(message: str, code: int) -> int:
 
 def _complete(parsed: argparse.Namespace) -> int:
     source, target = Path(parsed.source), Path(parsed.target)
+    check_suffix(target.suffix)
     _check_target(target, force=parsed.force)
-    frame = read_csv(source, infer=False)
+    frame, names = read_texts(source, separator(source))
     settings = {name: getattr(parsed, name) for name in _SETTINGS if getattr(parsed, name) is not None}
     return _enrich(
         frame,
         target,
+        names,
         column=parsed.column,
         prompt=parsed.prompt,
         into=parsed.into,
@@ -80,7 +82,8 @@ def _complete(parsed: argparse.Namespace) -> int:
     )
 
 
-def _enrich(frame: pd.DataFrame, target: Path, **arguments: Any) -> int:
+def _enrich(frame: pd.DataFrame, target: Path, names: Sequence[str] = (), **arguments: Any) -> int:
+    """Answer a column and write the frame; its first columns keep the names of the file that they are from."""
     code = DONE
     try:
         frame.llm.complete(**arguments)
@@ -88,7 +91,7 @@ def _enrich(frame: pd.DataFrame, target: Path, **arguments: Any) -> int:
         raise
     except llmframe.CompletionError as error:
         code = _print_error(str(error), ROWS_FAILED)
-    to_csv(frame, target, index=False)
+    write_columns(frame, [*names, *frame.columns[len(names) :]], target, separator(target))
     print(f"{len(frame):,} rows are in {target}")
     return code
 
@@ -104,9 +107,15 @@ def _demo(parsed: argparse.Namespace) -> int:
     from llmframe.testing import LocalServer, reviews  # noqa: PLC0415 (only the demo needs the server)
 
     target = Path(parsed.target) if parsed.target else _unused(Path("llmframe-demo.csv"))
+    check_suffix(target.suffix)
     _check_target(target, force=False)
     frame = reviews()
-    task = {"column": "review", "prompt": _DEMO_PROMPT, "into": "sentiment", "max_completion_tokens": 500}
+    task: dict[str, Any] = {
+        "column": "review",
+        "prompt": _DEMO_PROMPT,
+        "into": "sentiment",
+        "max_completion_tokens": 500,
+    }
     if parsed.live:
         code = _enrich(frame, target, reasoning_effort="low", **task)
     else:
@@ -201,6 +210,8 @@ def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
 
 def _existing_journal(given: str | None) -> Path:
     chosen = given or options.journal
+    check_environment("journal", chosen)
+    check("journal", chosen)
     path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
     if not path.exists():
         raise ValueError(f"there is no journal at {path} yet")

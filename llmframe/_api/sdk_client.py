@@ -25,6 +25,7 @@ from llmframe._api.faults import connection_fault, status_fault, unreadable_faul
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
 from llmframe._json import UnreadableJSONError, load
 from llmframe._loop import submit
+from llmframe._options import header_fault, key_fault
 from llmframe._pacing import RateHeaders, retry_after
 from llmframe._values import FaultKind, RequestFault
 
@@ -124,7 +125,11 @@ def _provider(key: Any) -> Any:
         value = await value if inspect.isawaitable(value) else value
         if not value:
             raise ValueError("api_key: the function gave no key")
-        return str(value)
+        if not isinstance(value, str):
+            raise ValueError(f"api_key: the function gave a {type(value).__name__}, and a key is text")  # noqa: TRY004 (translated with the SDK's)
+        if fault := key_fault(value):
+            raise ValueError(f"api_key: the function gave a key that cannot be sent; {fault}")
+        return value.strip()
 
     return provide
 
@@ -252,6 +257,8 @@ class SdkTransport:
                 return translated(error, self.client, self._headers)
         finally:
             await capturing.aclose()
+        if refused := _unsendable(self.client):
+            return refused
         url = built[0].url.copy_with(userinfo=b"")  # the headers contain it
         default = {"host": url.netloc.decode()}
         headers = {
@@ -301,7 +308,18 @@ def errors() -> tuple[type[Exception], ...]:
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
     """Return an error of the SDK as a fault, without the keys of the request."""
-    return _without_secrets(_refused(error), client, headers)
+    return _unsendable(client) or _without_secrets(_refused(error), client, headers)
+
+
+def _unsendable(client: Client) -> Refused | None:
+    """Return the fault of a key that a client's own function gave, or of a header, that cannot be sent."""
+    texts: dict[str, object] = {"api_key: the client's function gave a key that": client.api_key or ""}
+    texts |= {f"the client's header {name!r}": text for name, text in client.default_headers.items()}
+    for what, text in texts.items():
+        if isinstance(text, str) and (fault := header_fault(text)):
+            message = f"{what} cannot be sent; {fault}"
+            return Refused(RequestFault(FaultKind.FATAL, "client_error", message))
+    return None
 
 
 def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:

@@ -6,7 +6,7 @@ for a verb; a `TargetColumn` is the column that a verb may write, checked before
 """
 
 from llmframe._columns.plan import Plan, make_plan
-from llmframe._columns.prompts import Prompt, PromptSpec, is_messages
+from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.recipe import Recipe
 from llmframe._columns.text_answers import TEXT, text_series
 from llmframe._columns.write_back import (
@@ -31,6 +31,7 @@ __all__ = [
     "full_label",
     "is_messages",
     "label_text",
+    "listed",
     "make_plan",
     "occurrences",
     "put_column",

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._columns.templates import BYTES, FormatError, Template, parse
+from llmframe._columns.templates import BYTES, FormatError, Template, has_text, parse
 from llmframe._json import NotJSONError, canonical
 from llmframe._values import Failure
 
@@ -50,6 +50,34 @@ def is_messages(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(message, Mapping) and "role" in message for message in value)
     )
+
+
+def listed(values: Any, expected: str) -> list[Any]:
+    """Return values in their order as a list, those of Arrow and polars as Python's own.
+
+    Raises
+    ------
+    TypeError
+        For what has columns, no order, no values yet, or nothing to iterate over; it begins with `expected`.
+    """
+    found = f"{expected}; got a {type(values).__name__}"
+    if isinstance(values, (str, *BYTES)):
+        raise TypeError(found)
+    if isinstance(values, set | frozenset):
+        raise TypeError(f"{found}, which has no order: pass a list, such as sorted(…)")
+    if hasattr(type(values), "__dask_graph__"):
+        raise TypeError(f"{found}, which is not computed yet: pass one column's .compute().to_list()")
+    if hasattr(type(values), "columns") or (isinstance(values, np.ndarray) and values.dtype.names):
+        raise TypeError(
+            f"{found}, which has columns: pass one of them, as a list (frame['name'].to_list()) or from a pandas DataFrame (frame.to_pandas())"
+        )
+    for method in ("to_pylist", "to_list"):
+        if hasattr(type(values), method):
+            return list(getattr(values, method)())
+    try:
+        return list(iter(values))
+    except TypeError as error:
+        raise TypeError(found) from error
 
 
 @dataclass(frozen=True)
@@ -169,10 +197,9 @@ def _render_complete(
     if spec.joins_text and all(set(map(type, cells)) <= {str} for cells in values.values()):
         yield from _render_texts(spec, values, len(positions))
         return
-    flat = all(series.dtype != object for series in part.values())
     columns = tuple(values)
     for position, row in zip(positions.tolist(), zip(*values.values(), strict=True), strict=True):
-        yield _render_row(spec, dict(zip(columns, row, strict=True)), position, flat=flat)
+        yield _render_row(spec, dict(zip(columns, row, strict=True)), position)
 
 
 def _render_texts(spec: PromptSpec, values: Mapping[Hashable, list[str]], rows: int) -> Iterator[Rendered]:
@@ -190,12 +217,11 @@ def _render_texts(spec: PromptSpec, values: Mapping[Hashable, list[str]], rows: 
             yield _invalid(error)
 
 
-def _render_row(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Rendered:
-    """Render one row; a flat one has no message arrays in its cells."""
+def _render_row(spec: PromptSpec, row: Mapping[Hashable, Any], position: int) -> Rendered:
     if spec.texts and all(_is_blank(row[column]) for column in spec.texts):
         return Skipped(str(spec.texts[0]))
     try:
-        content = _content(spec, row, position, flat=flat)
+        content = _content(spec, row, position)
         if spec.function is not None and _is_nothing(content):
             return Skipped("prompt")
         system = spec.system.fill(row) if spec.system is not None else None
@@ -221,7 +247,7 @@ class _UnusableError(Exception):
     """The row's prompt cannot be made; the other rows continue."""
 
 
-def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, flat: bool) -> Any:
+def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int) -> Any:
     if spec.function is not None:
         try:
             return spec.function(MappingProxyType(row))
@@ -229,18 +255,23 @@ def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int, *, fl
             error.add_note(f"in the prompt function, at row {position}; nothing was sent")
             raise
     if spec.template is not None:
-        if not flat:
-            _refuse_messages(row, spec.template.columns, "prompt")
+        _refuse_messages(row, spec.template.columns, "prompt")
         return spec.template.fill(row)
     value = row[spec.column]
+    if spec.instruction is None:
+        return value if isinstance(value, str | list | tuple | dict | np.ndarray) else _cell_text(value)
+    _refuse_messages(row, (spec.column,), "prompt")
+    return f"{spec.instruction}\n\n{_cell_text(value)}"
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, BYTES):
         raise _UnusableError("the cell holds bytes; decode them to text first")
-    if spec.instruction is None:
-        return value if isinstance(value, str | list | tuple | dict | np.ndarray) else str(value)
-    _refuse_messages(row, (spec.column,), "prompt")
-    if isinstance(value, list | tuple | dict | np.ndarray):
+    if pd.api.types.is_list_like(value) or not has_text(value):
         raise _UnusableError(f"the cell holds a {type(value).__name__}; make it text, or a list of messages")
-    return f"{spec.instruction}\n\n{value}"
+    return str(value)
 
 
 def _refuse_messages(row: Mapping[Hashable, Any], columns: Sequence[Hashable], argument: str) -> None:
@@ -256,7 +287,7 @@ def _messages(content: Any, system: str | None) -> bytes:
         return _in_user_message(content, system)
     if not is_messages(content):
         raise _UnusableError(
-            f"expected text or a list of messages such as [{{'role': 'user', 'content': '…'}}]; found a {type(content).__name__}"
+            f"expected text or a list of messages such as [{{'role': 'user', 'content': '…'}}]; found a {_found(content)}"
         )
     if system is not None and any(message["role"] in ("system", "developer") for message in content):
         raise ValueError(
@@ -266,7 +297,29 @@ def _messages(content: Any, system: str | None) -> bytes:
         plain = canonical(content)
     except NotJSONError as error:
         raise _UnusableError(f"{error}; messages are JSON") from error
-    return _head(system) + _json(plain)[1:]
+    raw = _json(plain)
+    if b":null" in raw:
+        raw = _json([_without_nulls(message) for message in plain])
+    return _head(system) + raw[1:]
+
+
+def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the keys without a value, which Arrow gives every dict of a column; a null `content` has a meaning."""
+    return {name: _dense(value) for name, value in message.items() if value is not None or name == "content"}
+
+
+def _dense(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _dense(item) for name, item in value.items() if item is not None}
+    return [_dense(item) for item in value] if isinstance(value, list) else value
+
+
+def _found(content: Any) -> str:
+    """Name what is no message array, and the first thing in it that is no message."""
+    for item in content if isinstance(content, list) else ():
+        if not is_messages([item]):
+            return f"list with a {type(item).__name__} in it that has no role"
+    return type(content).__name__
 
 
 def _in_user_message(content: str, system: str | None) -> bytes:

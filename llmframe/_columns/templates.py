@@ -23,6 +23,13 @@ _ACCESS = re.compile(
 _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
 
 
+def has_text(value: object) -> bool:
+    """Return whether `str` says what a value is, and not only its type and where it is in memory."""
+    kind = type(value)
+    named = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
+    return named and not callable(value) and not hasattr(kind, "as_py")  # Arrow's scalars hide missing values
+
+
 class FormatError(Exception):
     """A cell does not fit its field's format; the other rows continue."""
 
@@ -42,6 +49,8 @@ class Field:
             return value
         if isinstance(value, BYTES):
             raise FormatError("bytes are no text; decode them first")
+        if not has_text(value):
+            raise FormatError(f"a {type(value).__name__} has no text")
         if isinstance(value, _DATES) and self.spec and "%" not in self.spec:
             raise FormatError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
         try:

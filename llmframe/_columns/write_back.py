@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from llmframe._columns.prompts import listed
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -43,9 +45,12 @@ def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
 
 def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
     """Return the full label of a name: with multi-level columns, padded as pandas does."""
-    if isinstance(name, slice) or not isinstance(name, Hashable):  # slices are hashable from Python 3.12 on
+    truth = isinstance(name, bool) and argument != "column"  # such as error_into=True
+    # Slices are hashable from Python 3.12 on.
+    if truth or isinstance(name, slice) or not isinstance(name, Hashable):
+        shown = type(name).__name__ if isinstance(name, pd.Series | pd.DataFrame | np.ndarray) else repr(name)
         raise TypeError(
-            f"{argument} must be one column's name; got {name!r}; to read several columns, name them in prompt='{{title}}: {{body}}'"
+            f"{argument} must be one column's name; got {shown}; to read several columns, name them in prompt='{{title}}: {{body}}'"
         )
     levels = frame.columns.nlevels
     if levels == 1 or isinstance(name, tuple):
@@ -180,16 +185,15 @@ def row_mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
         raise ValueError(
             "where: the mask's index is not the frame's; build it from the frame itself, or pass an array"
         )
-    if isinstance(where, str | Mapping | pd.DataFrame) or not pd.api.types.is_list_like(where):
-        raise TypeError(
-            f"where must be a boolean mask, such as df['stars'] < 3; got a {type(where).__name__}"
-        )
-    values = pd.Series(where if isinstance(where, pd.Series | np.ndarray) else list(where))
+    expected = "where must be a boolean mask, such as df['stars'] < 3"
+    if isinstance(where, Mapping) or np.ndim(where if isinstance(where, np.ndarray) else ()) != 1:
+        raise TypeError(f"{expected}; got a {type(where).__name__}")
+    values = pd.Series(where if isinstance(where, pd.Series | np.ndarray) else listed(where, expected))
     if len(values) != len(index):
         raise ValueError(f"where: the mask has {len(values)} values for {len(index)} rows")
     values = values.convert_dtypes() if values.dtype == object else values
     if len(values) and not pd.api.types.is_bool_dtype(values.dtype):
-        raise TypeError(f"where must be a boolean mask, such as df['stars'] < 3; got {values.dtype}")
+        raise TypeError(f"{expected}; got {values.dtype}")
     return values.fillna(value=False).to_numpy(dtype=bool)
 
 

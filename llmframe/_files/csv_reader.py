@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
 
 import pandas as pd
@@ -78,9 +80,26 @@ def read_csv(
     1     8  NaN
     """
     check_separator(sep, "read_csv")
+    with _opened(path, encoding) as file:
+        return _read(file, sep, index_col, escape_formulas=escape_formulas, infer=infer)
+
+
+def read_texts(path: FilePath, sep: str) -> tuple[pd.DataFrame, list[str]]:
+    """Read every cell as text, and the names of the header as they are there: empty and duplicate ones too."""
+    with _opened(path, "utf-8-sig") as file:
+        marked = _QuotesMarked(file, sep, _BLOCK_CHARACTERS)
+        frame = _parse(marked, sep, None, escape_formulas=True, infer=False)
+    header = pd.read_csv(
+        io.StringIO(marked.head), sep=sep, header=None, nrows=1, dtype="str", na_filter=False
+    )
+    return frame, [_plain_text(name, escaped=marked.escaped, formulas=True) for name in header.iloc[0]]
+
+
+@contextmanager
+def _opened(path: FilePath | TextIO, encoding: str) -> Iterator[TextIO]:
     try:
         with reader(path, encoding) as file:
-            return _read(file, sep, index_col, escape_formulas=escape_formulas, infer=infer)
+            yield file
     except UnicodeDecodeError as error:
         message = f'read_csv: the file is not in encoding="{encoding}" ({error}); for files of old Windows programs try encoding="cp1252"'
         raise ValueError(message) from error
@@ -96,6 +115,12 @@ def _read(
     block_characters: int = _BLOCK_CHARACTERS,
 ) -> pd.DataFrame:
     marked = _QuotesMarked(file, sep, block_characters)
+    return _parse(marked, sep, index_col, escape_formulas=escape_formulas, infer=infer)
+
+
+def _parse(
+    marked: _QuotesMarked, sep: str, index_col: IndexColumns, *, escape_formulas: bool, infer: bool
+) -> pd.DataFrame:
     parsed = pd.read_csv(
         cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
     )
@@ -118,6 +143,8 @@ class _QuotesMarked:
 
     def __init__(self, source: TextIO, sep: str, block_characters: int) -> None:
         self.escaped = False
+        self.head = ""
+        """The first whole lines."""
         self._block_characters = block_characters
         self._source = source
         self._held = ""
@@ -144,7 +171,9 @@ class _QuotesMarked:
             # Between quoted fields: pandas 3.0 may hang on lines that end in a single carriage return.
             pieces[::2] = [piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces[::2]]
         pieces[1::2] = ['""' + quoted for quoted in pieces[1::2]]
-        return "".join(pieces)
+        lines = "".join(pieces)
+        self.head = self.head or lines
+        return lines
 
     def _block(self) -> str:
         # The block is as large as the held text: a huge cell is then scanned a few times, not once per block.

@@ -14,12 +14,13 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._files.text_files import FORMULA, FilePath, check_separator, writer
+from llmframe._files.text_files import FilePath, check_separator, is_formula, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
 _CHUNK_ROWS = 10_000
+_EXACT_IN_FLOATS = 2**53
 
 # pandas names a column without a name "Unnamed: 0".
 _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
@@ -66,7 +67,7 @@ def to_csv(
         Put an apostrophe before text (names and index labels too) that a spreadsheet would run as a
         formula: text that begins with ``=``, ``+``, ``-`` or ``@``, plain or full-width, also after white
         space or apostrophes, or with a tab or carriage return. `read_csv` removes it. Numbers are not
-        changed.
+        changed, and neither is text that is one, such as ``-33.9``, ``+49`` or ``-1,234.5``.
 
     Returns
     -------
@@ -87,7 +88,8 @@ def to_csv(
     -----
     Lists, dicts, tuples, sets and arrays are written as compact JSON, in which nan is null; they come back
     as that text. Categorical columns are written as their values. Datetimes are written in one ISO format a
-    column and come back as text, and so does any other object, as ``str`` shows it. Column names that are
+    column and come back as text, and so do integers beyond 2**53 beside missing cells, which readers would round,
+    and any other object, as ``str`` shows it. Column names that are
     not text come back as text.
 
     Examples
@@ -100,10 +102,22 @@ def to_csv(
     """
     check_separator(sep, "to_csv")
     table = _table(frame, index=index, labels=columns)
-    chunks = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    return _write(table, path, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+
+
+def write_columns(frame: pd.DataFrame, names: Sequence[str], path: FilePath, sep: str) -> None:
+    """Write a frame's columns under these names, which may be empty or duplicate, as in the file they are from."""
+    table = [_Column(name, frame.iloc[:, position]) for position, name in enumerate(names)]
+    _write(
+        table, path, _Style(sep, "utf-8-sig", escape_formulas=True, missing="" if len(table) > 1 else "NA")
+    )
+
+
+def _write(table: list[_Column], path: FilePath | TextIO | None, style: _Style) -> str | None:
+    chunks = _chunks(table, style)
     if path is None:
         return "".join(chunks)
-    with writer(path, encoding) as file:
+    with writer(path, style.encoding) as file:
         file.writelines(chunks)
     return None
 
@@ -117,7 +131,7 @@ class _Style:
 
 
 def _quoted(text: str, *, escape_formulas: bool) -> str:
-    if escape_formulas and FORMULA.match(text):
+    if escape_formulas and is_formula(text):
         text = "'" + text
     return '"' + text.replace('"', '""') + '"'
 
@@ -249,7 +263,16 @@ def _header(column: _Column, style: _Style) -> str:
 def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return _moments_format(cells)
+    if _rounded_by_readers(cells):
+        return '"{}"'.format
     return functools.partial(_field, escape_formulas=style.escape_formulas)
+
+
+def _rounded_by_readers(cells: pd.Series[Any]) -> bool:
+    """Return whether readers would make floats of integers that floats cannot hold: beside missing cells they do."""
+    if not (pd.api.types.is_integer_dtype(cells.dtype) and cells.hasnans):
+        return False
+    return bool(((cells > _EXACT_IN_FLOATS) | (cells < -_EXACT_IN_FLOATS)).any())
 
 
 def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:

@@ -20,15 +20,46 @@ FilePath: TypeAlias = str | os.PathLike[str]
 
 _SEPARATORS = (",", ";", "\t", "|")  # none can occur in a number, a truth value or a date
 _COMPRESSORS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
-_FOREIGN_COMPRESSORS = (".zip", ".zst", ".tar", ".tgz", ".7z")
+_FOREIGN_SUFFIXES = (
+    ".zip", ".zst", ".tar", ".tgz", ".7z", ".parquet", ".pq", ".feather", ".arrow", ".orc", ".json", ".jsonl", ".ndjson",
+    ".xlsx", ".xlsm", ".xls", ".ods", ".pkl", ".pickle", ".h5", ".dta", ".sqlite", ".db", ".html", ".xml",
+)  # fmt: skip
 
 # Spreadsheets skip white space before a formula and treat full-width signs as the plain ones.
 FORMULA = re.compile("'*+(?:[\t\r]|[\\s\0-\x1f]*+[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+# -33.9, +49, -1e5, -5%, -1,234.5 and -1.234,5 are numbers to a spreadsheet, which has nothing to run in them.
+_SIGNED_NUMBER = re.compile(
+    r"""[ ]* [+-]
+    (?: [0-9]+ (?: [.,][0-9]* )? | [.,][0-9]+ | inf
+      | [0-9]{1,3} (?: ,[0-9]{2,3} )* ,[0-9]{3} (?: \.[0-9]* )?
+      | [0-9]{1,3} (?: \.[0-9]{3} )+ (?: ,[0-9]* )? )
+    (?: [eE][+-]?[0-9]+ )? %? [ ]*""",
+    re.VERBOSE,
+)
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet would run a cell's text."""
+    return FORMULA.match(text) is not None and _SIGNED_NUMBER.fullmatch(text) is None
 
 
 def check_separator(sep: str, caller: str) -> None:
     if sep not in _SEPARATORS:
         raise ValueError(f"{caller}: sep is {sep!r}, but must be one of {list(_SEPARATORS)!r}")
+
+
+def check_suffix(suffix: str) -> None:
+    """Refuse a name that promises something else than CSV."""
+    if suffix.lower() in _FOREIGN_SUFFIXES:
+        raise ValueError(
+            f"path ends in {suffix!r}, and this is CSV, which ends in '.csv' or, compressed, in one of {list(_COMPRESSORS)!r}"
+        )
+
+
+def separator(path: Path) -> str:
+    """Return what separates the cells of a file, by its name: `.tsv` has tabs."""
+    suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSORS]
+    return "\t" if suffixes[-1:] == [".tsv"] else ","
 
 
 def writer(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
@@ -55,11 +86,8 @@ def _caller_file(file: TextIO, verb: str, caller: str) -> Iterator[TextIO]:
 
 
 def _text_file(file: Path | IO[bytes], suffix: str, mode: str, encoding: str) -> TextIO:
+    check_suffix(suffix)
     suffix = suffix.lower()
-    if suffix in _FOREIGN_COMPRESSORS:
-        raise ValueError(
-            f"path ends in {suffix!r}, which is not supported; use one of {list(_COMPRESSORS)!r}"
-        )
     if suffix in _COMPRESSORS:
         # Imported when needed: Python may have been built without some of them.
         module = importlib.import_module(_COMPRESSORS[suffix])

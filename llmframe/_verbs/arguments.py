@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,11 +13,20 @@ import orjson
 from llmframe._addresses import is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
-from llmframe._options import check, from_environment, options
+from llmframe._options import (
+    address_fault,
+    check,
+    check_environment,
+    from_environment,
+    header_fault,
+    options,
+)
 from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
 
 if TYPE_CHECKING:
+    import os
+
     from llmframe._run import Verb
 
 DEFAULT_MODEL = "gpt-6-luna"
@@ -34,6 +44,7 @@ _ARGUMENTS = frozenset(
 )  # fmt: skip
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
 _BATCH_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _FLAGS = ("dedupe", "fresh", "retry_failed")
 
 
@@ -112,7 +123,27 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     if "client" in given and {"api_key", "base_url"} & given.keys():
         raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
     client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
-    return Account.of(client, chosen["api_key"], chosen["base_url"])
+    account = Account.of(client, chosen["api_key"], chosen["base_url"])
+    if account.client is not None:
+        _check_client(account)
+        return account
+    check_environment("base_url", chosen["base_url"])
+    if chosen["mode"] != "offline":
+        check_environment("api_key", chosen["api_key"])
+    return account
+
+
+def _check_client(account: Account) -> None:
+    if fault := address_fault(account.base_url):
+        raise ValueError(f"client: its base_url must be the server's address; {fault}")
+    client = account.client
+    keys = {"its api_key": client.api_key, "its azure_ad_token": getattr(client, "_azure_ad_token", None)}
+    headers = {f"its header {name!r}": text for name, text in client.default_headers.items()}
+    for what, text in {**keys, **headers}.items():
+        if isinstance(text, str) and (fault := header_fault(text)):
+            raise ValueError(
+                f"client: {what} cannot be sent; {fault}: make the client with .strip() of it, or copy it again"
+            )
 
 
 def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
@@ -171,11 +202,18 @@ def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"extra_headers must map text to text; got {name!r}: a {type(value).__name__}")
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(
+                f"extra_headers: {name!r} is no header's name; write letters, digits and hyphens, without the colon"
+            )
+        if fault := header_fault(value):
+            raise ValueError(f"extra_headers: the value of {name!r} cannot be sent; {fault}")
     return dict(headers)
 
 
-def _journal(value: bool | str | Path) -> bool | Path:
+def _journal(value: bool | str | os.PathLike[str]) -> bool | Path:
     path = from_environment("journal") if value is True else value
+    check_environment("journal", path)
     return value is True if path is None or isinstance(path, bool) else Path(path)
 
 

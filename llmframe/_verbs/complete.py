@@ -19,6 +19,7 @@ from llmframe._columns import (
     full_label,
     is_messages,
     label_text,
+    listed,
     make_plan,
     occurrences,
     put_column,
@@ -201,16 +202,19 @@ def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
         raise TypeError(
             f"prompts must be a list of texts or message arrays; write complete([{prompts[:40]!r}])"
         )
-    if isinstance(prompts, bytes | pd.DataFrame) or not isinstance(prompts, Iterable):
-        raise TypeError(f"prompts must be a list of texts or message arrays; got a {type(prompts).__name__}")
     if isinstance(prompts, Mapping):
+        given = "[[message]]" if "role" in prompts else "list(prompts.values())"
         raise TypeError(
-            "prompts must be a list of message arrays; for a single message write complete([[message]])"
+            f"prompts must be a list of texts or message arrays, and this is a dict; write complete({given})"
         )
-    prompt_list = list(prompts)
+    prompt_list = listed(prompts, "prompts must be a list of texts or message arrays")
     if is_messages(prompt_list):
         raise TypeError(
             "prompts must be a list of message arrays, and this is a single one; write complete([messages])"
+        )
+    if prompt_list and all(isinstance(prompt, Mapping) for prompt in prompt_list):
+        raise TypeError(
+            "prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.complete('text')"
         )
     return prompt_list
 

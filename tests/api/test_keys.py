@@ -74,11 +74,12 @@ def test_a_key_that_is_still_the_refused_one_is_not_asked_for_again(wire):
     assert len(given) == 2
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("nothing", [None, "", b"sk-bytes", ("sk-tuple", 1)])
 def test_a_function_that_gives_no_key_is_a_fatal_fault(wire, nothing):
     for refused in both(Account.of(None, lambda: nothing, f"{wire.url}/v1")):
         assert refused.fault.kind is FaultKind.FATAL
         assert "api_key" in refused.fault.message
+        assert "sk-" not in refused.fault.message
     assert not wire.seen
 
 
@@ -99,7 +100,53 @@ def test_whitespace_around_a_key_is_not_sent(wire):
     assert wire.headers()["authorization"] == "Bearer a-key-from-a-file"
 
 
+def test_whitespace_around_a_key_that_a_function_gives_is_not_sent(wire):
+    assert send(Account.of(None, lambda: "a-key\n", f"{wire.url}/v1"), "aiohttp").raw == GOOD
+    assert wire.headers()["authorization"] == "Bearer a-key"
+
+
 SECRET = "sk-proj-0123456789abcdefghij"
+
+
+def test_a_header_from_the_environment_that_cannot_be_sent_is_named(wire, monkeypatch):
+    """The SDK reads some variables by itself."""
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1\norg-2")
+    for refused in both(plain(wire)):
+        assert refused.fault.kind is FaultKind.FATAL
+        assert "header 'OpenAI-Organization' cannot be sent; its character 6 of 11" in refused.fault.message
+    assert not wire.seen
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+@pytest.mark.parametrize("whose", ["function", "async client", "sync client", "own pool"])
+@pytest.mark.parametrize(
+    ("around", "said"), [("%s\u200b", r"29 of 29 is U\+200B"), ("%s\n%s", r"29 of 57 is U\+000A")]
+)
+def test_a_function_that_gives_a_key_that_no_header_can_hold_ends_the_run(mode, whose, around, said, wire):
+    """The character is named, the key is not shown, and nothing is sent."""
+
+    def provide() -> str:
+        return around.replace("%s", SECRET)
+
+    async def provide_later() -> str:
+        return provide()
+
+    address = f"{wire.url}/v1"
+    own_pool = openai.DefaultAsyncHttpxClient()
+    settings = {
+        "function": {"base_url": address, "api_key": provide},
+        "async client": {"client": openai.AsyncOpenAI(base_url=address, api_key=provide_later)},
+        "sync client": {"client": openai.OpenAI(base_url=address, api_key=provide)},
+        "own pool": {
+            "client": openai.AsyncOpenAI(base_url=address, api_key=provide_later, http_client=own_pool)
+        },
+    }[whose]
+    with pytest.raises(
+        llmframe.StoppedError, match=f"api_key: .*function gave a key that cannot be sent; .*{said}"
+    ) as stopped:
+        llmframe.complete(["a", "b", "c"], model="m", mode=mode, **settings)
+    assert SECRET not in str(stopped.value) + llmframe.last_run().failures.to_string()
+    assert not wire.seen
 
 
 @pytest.mark.parametrize("how", ["argument", "option", "function", "client", "header"])

@@ -89,6 +89,7 @@ SAME = {
     "a tuple of messages": (({"role": "user", "content": "Hello"},), {}),
     "an array of messages": (np.array([{"role": "user", "content": "Hello"}], dtype=object), {}),
     "mappings that are no dicts": ([MappingProxyType({"role": "user", "content": "Hello"})], {}),
+    "a null key": ([{"role": "user", "content": "Hello", "name": None}], {}),
     "numpy text": (np.str_("Hello"), {}),
     "one message and its text": ([{"role": "user", "content": "Hello"}], {}),
     "service_tier": ("Hello", {"service_tier": "flex"}),
@@ -105,7 +106,7 @@ SAME = {
     "concurrency": ("Hello", {"max_concurrency": 1}),
     "the lane": ("Hello", {"mode": "offline"}),
     "authorization": ("Hello", {"extra_headers": {"Authorization": "Bearer x", "api-key": "y"}}),
-    "the address's spelling": ("Hello", {"base_url": "https://API.OpenAI.com:443/v1/#x"}),
+    "the address's spelling": ("Hello", {"base_url": "https://API.OpenAI.com:443/v1/"}),
     "fresh": ("Hello", {"fresh": True}),
     "a parameter that is None": ("Hello", {"temperature": None}),
     "n=1": ("Hello", {"n": 1}),
@@ -116,6 +117,16 @@ SAME = {
 def test_what_does_not_decide_the_answer_is_not_in_the_identity(what):
     prompt, settings = SAME[what]
     assert key(prompt, **settings) == key()
+
+
+@pytest.mark.parametrize("more", [{}, {"audio": {"id": "a"}}, {"refusal": "No"}])
+def test_a_message_without_content_is_one_with_a_null_content(more):
+    """Both are sent as they are. Text that looks like such JSON is text."""
+    turn = {"role": "assistant", "tool_calls": [{"id": "1"}], **more}
+    question = {"role": "user", "content": 'Write {"content":null,"a":1}'}
+    assert key([question, turn]) == key([question, {**turn, "content": None}])
+    assert key([question, turn]) != key([{**question, "content": 'Write {"a":1}'}, turn])
+    assert key([question, turn]) != key([question, {**turn, "content": ""}])
 
 
 @pytest.mark.parametrize(
@@ -245,7 +256,7 @@ def test_the_recipe_that_the_journal_keeps_holds_no_prompt_no_header_and_no_key(
         "user": "secret",
         "extra_headers": {"X": "secret"},
         "metadata": {"a": "secret"},
-        "base_url": "https://example.org/v1?key=secret",
+        "base_url": "https://example.org/v1",
         "model": "m",
     }
     completion = ListCompletion(["secret"], secret)

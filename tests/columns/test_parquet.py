@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from columns.plans import plan_of
+from columns.plans import bodies, plan_of
 from helpers import answer
 
 import llmframe
@@ -15,9 +15,9 @@ import llmframe
 def through_parquet(tmp_path):
     """Give a function that writes a frame as Parquet and reads it back."""
 
-    def write_and_read(frame):
+    def write_and_read(frame, **options):
         frame.to_parquet(tmp_path / "frame.parquet")
-        return pd.read_parquet(tmp_path / "frame.parquet")
+        return pd.read_parquet(tmp_path / "frame.parquet", **options)
 
     return write_and_read
 
@@ -38,6 +38,45 @@ def test_message_arrays_come_back_as_arrays_and_are_the_same_requests(llm, lane,
     assert back["chat_completion"].tolist()[0] == answer("a")
     pd.testing.assert_series_equal(back["chat_completion"], df["chat_completion"])
     assert llm.ledger.billed == 2
+
+
+CALL = {
+    "id": "1",
+    "type": "function",
+    "function": {"name": "f", "arguments": '{"a": null, "content":null,"b":0}'},
+}
+URL = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+UNLIKE = {
+    "a name in one message": [[said("a")], [{**said("b"), "name": "bob"}]],
+    "parts": [[said([{"type": "text", "text": "x"}, URL])]],
+    "keys deep inside parts": [[said([URL, {**URL, "image_url": {"url": "u", "detail": "low"}}])]],
+    "tools": [[said("a"), {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "1", "content": "2"}]],
+    "tools without content": [[said("a"), {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "1", "content": "2"}]],
+    "numbers and truth": [[{**said("a"), "weight": 1.5, "seen": True, "n": 3}, said("b")]],
+    "another system message": [[{"role": "system", "content": "Be brief.", "name": "s"}, said("a")], [said("a")]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arrays", UNLIKE.values(), ids=UNLIKE)
+@pytest.mark.parametrize("backend", ["numpy", "numpy_nullable", "pyarrow"])
+def test_null_keys_that_arrow_adds_are_neither_sent_nor_hashed(arrays, backend, through_parquet):
+    """Dicts of one column gain each other's keys; a message's own `content` is the one null that is sent."""
+    df = pd.DataFrame({"chat": arrays})
+    back = through_parquet(df, **({} if backend == "numpy" else {"dtype_backend": backend}))
+    plan = plan_of(back, "chat")
+    assert plan.keys == plan_of(df, "chat").keys
+    sent = [body["messages"] for body in bodies(plan)]
+    empty = [{"content": None} if message["role"] == "assistant" else {} for message in arrays[0]]
+    assert sent[0] == [{**more, **message} for more, message in zip(empty, arrays[0], strict=True)]
+    assert sent[1:] == arrays[1:]
+
+
+@pytest.mark.parametrize("prompt", ["Sum up:", "Sum up: {chat}"])
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+def test_arrays_of_arrow_cannot_be_put_into_text_either(prompt, backend, through_parquet):
+    back = through_parquet(pd.DataFrame({"chat": [[said("a")]]}), dtype_backend=backend)
+    with pytest.raises(ValueError, match=r"^prompt: column 'chat' holds message arrays"):
+        plan_of(back, "chat", prompt)
 
 
 def test_records_of_columns_come_back(llm, lane, through_parquet):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import random
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from columns.plans import contents
 from helpers import answer
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionMessage
 
 import llmframe
 from llmframe._columns.prompts import PromptSpec, render
@@ -207,6 +213,68 @@ def test_rows_of_text_are_put_together_as_they_are_one_by_one(rows, asked, syste
         list(render(asking, dict(frame.items()), np.arange(len(frame)))) for asking in (together, one_by_one)
     ]
     assert rendered[0] == rendered[1]
+
+
+class Silent:
+    """It says nothing of itself; Python shows where it is in memory."""
+
+
+class Iterable:
+    """It has a text and values, as other libraries' columns and pydantic's models do."""
+
+    def __iter__(self):
+        return iter("xy")
+
+    def __str__(self):
+        return "shape: (2,)"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [Silent(), Iterable(), {"a"}, range(3), len, Silent, pd.Series(["x"]), pd.DataFrame({"a": ["x"]}), iter("x"), pa.scalar("x"), pa.scalar(None, pa.string())],
+    ids=lambda cell: type(cell).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("prompt", [None, "An instruction."])
+def test_an_object_that_is_no_text_fails_its_row_and_is_not_sent(cell, prompt, llm):
+    df = pd.DataFrame({"x": pd.Series([cell, "fine"], dtype=object)})
+    with pytest.warns(llmframe.CompletionWarning):
+        df.llm.complete("x", prompt, into="y", errors="coerce")
+    (failure,) = llmframe.last_run().failures.itertuples()
+    assert (failure.position, failure.code) == (0, "invalid_prompt")
+    assert f"the cell holds a {type(cell).__name__}" in failure.message
+    assert llm.ledger.requests == 1
+
+
+@pytest.mark.parametrize("cell", [Silent(), len, pa.scalar(None, pa.string())])
+def test_a_template_takes_no_object_without_a_text(cell, llm):
+    """Lists and dicts are written as Python does."""
+    df = pd.DataFrame({"x": pd.Series([cell, ["a"], {"b": 1}], dtype=object)})
+    with pytest.warns(llmframe.CompletionWarning, match="invalid_prompt"):
+        df.llm.complete(prompt="In {x}", into="y", errors="coerce")
+    assert sorted(contents(llm)) == ["In ['a']", "In {'b': 1}"]
+
+
+def test_what_has_a_text_of_its_own_is_sent_as_that(llm):
+    cells = [
+        uuid.UUID(int=7),
+        Path("a"),
+        decimal.Decimal("1.50"),
+        dt.time(1, 2),
+        pd.Timestamp("2026-01-31"),
+        pd.Interval(0, 1),
+        1 + 2j,
+    ]
+    pd.Series(cells, dtype=object).llm.complete()
+    assert sorted(contents(llm)) == sorted(map(str, cells))
+
+
+def test_a_message_array_with_a_foreign_object_names_it(llm):
+    message = ChatCompletionMessage(role="assistant", content="x")
+    with pytest.raises(
+        llmframe.CompletionError, match="found a list with a ChatCompletionMessage in it that has no role"
+    ):
+        llmframe.complete([[{"role": "user", "content": "x"}, message]])
+    assert llm.ledger.requests == 0
 
 
 def test_numpy_scalars_and_text_subclasses_are_text(llm):

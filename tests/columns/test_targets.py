@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from columns.frames import HERE, failures_allowed, listed
 from helpers import MODEL, answer
@@ -76,6 +77,12 @@ def test_where_takes_any_boolean_mask_and_missing_is_no(kind):
         (True, TypeError, "boolean mask"),
         (lambda frame: frame, TypeError, "boolean mask"),
         (pd.DataFrame({"a": [True] * 3}), TypeError, "boolean mask"),
+        (pa.table({"a": [True] * 3, "b": [True] * 3, "c": [True] * 3}), TypeError, "which has columns"),
+        ({True, False}, TypeError, "which has no order"),
+        ({0: True, 1: False, 2: True}, TypeError, "got a dict"),
+        (np.ones((3, 1), dtype=bool), TypeError, "got a ndarray"),
+        (np.array(True), TypeError, "got a ndarray"),
+        (pd.col("a") == "x", TypeError, "got a Expression"),
         (pd.Series([True] * 3, index=[2, 1, 0]), ValueError, "index is not the frame's"),
     ],
 )
@@ -83,6 +90,23 @@ def test_a_mask_that_is_none_is_an_error_that_names_where(where, error, said):
     with pytest.raises(error, match=r"^where") as raised:
         pd.DataFrame({"a": list("xyz")}).llm.complete("a", where=where, model=MODEL, mode="offline")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("argument", ["column", "into"])
+@pytest.mark.parametrize("data", [pd.Series(["x", "y"]), pd.DataFrame({"a": ["x"]}), np.array(["x", "y"])])
+def test_data_is_no_columns_name_and_is_not_shown(argument, data):
+    with pytest.raises(
+        TypeError, match=f"^{argument} must be one column's name; got {type(data).__name__}; "
+    ):
+        pd.DataFrame({"a": ["x"]}).llm.complete(
+            **{"column": "a", argument: data}, model=MODEL, mode="offline"
+        )
+
+
+@pytest.mark.parametrize("argument", ["into", "error_into"])
+def test_true_is_no_new_columns_name(argument):
+    with pytest.raises(TypeError, match=f"^{argument} must be one column's name; got True"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("a", model=MODEL, mode="offline", **{argument: True})
 
 
 def test_where_is_by_position_on_duplicate_labels(llm, lane):

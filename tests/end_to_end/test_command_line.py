@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +53,48 @@ def test_a_csv_is_enriched_and_its_other_columns_stay_as_they_were(server, sourc
     assert [bool(row[3]) for row in rows[1:]] == [True, True, False]
 
 
+UNTOUCHED = {
+    "numbers": 'a,b,c,d,e,f\n-33.9,+49,-1e5,"-1,234.5",-5%, -3\n',
+    "numbers that are names": "a,b,c,d\n007,1.0,9007199254740993,12345678901234567890123\n1_000,1e400,0x1F,-0\n",
+    "words for missing": "a,b,c,d,e\nNA,nan,null,None,#N/A\n",
+    "dates and truth": "a,b,c\n2026-01-02,02/01/2026,True\n",
+    "quotes": 'a,b,c\n"",,"two\nlines"\n5" disk,"said ""no""",  \n',
+    "an index": ",a\n0,x\n1,y\n",
+    "an index of an index": "Unnamed: 0,,a\n0,1,x\n",
+    "duplicate names": "a,a,a.1\n1,2,3\n",
+    "neutralised before": "'=a,b\n'=1,''=1\n",
+    "a cell too many": "a,b,\n1,2,\n",
+}
+
+
+@pytest.mark.parametrize("text", UNTOUCHED.values(), ids=UNTOUCHED)
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_columns_that_nobody_asked_about_keep_names_and_cells(server, text, suffix, tmp_path):
+    header, *cells = csv.reader(text.splitlines(keepends=True))
+    rows = [[*header, "review"], *([*row, "Good"] for row in cells)]
+    source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    delimiter = "\t" if suffix == "tsv" else ","
+    with source.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    assert main(arguments(server, source, target)) == 0
+    with target.open(encoding="utf-8-sig", newline="") as file:
+        written = list(csv.reader(file, delimiter=delimiter))
+    assert [row[:-1] for row in written] == rows
+    assert written[0][-1] == "sentiment"
+    assert server.ledger.billed == 1
+
+
+def test_an_input_may_be_a_pipe(server, source, tmp_path):
+    """It is read once."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()))
+    writer.start()
+    assert main(arguments(server, pipe, tmp_path / "out.csv")) == 0
+    writer.join()
+    assert len(llmframe.read_csv(tmp_path / "out.csv")) == 3
+
+
 def test_an_output_of_ours_is_an_input_again(server, source, tmp_path):
     """What was neutralised once is not neutralised twice."""
     first, second = tmp_path / "one.csv", tmp_path / "two.csv"
@@ -68,6 +111,29 @@ def test_an_existing_file_is_kept_unless_forced(server, source, tmp_path, capsys
     assert source.read_bytes() == before
     assert server.ledger.requests == 0
     assert main(arguments(server, source, source, "--force")) == 0
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.xlsx", "out.jsonl"])
+def test_an_output_whose_format_is_not_written_is_refused_first(server, source, name, tmp_path, capsys):
+    assert main(arguments(server, source, tmp_path / name)) == 2
+    assert "this is CSV" in capsys.readouterr().err
+    assert server.ledger.requests == 0
+
+
+@pytest.mark.parametrize("command", ["complete", "journal", "batches", "collect"])
+def test_a_journal_that_is_no_file_is_refused_and_none_is_made(
+    server, source, command, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    place = ["--journal", "mysql://me:secret@host/db"]
+    more = arguments(server, source, tmp_path / "out.csv") if command == "complete" else [command]
+    assert main([*more, *place]) == 2
+    said = capsys.readouterr().err
+    assert "journal must be a file's path" in said
+    assert "secret" not in said
+    assert sorted(tmp_path.iterdir()) == before
+    assert server.ledger.requests == 0
 
 
 def test_failed_rows_are_exit_code_1_and_the_rest_is_written(server, source, tmp_path, capsys):

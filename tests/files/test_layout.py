@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from llmframe._files.csv_writer import to_csv
 
 # fmt: off
 FORMULAS = [
-    "=1+1", "+1", "-1", "@x", "\tx", "\rx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", " =1", "\n=1", "'=1", "\u3000\uff1d1",
+    "=1+1", "+1+1", "-1-1", "-2+3", "+1-800", "+49 30", "-", "--1", "-1/2", "-A1", "-1,2,3", "-1.2.3", "-1e", "-1\n", "-$5", "-nan", "@x", "\tx", "\rx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", " =1", "\n=1", "'=1", "\u3000\uff1d1",
 ]
 # fmt: on
 
@@ -26,6 +27,30 @@ def test_formulas_are_neutralised_everywhere(text):
     pd.testing.assert_frame_equal(through_text(frame, index_col=0), frame)
 
 
+# fmt: off
+NUMBERS = [
+    "-33.9", "+49", "-1e5", "-1,234.5", "-1.234,5", "-33,9", "+1E+5", "-1,234,567", "-12,34,567.8", "-1.234.567", "-.5", "-5.", "-5%", "-007", "-0",
+    "-inf", " -33.9", "-33.9 ",
+]
+# fmt: on
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_a_plain_number_is_no_formula(text):
+    """As text, as a label and as a name it is written as it is, and comes back as that text."""
+    frame = text_frame([[text], ["'" + text]], [text, "x"]).set_index(pd.Index([text], name="i"))
+    written = to_csv(frame)
+    assert next(csv.reader(io.StringIO(written, newline=""))) == ["i", text, "x"]
+    assert list(csv.reader(io.StringIO(written, newline="")))[1][:2] == [text, text]
+    pd.testing.assert_frame_equal(through_text(frame, index_col=0), frame)
+
+
+def test_columns_of_numbers_as_text_are_numbers_to_others():
+    frame = text_frame([["-33.9", "1"], ["-1e5", "+49"], ["-inf", "0"]])
+    read = pd.read_csv(io.StringIO(to_csv(frame, index=False)))
+    assert read.to_numpy().tolist() == [[-33.9, -1e5, -math.inf], [1, 49, 0]]
+
+
 @pytest.mark.parametrize("text", ["x=1", "a - b", "'quoted'", "\nHello", "'", "", "7", "(=1)"])
 def test_harmless_text_is_left_alone(text):
     """What no spreadsheet runs is written as it is."""
@@ -37,8 +62,8 @@ def test_harmless_text_is_left_alone(text):
 
 def test_number_columns_with_a_formula_for_a_name_are_escaped():
     """A name is text even where its column is not."""
-    frame = pd.DataFrame({"=1": [1], "-2": [2.5], "ok name": [True]})
-    assert to_csv(frame, index=False) == '"\'=1","\'-2",ok name\n1,2.5,True\n'
+    frame = pd.DataFrame({"=1": [1], "-2+1": [2.5], "-2": [0], "ok name": [True]})
+    assert to_csv(frame, index=False) == '"\'=1","\'-2+1","-2",ok name\n1,2.5,0,True\n'
     assert_comes_back(frame)
 
 
@@ -106,6 +131,13 @@ def test_columns_chooses_and_orders():
         (pd.DataFrame({"x": [1]}), {"path": 3}, TypeError, "not int"),
         (pd.DataFrame({"x": [1]}), {"path": "no such folder/x.csv"}, FileNotFoundError, "create it first"),
         (pd.DataFrame({"x": [1]}), {"path": "x.csv.zip"}, ValueError, "'.zip'"),
+        (
+            pd.DataFrame({"x": [1]}),
+            {"path": "x.parquet"},
+            ValueError,
+            "path ends in '.parquet', and this is CSV",
+        ),
+        (pd.DataFrame({"x": [1]}), {"path": "x.XLSX"}, ValueError, "path ends in '.XLSX', and this is CSV"),
     ],
 )
 def test_bad_arguments_say_what_to_write(tmp_path, monkeypatch, frame, options, error, message):

@@ -112,6 +112,21 @@ def test_numbers_and_truth_values_come_back_exactly(floats, whole, truth):
     assert np.array_equal(np.signbit(back["float"][known]), np.signbit(frame["float"][known]))
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "UInt64", "int64[pyarrow]"])
+def test_large_integers_beside_missing_cells_come_back_as_their_digits(dtype):
+    """pandas would round them. Small ones stay numbers."""
+    frame = pd.DataFrame(
+        {
+            "id": pd.array([2**53 + 1, 2**63 - 1, 5, None], dtype=dtype),
+            "n": pd.array([2**53, 1, 5, None], dtype=dtype),
+        }
+    )
+    back = through_text(frame)
+    assert back["id"].tolist()[:-1] == ["9007199254740993", "9223372036854775807", "5"]
+    assert back["n"].tolist()[:-1] == [2**53, 1, 5]
+    assert back.isna().sum().tolist() == [1, 1]
+
+
 def test_extreme_floats_come_back_exactly():
     """Infinities, minus zero and the largest and smallest floats are kept."""
     floats = [np.inf, -np.inf, np.nan, -0.0, 1e308, sys.float_info.max, 5e-324, 0.1 + 0.2, 1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +23,17 @@ def resolved(**arguments):
 
 BAD = {
     "model": ["", " ", 5],
-    "api_key": ["", 5],
-    "base_url": ["", 5, "localhost:8000", "ftp://x", "http://me:key@x/v1"],
+    "api_key": ["", 5, "“key”", "key\u200b", "\ufeffkey", "key\nnext", "kéy", "\ud800"],
+    "base_url": [
+        "", 5, "localhost:8000", "ftp://x", "http://me:key@x/v1", "http://x/v1?a=b", "http://x/v1?", "http://x/v1#top",
+        "http://x/v1/chat/completions", "http:///v1", "http://x:y/v1", "http://x:70000/v1", "http://[::1/v1", "http://x y/v1",
+    ],
     "client": ["sk-key", 5],
     "server": ["", 5],
-    "journal": ["", 5],
+    "journal": [
+        "", 5, b"a", "mysql://u:p@host/db", Path("mysql://u:p@host/db"), "postgresql+psycopg://host/db", "file:///a.db", "file:a.db",
+        "sqlite:///a.db", "jdbc:h2://a", "'redis://host'", "False", "none", "0", ":memory:", "a\0b",
+    ],
     "mode": ["fast", 1],
     "errors": ["ignore", True],
     "max_concurrency": [0, -1, 1.5, True, "5"],
@@ -61,6 +68,19 @@ def test_a_bad_value_names_its_setting_wherever_it_is_given(name, value):
         ({"extra_body": [1]}, TypeError, "^extra_body must be a dict"),
         ({"extra_headers": "X: 1"}, TypeError, "^extra_headers must be a dict"),
         ({"extra_headers": {"X": 1}}, TypeError, "^extra_headers must map text to text"),
+        ({"extra_headers": {"X Y": "1"}}, ValueError, "^extra_headers: 'X Y' is no header's name"),
+        ({"extra_headers": {"X:": "1"}}, ValueError, "^extra_headers: 'X:' is no header's name"),
+        ({"extra_headers": {"": "1"}}, ValueError, "^extra_headers: '' is no header's name"),
+        (
+            {"extra_headers": {"X": "1\r\nY: 2"}},
+            ValueError,
+            "^extra_headers: the value of 'X' .*carriage return",
+        ),
+        (
+            {"extra_headers": {"X": "é"}},
+            ValueError,
+            r"^extra_headers: the value of 'X' .*character 1 of 1 is U\+00E9",
+        ),
         ({"extra_body": {"messages": []}}, ValueError, "^extra_body: 'messages'"),
         ({"extra_body": {"stream": True}}, ValueError, "^extra_body: 'stream'"),
         ({"extra_body": {"n": 2}}, ValueError, "^extra_body: 'n'"),
@@ -118,6 +138,57 @@ def test_the_apis_own_parameters_are_those_of_the_installed_sdk(llm):
         "seed": 5,
         "top_p": 0.5,
     }
+
+
+SECRET = "sk-proj-abcdefghijklmnop"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("base_url", f"http://x/v1?key={SECRET}", "write 'http://x/v1'.*client=.*default_query="),
+        ("base_url", f"http://x/v1#{SECRET}", "write 'http://x/v1'"),
+        ("base_url", "http://x/v1/chat/completions/", "write 'http://x/v1'"),
+        ("journal", f"mysql://me:{SECRET}@host/db", "an address (mysql://…)"),
+        ("journal", Path(f"mysql://me:{SECRET}@host/db"), "an address (mysql://…)"),
+        ("journal", f"sqlite:///{SECRET}.db", "write the file's path alone"),
+        ("journal", "false", "write journal=False"),
+        ("api_key", f"{SECRET}\u201d", "character 25 of 25 is U+201D (RIGHT DOUBLE QUOTATION MARK)"),
+        ("api_key", f"{SECRET}\n{SECRET}", "character 25 of 49 is U+000A (a line break)"),
+    ],
+)
+@pytest.mark.parametrize("variable", [False, True])
+def test_what_cannot_be_used_is_said_in_one_line_without_secrets(name, value, advice, variable, monkeypatch):
+    """It is named as the argument or as the variable of the environment that brought it."""
+    arguments = {"model": "m", name: value}
+    if variable:
+        monkeypatch.setenv(ENVIRONMENT[name][0], str(arguments.pop(name)))
+    with pytest.raises(ValueError) as refused:
+        resolved(**arguments)
+    said = str(refused.value)
+    assert said.startswith(ENVIRONMENT[name][0] if variable else f"{name} must be")
+    assert re.search(advice if ".*" in advice else re.escape(advice), said)
+    assert SECRET not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["api_key", "base_url", "journal"])
+def test_what_the_environment_brings_matters_only_where_it_is_used(name, monkeypatch):
+    import openai
+
+    for variable, bad in (
+        ("OPENAI_API_KEY", "“k”"),
+        ("OPENAI_BASE_URL", "http://x/v1?a"),
+        ("LLMFRAME_JOURNAL", "a://b"),
+    ):
+        monkeypatch.setenv(variable, bad)
+    client = openai.AsyncOpenAI(api_key="k", base_url="http://x/v1")
+    assert resolved(model="m", client=client, journal=False).account.client is client
+    good = {"api_key": "k", "base_url": "http://x/v1", "journal": "a.sqlite"}
+    assert resolved(model="m", **good).account.api_key == "k"
+    assert resolved(model="m", mode="offline", **{**good, "api_key": None}).mode == "offline"
+    with pytest.raises(ValueError, match=ENVIRONMENT[name][0]):
+        resolved(model="m", **{**good, name: None})
 
 
 ENVIRONMENT = {
@@ -242,6 +313,47 @@ def test_a_client_beside_a_key_or_an_address_is_an_error():
     for extra in ({"api_key": "k"}, {"base_url": "http://x/v1"}):
         with pytest.raises(ValueError, match=r"^client: it brings its own"):
             resolved(model="m", client=client, **extra)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"base_url": "http://me:pw@x/v1?a=b"}, "its base_url must be .*query: write 'http://x/v1/'"),
+        ({"base_url": "http://x/v1/chat/completions"}, "its base_url must be .*write 'http://x/v1'"),
+        ({"api_key": "a-key\n"}, r"its api_key cannot be sent; its character 6 of 6 is U\+000A .*strip"),
+        ({"organization": "org-a\n"}, r"its header 'OpenAI-Organization' cannot be sent; .*U\+000A"),
+        ({"default_headers": {"X-Team": "é"}}, r"its header 'X-Team' cannot be sent; .*U\+00E9"),
+        ({"api_key": "“a-key”"}, r"its api_key cannot be sent; its character 1 of 7 is U\+201C"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["OpenAI", "AsyncOpenAI"])
+def test_a_client_whose_settings_cannot_be_used_is_refused_before_anything_is_sent(kind, settings, said):
+    import openai
+
+    client = getattr(openai, kind)(**{"base_url": "http://x/v1", "api_key": "k", **settings})
+    with pytest.raises(ValueError, match=f"^client: {said}") as refused:
+        resolved(model="m", client=client)
+    assert "a-key" not in str(refused.value)
+    assert "pw" not in str(refused.value)
+
+
+def test_azures_api_version_and_other_default_queries_are_no_query_of_the_address():
+    import openai
+
+    azure = openai.AzureOpenAI(azure_endpoint="https://x.example", api_version="2026-01-01", api_key="k")
+    assert resolved(model="m", client=azure).server.endswith("?api-version=2026-01-01")
+    token = openai.AzureOpenAI(azure_endpoint="https://x.example", api_version="1", azure_ad_token="a\nb")
+    with pytest.raises(ValueError, match=r"^client: its azure_ad_token cannot be sent"):
+        resolved(model="m", client=token)
+    plain = openai.OpenAI(base_url="http://x/v1", api_key="k", default_query={"a": "b"})
+    assert resolved(model="m", client=plain).server == "http://x/v1"
+
+
+def test_a_class_is_no_client():
+    import openai
+
+    with pytest.raises(ValueError, match=r"^client must be .*openai\.AsyncOpenAI\(\)"):
+        resolved(model="m", client=openai.AsyncOpenAI)
 
 
 def test_what_is_no_client_is_an_error():

@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from helpers import MODEL, answer
 
@@ -84,6 +85,9 @@ def test_plain_prompts_are_texts_and_message_arrays_also_mixed(llm, lane):
         (({"role": "user", "content": "x"},), "complete([messages])"),
         (np.array([{"role": "user", "content": "x"}], dtype=object), "complete([messages])"),
         ({"role": "user", "content": "x"}, "complete([[message]])"),
+        (iter([{"role": "user", "content": "x"}]), "complete([messages])"),
+        ({"a": "x", "b": "y"}, "complete(list(prompts.values()))"),
+        ([{"text": "x"}, {"text": "y"}], "pd.DataFrame(prompts).llm.complete('text')"),
     ],
 )
 def test_a_single_prompt_is_an_error_that_shows_the_list(prompts, shown):
@@ -92,10 +96,71 @@ def test_a_single_prompt_is_an_error_that_shows_the_list(prompts, shown):
     assert shown in str(error.value)
 
 
-@pytest.mark.parametrize("prompts", [5, None, b"text", pd.DataFrame({"a": ["x"]})])
-def test_what_is_no_list_of_prompts_is_an_error(prompts):
-    with pytest.raises(TypeError, match=r"^prompts must be a list"):
+class ForeignFrame:
+    """A frame of another library: iterating over it gives its columns, or their names."""
+
+    columns = ("text",)
+
+    def __iter__(self):
+        return iter([["x", "y"]])
+
+
+class LazyColumn:
+    """A column of a library that computes later."""
+
+    def __dask_graph__(self):
+        raise AssertionError("computed")
+
+    def __iter__(self):
+        raise AssertionError("computed")
+
+
+MISTAKEN = [
+    (5, "a int"),
+    (None, "a NoneType"),
+    (b"text", "a bytes"),
+    (bytearray(b"text"), "a bytearray"),
+    (memoryview(b"text"), "a memoryview"),
+    (np.array("x"), "a ndarray"),
+    (pd.col("text"), "a Expression"),
+    ({"x", "y"}, "a set, which has no order: pass a list"),
+    (frozenset("xy"), "a frozenset, which has no order: pass a list"),
+    (pd.DataFrame({"a": ["x"]}), r"a DataFrame, which has columns: .*\.to_list\(\).*\.to_pandas\(\)"),
+    (pa.table({"a": ["x"]}), r"a Table, which has columns: .*\.to_list\(\).*\.to_pandas\(\)"),
+    (pa.RecordBatch.from_pydict({"a": ["x"]}), "a RecordBatch, which has columns"),
+    (np.array([(1, "x")], dtype=[("n", int), ("text", "U1")]), "a ndarray, which has columns"),
+    (ForeignFrame(), r"a ForeignFrame, which has columns: .*\.to_list\(\).*\.to_pandas\(\)"),
+    (LazyColumn(), r"a LazyColumn, which is not computed yet: .*\.compute\(\)"),
+]
+
+
+@pytest.mark.parametrize(("prompts", "said"), MISTAKEN, ids=lambda value: type(value).__name__)
+def test_what_is_no_list_of_prompts_is_an_error_that_says_what_to_pass(prompts, said):
+    with pytest.raises(TypeError, match=rf"^prompts must be a list of texts or message arrays; got {said}"):
         llmframe.complete(prompts)
+
+
+class ForeignColumn:
+    """A column of another library: its cells are columns too, and its own list holds plain values."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __iter__(self):
+        return map(ForeignColumn, self._values)
+
+    def to_list(self):
+        return self._values
+
+
+@pytest.mark.parametrize("container", [pa.array, lambda values: pa.chunked_array([values]), ForeignColumn])
+def test_columns_of_other_libraries_are_lists_of_their_values(container, llm):
+    """Their missing values are missing, and message arrays in them are message arrays."""
+    turns = [[{"role": "user", "content": "x"}], None]
+    assert llmframe.complete(container(turns)) == [answer("x"), None]
+    assert llmframe.complete(container(["x", None])) == [answer("x"), None]
+    df = pd.DataFrame({"a": ["x", "y"]}).llm.complete("a", where=container([True, None]))
+    assert df["a_completion"].notna().tolist() == [True, False]
 
 
 def test_the_await_twins_do_the_same(llm, lane):
