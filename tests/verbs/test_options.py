@@ -179,7 +179,7 @@ def test_a_context_is_received_with_its_values_but_neither_key_nor_client(dumps,
     values = {
         "model": "m", "errors": "coerce", "journal": tmp_path / "j.sqlite", "max_concurrency": 3, "max_retries": 0,
         "mode": "offline", "progress": True, "server": "s", "timeout": 0.5, "base_url": "http://localhost:1/v1",
-        "prices": {"m": {"input": 1, "output": 2}}, "keep_batch_files": True, "reattach": False, "loop": "nested",
+        "prices": {"m": {"input": 1, "output": 2}}, "keep_batch_files": True, "reattach": False, "loop": "nested", "limit_patience": 1.5, "longest_wait": 2,
     }  # fmt: skip
     assert sorted([*values, "api_key", "client"]) == OPTIONS
     raw = dumps(llmframe.option_context(api_key=SECRET, client=None, **values))
