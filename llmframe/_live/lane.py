@@ -297,10 +297,10 @@ class LiveLane:
 
     async def _probe(self) -> None:
         """Let requests of other rows leave first, from all over the rest; without any, conclude."""
-        wanted, answered = self._policy.probes, self._policy.probes == 1
+        wanted, answered = self._policy.probes, self._policy.answered
         feed, group = self._feed, self._group
         others: Sequence[Request] = []
-        if feed is not None and group is not None and not answered:
+        if wanted and feed is not None and group is not None:
             others = await feed.spread(wanted)
             for request in others:
                 group.create_task(self._send_until_done(request, probe=True))

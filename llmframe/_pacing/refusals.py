@@ -81,6 +81,10 @@ _UNKNOWN_MODEL = _words(
 _NO_ACCESS = _words(
     r"\b(api[ _-]?)?key\b", r"\baccount", r"\bregion", r"\bcountry|\bterritor", r"\bcredential", r"\bscope"
 )
+_BAD_KEY = _words(
+    r"\bapi[ _-]?key\b.{0,40}(not valid|invalid|incorrect|expired|missing)",
+    r"(invalid|incorrect) api[ _-]?key",
+)
 _RATE = _words(r"too many requests", r"rate[ _-]?limit")
 _BUSY = _words(
     r"try (your request )?again (later|in\b|shortly|soon|after)",
@@ -126,7 +130,7 @@ def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind: 
         return FaultKind.ROW
     if status in _PASSING_STATUSES or status >= 500:
         return FaultKind.PASSING
-    if status in {401, 402} or (status == 403 and _NO_ACCESS.search(text)):
+    if status in {401, 402} or (status == 403 and _NO_ACCESS.search(text)) or _BAD_KEY.search(text):
         return FaultKind.ACCESS
     if status >= 400 and _RATE.search(text):
         return FaultKind.LIMIT
@@ -222,15 +226,17 @@ class Doubt:
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
-    """Take this many items from all over a sequence, the last one included.
+    """Take this many items from all over a sequence, the first and the last one included, or the middle one.
 
     Examples
     --------
     >>> evenly("abcdefghi", 3)
     ['a', 'e', 'i']
     """
-    if count < 2 or len(items) <= count:
+    if count <= 0 or len(items) <= count:
         return list(items[: max(0, count)])
+    if count == 1:
+        return [items[len(items) // 2]]
     return [items[index * (len(items) - 1) // (count - 1)] for index in range(count)]
 
 
@@ -256,7 +262,7 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
     """
     if fault.code in _QUOTA_CODES or fault.status == 402:
         return "add credit to the account, then run the same call again: what is answered is not paid again"
-    if fault.status == 401 or fault.code == "invalid_api_key":
+    if fault.status == 401 or fault.code == "invalid_api_key" or _BAD_KEY.search(fault.message):
         return key or "set OPENAI_API_KEY, llmframe.options.api_key or api_key= to a valid key"
     if fault.kind is FaultKind.LIMIT:
         return f"when the limit has passed, or with a higher one, {_ASK_AGAIN}"

@@ -156,6 +156,11 @@ class RetryPolicy:
         return self._doubt.paused
 
     @property
+    def answered(self) -> bool:
+        """Whether any row has its answer."""
+        return self._answered > 0
+
+    @property
     def probes(self) -> int:
         """While `paused`, and nothing is in flight: how many requests may be sent, the unasked ones first."""
         return self._doubt.wanted
