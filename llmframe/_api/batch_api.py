@@ -17,6 +17,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from llmframe._api import sdk_client
 from llmframe._api.batch_limits import batch_refusal
+from llmframe._api.batch_pages import Pages, UnreadablePagesError
+from llmframe._api.batch_states import read_state, text
+from llmframe._api.faults import status_fault, unreadable_fault
+from llmframe._json import UnreadableJSONError, load
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._values import BatchError, BatchState, FaultKind, RequestFault, Stop
 
@@ -36,6 +40,9 @@ _POLLING_RETRIES = 30
 _MISSING_TRIES = 5
 """A missing file or batch is looked for this many times: a new one may be unknown for some seconds."""
 _SLOWEST_BYTES_PER_SECOND = 50_000
+_DELETE_SECONDS = 5.0
+"""Deletions that fail may take this long together."""
+_STALLED_SECONDS = 0.25
 _PAGE = 100
 _LONGEST_METADATA = 512
 
@@ -68,6 +75,7 @@ class BatchApi:
         self._client = client
         self._timeout = timeout
         self._headers = dict(headers)
+        self._wasted_seconds = 0.0
         self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
         self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
 
@@ -77,12 +85,12 @@ class BatchApi:
         async def send() -> str:
             lines.seek(0)
             async with self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND):
-                stored = await self._client.files.create(
+                stored = await self._client.files.with_raw_response.create(
                     file=(name, lines, "application/jsonl"),
                     purpose="batch",
                     extra_headers=self._headers,
                 )
-            return _id(stored)
+            return _id(_read(stored))
 
         try:
             return await self._repeat(send, self._policy, before_again=lambda: self.find_upload(name))
@@ -90,15 +98,17 @@ class BatchApi:
             raise StopRun(no_batch_api(missing)) from None
 
     async def find_upload(self, name: str) -> str | None:
-        """Look for an input file by its name; `None` where there is none, or the server does not answer."""
-        try:
+        """Look for an input file by its name; `None` where there is none, or the files cannot be listed."""
+
+        async def page(after: Mapping[str, str]) -> Any:
             async with self._translated(self._timeout):
-                pages = self._client.files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers)
-                async for stored in pages:
-                    if stored.filename == name:
-                        return stored.id
-        except _Unanswered:
-            pass
+                files = self._client.files.with_raw_response
+                return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
+
+        with suppress(_Unanswered, UnreadablePagesError):
+            async for stored in self._entries(page, patient=False):
+                if stored.get("filename") == name:
+                    return text(stored.get("id"))
         return None
 
     async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
@@ -107,7 +117,7 @@ class BatchApi:
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
-                    batch = await self._client.batches.create(
+                    batch = await self._client.batches.with_raw_response.create(
                         input_file_id=file,
                         endpoint=endpoint,  # type: ignore[arg-type]
                         completion_window="24h",
@@ -121,14 +131,20 @@ class BatchApi:
         return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART_KEY]))
 
     async def _find(self, nonce: str) -> BatchState | None:
-        return next((state for state in await self.listed() if state.metadata.get(PART_KEY) == nonce), None)
+        try:
+            states = await self.listed()
+        except NotFoundError as missing:
+            raise StopRun(no_batch_api(missing)) from None
+        return next((state for state in states if state.metadata.get(PART_KEY) == nonce), None)
 
     async def retrieve(self, name: str) -> BatchState:
         """Retrieve the state of a batch."""
 
         async def send() -> BatchState:
             async with self._translated(self._timeout):
-                batch = await self._client.batches.retrieve(name, extra_headers=self._headers)
+                batch = await self._client.batches.with_raw_response.retrieve(
+                    name, extra_headers=self._headers
+                )
             return _state(batch)
 
         return await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
@@ -139,7 +155,9 @@ class BatchApi:
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
-                    batch = await self._client.batches.cancel(name, extra_headers=self._headers)
+                    batch = await self._client.batches.with_raw_response.cancel(
+                        name, extra_headers=self._headers
+                    )
             except _Unanswered as unanswered:
                 if unanswered.status != 409:  # the batch has ended already
                     raise
@@ -151,20 +169,33 @@ class BatchApi:
     async def listed(self) -> list[BatchState]:
         """List the account's batches from all pages, the newest first."""
 
-        async def first() -> Any:
+        async def page(after: Mapping[str, str]) -> Any:
             async with self._translated(self._timeout):
-                return await self._client.batches.list(limit=_PAGE, extra_headers=self._headers)
+                batches = self._client.batches.with_raw_response
+                return await batches.list(limit=_PAGE, extra_headers=self._headers, **after)
 
-        async def following() -> Any:
-            async with self._translated(self._timeout):
-                return await page.get_next_page()
+        try:
+            return [_state_of(batch) async for batch in self._entries(page)]
+        except UnreadablePagesError as unreadable:
+            raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
-        page = await self._repeat(first, self._policy)
-        states = [_state(batch) for batch in page.data]
-        while page.has_next_page():
-            page = await self._repeat(following, self._policy)
-            states += map(_state, page.data)
-        return states
+    async def _entries(
+        self, page: Callable[[Mapping[str, str]], Awaitable[Any]], *, patient: bool = True
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the entries of a list from all of its pages; a page that is empty for a moment is asked for again.
+
+        With `patient=False`, a page that the server refuses is not.
+        """
+
+        async def send() -> Any:
+            return _read(await page({} if pages.after is None else {"after": pages.after}), list)
+
+        pages = Pages(_PAGE)
+        while not pages.complete:
+            for entry in pages.add(await (self._repeat(send, self._policy) if patient else send())):
+                yield entry
+            if pages.stalled and not pages.complete:
+                await asyncio.sleep(_STALLED_SECONDS * 2**pages.stalled)
 
     @asynccontextmanager
     async def content(self, file: str) -> AsyncIterator[IO[bytes]]:
@@ -190,14 +221,15 @@ class BatchApi:
             yield target
 
     async def delete(self, file: str) -> None:
-        """Delete an input file if possible; a missing file or a failure is ignored."""
-
-        async def send() -> None:
-            async with self._translated(self._timeout):
+        """Delete an input file if that is possible at once: nobody waits for the account to be tidy."""
+        if self._wasted_seconds >= _DELETE_SECONDS:
+            return
+        began = time.monotonic()
+        try:
+            async with self._translated(min(self._timeout, _DELETE_SECONDS - self._wasted_seconds)):
                 await self._client.files.delete(file, extra_headers=self._headers)
-
-        with suppress(NotFoundError, StopRun):
-            await self._repeat(send, self._policy)
+        except _Unanswered:
+            self._wasted_seconds += time.monotonic() - began
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
@@ -276,43 +308,36 @@ def no_batch_api(missing: NotFoundError) -> Stop:
     return Stop("no_batch_api", f"this server has no batches: {missing}", "use mode='live'")
 
 
-def _id(stored: Any) -> str:
-    name = getattr(stored, "id", None)
-    if not isinstance(name, str) or not name:
-        raise _Unanswered(
-            RequestFault(FaultKind.PASSING, "unparsable_answer", "the answer names no id", uncertain=True)
-        )
+def _read(response: Any, *others: type) -> Any:
+    """Read the JSON object of a response, or a value of another type that it may have."""
+    try:
+        data = load(response.content)
+    except UnreadableJSONError:
+        data = None
+    if isinstance(data, dict) and data.get("error") and "id" not in data and "data" not in data:
+        code = data["error"].get("code") if isinstance(data["error"], dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise _Unanswered(status_fault(status, data, None), status)
+    if not isinstance(data, (dict, *others)):
+        raise _Unanswered(unreadable_fault("the answer is not a JSON object"))
+    return data
+
+
+def _id(data: Mapping[str, Any]) -> str:
+    name = text(data.get("id"))
+    if name is None:
+        raise _Unanswered(unreadable_fault("the answer names no id"))
     return name
 
 
-def _state(batch: Any) -> BatchState:
-    counts = getattr(batch, "request_counts", None)
-    errors = getattr(getattr(batch, "errors", None), "data", None) or []
-    started = getattr(batch, "in_progress_at", None)
-    ends = (getattr(batch, f"{state}_at", None) for state in ("completed", "expired", "cancelled"))
-    total, completed, failed = (getattr(counts, name, None) or 0 for name in ("total", "completed", "failed"))
-    return BatchState(
-        _id(batch),
-        str(getattr(batch, "status", "")),
-        input_file=getattr(batch, "input_file_id", None),
-        output_file=getattr(batch, "output_file_id", None),
-        error_file=getattr(batch, "error_file_id", None),
-        model=getattr(batch, "model", None),
-        created=float(getattr(batch, "created_at", None) or 0.0),
-        ended=next((float(end) for end in ends if end), None) if started else None,
-        total=total,
-        completed=completed,
-        failed=failed,
-        errors=tuple(map(_error, errors)),
-        metadata=getattr(batch, "metadata", None) or {},
-        endpoint=getattr(batch, "endpoint", None),
-    )
+def _state(response: Any) -> BatchState:
+    data = _read(response)
+    return read_state(_id(data), data)
 
 
-def _error(error: Any) -> BatchError:
-    line = getattr(error, "line", None)
-    return BatchError(
-        str(getattr(error, "code", None) or "batch_failed"),
-        str(getattr(error, "message", None) or "the batch failed"),
-        line if isinstance(line, int) else None,
-    )
+def _state_of(entry: Mapping[str, Any]) -> BatchState:
+    """Read a batch of a list; one without an id cannot be looked after."""
+    name = text(entry.get("id"))
+    if name is None:
+        raise UnreadablePagesError("a batch of the list has no id")
+    return read_state(name, entry)
