@@ -100,7 +100,7 @@ class BatchApi:
     async def find_upload(self, name: str) -> str | None:
         """Look for an input file by its name; `None` where there is none, or the files cannot be listed."""
 
-        async def page(after: Mapping[str, str]) -> Any:
+        async def page(after: Mapping[str, Any]) -> Any:
             async with self._translated(self._timeout):
                 files = self._client.files.with_raw_response
                 return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
@@ -169,7 +169,7 @@ class BatchApi:
     async def listed(self) -> list[BatchState]:
         """List the account's batches from all pages, the newest first."""
 
-        async def page(after: Mapping[str, str]) -> Any:
+        async def page(after: Mapping[str, Any]) -> Any:
             async with self._translated(self._timeout):
                 batches = self._client.batches.with_raw_response
                 return await batches.list(limit=_PAGE, extra_headers=self._headers, **after)
@@ -180,7 +180,7 @@ class BatchApi:
             raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
     async def _entries(
-        self, page: Callable[[Mapping[str, str]], Awaitable[Any]], *, patient: bool = True
+        self, page: Callable[[Mapping[str, Any]], Awaitable[Any]], *, patient: bool = True
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the entries of a list from all of its pages; a page that is empty for a moment is asked for again.
 

@@ -38,7 +38,6 @@ def read_state(name: str, data: Mapping[str, Any]) -> BatchState:
     """Read the state of the batch with this id; what cannot be read is unknown."""
     ends = {state: end for state in _ENDS if (end := _moment(data.get(f"{state}_at")))}
     counts = _object(data.get("request_counts"))
-    errors = _errors(data.get("errors"))
     return BatchState(
         name,
         _status(data.get("status"), ends),
@@ -53,7 +52,8 @@ def read_state(name: str, data: Mapping[str, Any]) -> BatchState:
         total=_count(counts.get("total")),
         completed=_count(counts.get("completed")),
         failed=_count(counts.get("failed")),
-        errors=errors,
+        counted=counts.get("completed") is not None,
+        errors=_errors(data.get("errors")),
         metadata={str(key): str(value) for key, value in _object(data.get("metadata")).items()},
         endpoint=text(data.get("endpoint")),
     )
@@ -92,10 +92,11 @@ def _count(value: object) -> int:
 def _moment(value: object) -> float | None:
     """Return seconds since the epoch from a number, a number in text, or an ISO date; `None` for anything else."""
     if isinstance(value, str):
+        words = value.strip()
         try:
-            value = float(value)
+            value = float(words)
         except ValueError:
-            return _iso_moment(value)
+            return _iso_moment(words)
     if not isinstance(value, int | float) or not 0 < value < float("inf"):
         return None
     while value > _LATEST_SECONDS:
@@ -103,9 +104,9 @@ def _moment(value: object) -> float | None:
     return float(value)
 
 
-def _iso_moment(value: str) -> float | None:
+def _iso_moment(words: str) -> float | None:
     try:
-        moment = datetime.fromisoformat(value.strip())
+        moment = datetime.fromisoformat(words)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, no_batch_api
-from llmframe._batch.lines import UnreadableLineError, read_key, read_result
+from llmframe._batch.lines import UnreadableLineError, read_broken, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
 from llmframe._values import BatchState, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from llmframe._api import BatchApi
     from llmframe._batch.lines import BatchResult
     from llmframe._journal import Journal, Recorder, Session
+    from llmframe._options import Tuning
     from llmframe._values import Endpoint, Key
+
+UNREADABLE = "batches_unreadable"
+"""The code of a `Stop` for a list, batch or file that may hold paid answers, and cannot be read."""
 
 _LINES_PER_TURN = 500
 """After this many lines, other tasks of the loop may run."""
@@ -27,7 +32,10 @@ _FLUSH_LINES = 4_000
 """At most this many answers of a result file are in memory before they are written to the journal."""
 _LOOKUP_KEYS = 5_000
 _SHORT_READS = 3
-"""A result file with fewer lines than the batch counted is read at most this many times."""
+"""A result file with a broken line, or with fewer lines than counted, is read at most this many times."""
+_MOST_LOOKS = 10
+"""After this many looks at an ended batch, for about two minutes, a file that it does not name does not come."""
+_POLL_GROWTH = 1.5
 
 
 class AddResult(Protocol):
@@ -48,6 +56,8 @@ class Collector:
         Whether input files stay in the account after the collection.
     strict
         Whether an unreadable file or batch stops the run; otherwise it counts as empty.
+    is_good
+        Whether a body has an answer for the verb: of several bodies for one request, such a one counts.
     """
 
     def __init__(
@@ -60,6 +70,8 @@ class Collector:
         *,
         keep_files: bool,
         strict: bool,
+        is_good: Callable[[Mapping[str, Any]], bool],
+        tuning: Tuning,
     ) -> None:
         self.api = api
         self._endpoint = endpoint
@@ -69,6 +81,8 @@ class Collector:
         self._recorder = recorder
         self._keep_files = keep_files
         self._strict = strict
+        self._is_good = is_good
+        self._tuning = tuning
 
     async def open_parts(self, server: str) -> list[BatchPart]:
         """List this server's parts that are not yet collected."""
@@ -99,14 +113,8 @@ class Collector:
                 await self._resolve(part, found.get(part.nonce))
         for nonce, state in found.items():
             wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
-            readable = state.endpoint in {None, self._endpoint.path}
-            if (
-                nonce not in known
-                and wanted
-                and readable
-                and state.created >= since
-                and state.status != "failed"
-            ):
+            readable = state.endpoint is None or state.endpoint.endswith(self._endpoint.route)
+            if nonce not in known and wanted and readable and state.created >= since and state.has_results:
                 await self._adopt(nonce, state, await self._label(state, label, digest))
 
     async def _listed(self) -> list[BatchState]:
@@ -150,7 +158,12 @@ class Collector:
         await self._store.delete_part(part.nonce)
 
     async def _adopt(self, nonce: str, state: BatchState, label: PartLabel) -> None:
-        keys = [] if state.final else await self._keys(state)
+        keys: list[Key] = []
+        if not state.final:
+            keys = await self._keys(nonce, state)
+        elif not state.counted:  # only the input file tells how many results there should be
+            with suppress(StopRun):
+                keys = await self._keys(nonce, state)
         await self._store.adopt(nonce, label, state, keys)
 
     async def _label(self, state: BatchState, label: PartLabel, digest: bytes | None) -> PartLabel:
@@ -160,15 +173,16 @@ class Collector:
         recipe = await self._journal.add_recipe(_digest(state), description)
         return PartLabel(recipe, label.server, state.model or "", state.metadata.get(COLUMN_KEY, ""))
 
-    async def _keys(self, state: BatchState) -> list[Key]:
-        """Read the requests of an open batch."""
+    async def _keys(self, nonce: str, state: BatchState) -> list[Key]:
+        """Read the requests of a batch from its input file."""
+        file = state.input_file or await self.api.find_upload(file_name(nonce))
+        if file is None:
+            raise _unreadable(f"the open batch {state.id} names no input file")
         try:
-            async with self.api.content(state.input_file or "") as lines:
+            async with self.api.content(file) as lines:
                 return [key for key in map(read_key, lines) if key is not None]
         except (NotFoundError, StopRun) as error:
-            raise _unreadable(
-                f"the input file of the open batch {state.id} cannot be read: {error}"
-            ) from None
+            raise _unreadable(f"the input file of the batch {state.id} cannot be read: {error}") from None
 
     async def read_state(self, part: BatchPart) -> BatchState:
         """Retrieve the state of a part's batch, and write it to the journal."""
@@ -187,10 +201,10 @@ class Collector:
         state = await self.read_state(part)
         if not state.final or not await self._store.acquire_part(part.nonce, self._session.owner):
             return False
-        if state.status == "failed":
-            await self.close_part(part)
-        else:
+        if state.has_results:
             await self.collect(part, state, add_result)
+        else:
+            await self.close_part(part)
         return True
 
     async def cancel(self, part: BatchPart) -> BatchState:
@@ -200,10 +214,23 @@ class Collector:
         return state
 
     async def collect(self, part: BatchPart, state: BatchState, add_result: AddResult) -> None:
-        """Read the result files of a batch that has ended, and close its part."""
-        reader = _ResultReader(add_result, part, self._endpoint, self._flush)
-        await self._read(state.output_file, state.completed, reader, state)
-        await self._read(state.error_file, 0, reader, state)
+        """Read the result files of a batch that has ended, and close its part.
+
+        A file may be named, or be whole, some time after the batch has ended: then it is looked for again, with
+        growing pauses.
+        """
+        reader = _ResultReader(add_result, part, self._endpoint, self._flush, self._is_good)
+        pauses = growing_pauses(self._tuning)
+        for looks in count(1):
+            for file in filter(None, (state.output_file, state.error_file)):
+                if reader.should_read(file):
+                    await self._read(file, reader, state)
+            if not reader.should_look_again(state, looks):
+                break
+            await asyncio.sleep(next(pauses))
+            state = await self.read_state(part)
+        self._check(reader, state)
+        reader.finish()
         await self._flush()
         await self.close_part(part, reader.cost if reader.keys else None)
 
@@ -211,23 +238,23 @@ class Collector:
         if self._recorder is not None:
             await self._recorder.flush()
 
-    async def _read(self, file: str | None, expected: int, reader: _ResultReader, state: BatchState) -> None:
-        if file is None and expected and self._strict:
-            raise _unreadable(f"the batch {state.id} has {expected:,} answers, but names no file with them")
-        if file is None:
-            return
+    async def _read(self, file: str, reader: _ResultReader, state: BatchState) -> None:
         try:
-            for _ in range(_SHORT_READS):
-                async with self.api.content(file) as lines:
-                    if await reader.read(lines) >= expected:
-                        return
+            async with self.api.content(file) as lines:
+                await reader.read(file, lines)
         except (NotFoundError, StopRun) as error:
             if self._strict or not isinstance(error, NotFoundError):
                 raise _unreadable(
                     f"the result file {file} of the batch {state.id} cannot be read: {error}"
                 ) from None
-        if reader.incomplete:
-            raise _unreadable(f"the result file {file} of the batch {state.id} is not whole")
+
+    def _check(self, reader: _ResultReader, state: BatchState) -> None:
+        """Refuse a batch whose answers exist, but did not come."""
+        if reader.torn(state):
+            raise _unreadable(f"a result file of the batch {state.id} is not whole")
+        if self._strict and reader.lacks_answers(state) and (state.completed or state.status == "completed"):
+            answers = f"has {state.completed:,} answers" if state.completed else "has ended"
+            raise _unreadable(f"the batch {state.id} {answers}, but names no file with them")
 
     async def close_part(self, part: BatchPart, cost: float | None = None) -> None:
         """Mark a part as collected, and delete its input file."""
@@ -242,8 +269,23 @@ class Collector:
             await self.api.delete(part.file)
 
 
+@dataclass(slots=True)
+class _FileRead:
+    """A result file as it was last read."""
+
+    reads: int = 0
+    lines: int = 0
+    broken: int = 0
+    torn: bool = False
+    """Whether the last line is cut off."""
+
+
 class _ResultReader:
-    """Reads one batch's result files; of two results for one request, the first counts."""
+    """Reads one batch's result files; of several results for one request, a good answer counts.
+
+    Answers are added as they are read. Faults, and answers that are not good ones, are held until all files have been
+    read.
+    """
 
     def __init__(
         self,
@@ -251,41 +293,102 @@ class _ResultReader:
         part: BatchPart,
         endpoint: Endpoint,
         flush: Callable[[], Awaitable[None]],
+        is_good: Callable[[Mapping[str, Any]], bool],
     ) -> None:
         self.keys: set[Key] = set()
-        """The requests whose result was read."""
+        """The requests whose result was added."""
         self.cost: float | None = 0.0
-        self.incomplete = False
-        """Whether the last file was incomplete."""
+        self._held: dict[Key, BatchResult] = {}
+        self._files: dict[str, _FileRead] = {}
         self._add_result = add_result
         self._endpoint = endpoint
         self._flush = flush
         self._part = part
+        self._is_good = is_good
 
-    async def read(self, lines: IO[bytes]) -> int:
-        """Read a file's results; return its number of lines, or -1 for an incomplete file."""
-        count = 0
-        self.incomplete = False
-        for count, line in enumerate(filter(bytes.strip, lines), 1):
+    def should_read(self, file: str) -> bool:
+        """Return whether a file is unread, or its last lines may come later."""
+        read = self._files.get(file)
+        return read is None or read.torn or read.reads < _SHORT_READS
+
+    def should_look_again(self, state: BatchState, looks: int) -> bool:
+        """Return whether something is missing that may come, after so many looks."""
+        failures = state.failed and state.error_file is None and state.status == "completed"
+        if self.torn(state) or self.lacks_answers(state) or (failures and self._short(state)):
+            return looks < _MOST_LOOKS
+        broken = any(read.broken for read in self._files.values())
+        return (broken or self._short(state)) and any(map(self.should_read, self._files))
+
+    def torn(self, state: BatchState) -> bool:
+        """Return whether a file is cut off: its last line is, and lines are missing, or their number is unknown."""
+        torn = any(read.torn for read in self._files.values())
+        return torn and (self._short(state) or not self._expected(state))
+
+    def lacks_answers(self, state: BatchState) -> bool:
+        """Return whether there should be an output file that the batch does not name."""
+        if state.output_file is not None:
+            return False
+        counted = state.counted and (state.status != "completed" or state.completed + state.failed > 0)
+        return state.completed > 0 or (not counted and self._lines < (self._part.requests or 1))
+
+    def _short(self, state: BatchState) -> bool:
+        return self._lines < self._expected(state)
+
+    def _expected(self, state: BatchState) -> int:
+        """Return how many lines both files should have together; 0 where that is unknown."""
+        counted = state.completed + state.failed
+        return (counted or self._part.requests) if state.status == "completed" else state.completed
+
+    @property
+    def _lines(self) -> int:
+        return sum(read.lines for read in self._files.values())
+
+    async def read(self, file: str, lines: IO[bytes]) -> None:
+        """Read a file's results; a line that cannot be read costs its own row alone."""
+        before = self._files.get(file, _FileRead())
+        read = self._files[file] = _FileRead(before.reads + 1)
+        for line in filter(bytes.strip, lines):
+            read.lines += 1
             try:
-                result = read_result(line, self._endpoint)
+                self._add(read_result(line, self._endpoint))
             except UnreadableLineError:
-                self.incomplete = True
-                return -1
-            self._add(result)
-            if not count % _FLUSH_LINES:
+                read.broken += 1
+                read.torn = not line.endswith(b"\n")
+                self._add(read_broken(line))
+            if not read.lines % _FLUSH_LINES:
                 await self._flush()
-            elif not count % _LINES_PER_TURN:
+            elif not read.lines % _LINES_PER_TURN:
                 await asyncio.sleep(0)
-        return count
 
     def _add(self, result: BatchResult | None) -> None:
         if result is None or result.key in self.keys:
+            return
+        if result.body is not None and self._is_good(result.body):
+            self._emit(result)
+        elif result.key not in self._held or (result.body and not self._held[result.key].body):
+            self._held[result.key] = result
+
+    def finish(self) -> None:
+        """Add the results of the requests without a good answer."""
+        for result in self._held.values():
+            self._emit(result)
+        self._held.clear()
+
+    def _emit(self, result: BatchResult) -> None:
+        if result.key in self.keys:
             return
         self.keys.add(result.key)
         cost = self._add_result(result, self._part)
         if result.answer is not None:
             self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+
+def growing_pauses(tuning: Tuning) -> Iterator[float]:
+    """Yield the seconds of the pauses between looks at a batch."""
+    seconds = tuning.first_poll_seconds
+    while True:
+        yield seconds
+        seconds = min(tuning.longest_poll_seconds, seconds * _POLL_GROWTH)
 
 
 def _digest(state: BatchState) -> bytes:
@@ -304,7 +407,7 @@ def _unreadable(message: str, stop: Stop | None = None) -> StopRun:
         return StopRun(stop)
     return StopRun(
         Stop(
-            "batches_unreadable",
+            UNREADABLE,
             f"{message}; what it holds may be paid already, so nothing is submitted",
             "mend that and run the call again, or set llmframe.options.reattach = False to submit without looking",
         )
