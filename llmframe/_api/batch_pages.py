@@ -43,7 +43,9 @@ class Pages:
         self._limit = limit
         self._pages = 0
         self._ids: set[str] = set()
-        self._cursors: set[str] = set()
+        self._tried: set[str] = set()
+        self._untried: list[str] = []
+        """Cursors of the last page with new entries, and of those after it."""
 
     def add(self, page: object) -> list[dict[str, Any]]:
         """Add a page as the server sent it, and return its entries that are on no earlier page.
@@ -64,7 +66,10 @@ class Pages:
 
     def _follow(self, page: Mapping[str, Any], cursors: list[str | None], shown: int) -> None:
         more = _flag(page.get("has_more"))
-        cursor = next((each for each in cursors if each and each not in self._cursors), None)
+        if not self.stalled:
+            self._untried.clear()
+        self._untried += (each for each in cursors if each and each not in self._tried)
+        cursor = self._untried[0] if self._untried else None
         whole = cursor is None and shown != self._limit
         if more is False or (more is None and (not shown or whole)):
             self.complete = True
@@ -73,7 +78,8 @@ class Pages:
         elif self.stalled >= _MOST_STALLED or self._pages >= _MOST_PAGES:
             raise UnreadablePagesError("the server announces more pages, but sends nothing new")
         elif cursor is not None:
-            self._cursors.add(cursor)
+            self._tried.add(cursor)
+            self._untried = [each for each in self._untried if each != cursor]
             self.after = cursor
 
 
@@ -81,8 +87,9 @@ def _entries(page: object) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
     """Return the entries of a page, and the page; a bare list is one, and null has no entries."""
     if isinstance(page, list):
         page = {"data": page}
-    if isinstance(page, dict) and "data" in page:
-        entries = [each for each in page["data"] or () if each is not None]
+    data = page.get("data", page) if isinstance(page, dict) else page
+    if isinstance(page, dict) and (data is None or isinstance(data, list)):
+        entries = [each for each in data or () if each is not None]
         if all(isinstance(each, dict) for each in entries):
             return entries, page
     raise UnreadablePagesError("the answer is no page of a list")
