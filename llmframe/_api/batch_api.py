@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from llmframe._api import sdk_client
@@ -22,10 +23,10 @@ from llmframe._api.batch_states import read_state, text
 from llmframe._api.faults import status_fault, unreadable_fault
 from llmframe._json import UnreadableJSONError, load
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
-from llmframe._values import BatchError, BatchState, FaultKind, RequestFault, Stop
+from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, RequestFault, Stop, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ _DELETE_SECONDS = 5.0
 _STALLED_SECONDS = 0.25
 _PAGE = 100
 _LONGEST_METADATA = 512
+_LONGEST_WORDS = 200
 
 
 class NotFoundError(Exception):
@@ -72,6 +74,10 @@ class BatchApi:
     def __init__(
         self, client: sdk_client.Client, *, timeout: float, headers: Mapping[str, str], max_retries: int
     ) -> None:
+        self.traffic = Traffic()
+        """Counts also the calls that were answered 429."""
+        self.limit_wait: LimitWait | None = None
+        """The limit that a call waits for now."""
         self._client = client
         self._timeout = timeout
         self._headers = dict(headers)
@@ -98,18 +104,26 @@ class BatchApi:
             raise StopRun(no_batch_api(missing)) from None
 
     async def find_upload(self, name: str) -> str | None:
-        """Look for an input file by its name; `None` where there is none, or the files cannot be listed."""
-
-        async def page(after: Mapping[str, Any]) -> Any:
-            async with self._translated(self._timeout):
-                files = self._client.files.with_raw_response
-                return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
-
+        """Look for an input file by the end of its name; `None` where there is none, or the files cannot be listed."""
         with suppress(_Unanswered, UnreadablePagesError):
-            async for stored in self._entries(page, patient=False):
-                if stored.get("filename") == name:
+            async for stored in self._entries(self._page_of_files, patient=False):
+                if str(stored.get("filename")).endswith(name):
                     return text(stored.get("id"))
         return None
+
+    async def uploads(self) -> dict[str, str]:
+        """Map the ids of the account's input files to their names."""
+        with _unreadable_stops():
+            return {
+                name: str(stored.get("filename"))
+                async for stored in self._entries(self._page_of_files)
+                if (name := text(stored.get("id"))) is not None
+            }
+
+    async def _page_of_files(self, after: Mapping[str, Any]) -> Any:
+        async with self._translated(self._timeout):
+            files = self._client.files.with_raw_response
+            return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
 
     async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
         """Create a batch; one that is refused at once by a limit is returned as `failed`, without an id."""
@@ -128,14 +142,16 @@ class BatchApi:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART_KEY]))
+        return await self._repeat(
+            send, self._policy, before_again=lambda: self._find(metadata[PART_KEY], file)
+        )
 
-    async def _find(self, nonce: str) -> BatchState | None:
+    async def _find(self, nonce: str, file: str) -> BatchState | None:
         try:
             states = await self.listed()
         except NotFoundError as missing:
             raise StopRun(no_batch_api(missing)) from None
-        return next((state for state in states if state.metadata.get(PART_KEY) == nonce), None)
+        return find_batch(states, nonce, file)
 
     async def retrieve(self, name: str) -> BatchState:
         """Retrieve the state of a batch."""
@@ -159,9 +175,12 @@ class BatchApi:
                         name, extra_headers=self._headers
                     )
             except _Unanswered as unanswered:
-                if unanswered.status != 409:  # the batch has ended already
+                if unanswered.status not in {400, 409, 422}:  # the batch may have ended already
                     raise
-                return await self.retrieve(name)
+                state = await self.retrieve(name)
+                if unanswered.status == 409 or state.final:
+                    return state
+                raise
             return _state(batch)
 
         return await self._repeat(send, self._policy)
@@ -174,10 +193,8 @@ class BatchApi:
                 batches = self._client.batches.with_raw_response
                 return await batches.list(limit=_PAGE, extra_headers=self._headers, **after)
 
-        try:
+        with _unreadable_stops():
             return [_state_of(batch) async for batch in self._entries(page)]
-        except UnreadablePagesError as unreadable:
-            raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
     async def _entries(
         self, page: Callable[[Mapping[str, Any]], Awaitable[Any]], *, patient: bool = True
@@ -263,13 +280,27 @@ class BatchApi:
                         raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
-                await asyncio.sleep(_pause(fault, policy, attempts))
+                await self._sleep(_pause(fault, policy, attempts), fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
             else:
                 policy.on_response()
                 return result
+
+    async def _sleep(self, seconds: float, fault: RequestFault) -> None:
+        if fault.kind is FaultKind.LIMIT:
+            self.traffic.limited += 1
+            self.limit_wait = limit_wait(fault, seconds)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.limit_wait = None
+
+
+def limit_wait(fault: RequestFault, seconds: float) -> LimitWait:
+    """Return what a run says while it waits for a limit so long."""
+    return LimitWait(fault.message[:_LONGEST_WORDS], datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 @contextmanager
@@ -280,6 +311,14 @@ def _stops_on_full_disk() -> Iterator[None]:
     except OSError as error:
         message = f"the file of a batch cannot be kept while it is read: {error}"
         raise StopRun(Stop("disk", message, "free space, or set TMPDIR to another folder")) from error
+
+
+@contextmanager
+def _unreadable_stops() -> Iterator[None]:
+    try:
+        yield
+    except UnreadablePagesError as unreadable:
+        raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
 
 def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
@@ -301,6 +340,21 @@ def _refused(unanswered: _Unanswered) -> BatchState:
     ):
         raise _Unanswered(replace(fault, kind=FaultKind.PASSING))
     raise unanswered
+
+
+def find_batch(states: Sequence[BatchState], nonce: str, file: str | None) -> BatchState | None:
+    """Return the batch of a part: by its metadata, or by its input file where the server keeps no metadata."""
+    for state in states:
+        if state.metadata.get(PART_KEY) == nonce:
+            return state
+    return next(
+        (
+            state
+            for state in states
+            if file is not None and state.input_file == file and not state.metadata and state.has_results
+        ),
+        None,
+    )
 
 
 def no_batch_api(missing: NotFoundError) -> Stop:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, no_batch_api
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, find_batch, no_batch_api
 from llmframe._batch.lines import UnreadableLineError, read_broken, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
 from llmframe._values import BatchState, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from llmframe._api import BatchApi
     from llmframe._batch.lines import BatchResult
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 UNREADABLE = "batches_unreadable"
 """The code of a `Stop` for a list, batch or file that may hold paid answers, and cannot be read."""
 
+_FILE_NAME = re.compile(r"llmframe-([0-9a-f]*)-([0-9a-f]{32})\.jsonl")
 _LINES_PER_TURN = 500
 """After this many lines, other tasks of the loop may run."""
 _FLUSH_LINES = 4_000
@@ -107,10 +110,13 @@ class Collector:
             Seconds since the epoch; earlier batches are ignored.
         """
         known = {part.nonce: part for part in await self._store.list_parts()}
-        found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART_KEY))}
+        states = await self._listed()
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
-                await self._resolve(part, found.get(part.nonce))
+                await self._resolve(part, states)
+        known = {part.nonce: part for part in await self._store.list_parts()}
+        states = await self._with_metadata(states, {part.batch for part in known.values()})
+        found = {nonce: state for state in states if (nonce := state.metadata.get(PART_KEY))}
         for nonce, state in found.items():
             wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
             readable = state.endpoint is None or state.endpoint.endswith(self._endpoint.route)
@@ -126,14 +132,28 @@ class Collector:
             message = f"the account's batches cannot be listed: {stopped}"
             raise _unreadable(message, stopped.stop) from None
 
+    async def _with_metadata(
+        self, states: Sequence[BatchState], known: AbstractSet[str | None]
+    ) -> Sequence[BatchState]:
+        """Read the metadata of unknown batches from the names of their input files, if the server keeps none."""
+        nameless = [state for state in states if state.id not in known and state.has_results]
+        if not nameless or any(state.metadata for state in states):
+            return states
+        try:
+            names = await self.api.uploads()
+        except (NotFoundError, StopRun) as error:
+            message = f"the batches have no metadata, and the account's files cannot be listed: {error}"
+            raise _unreadable(message) from None
+        return [replace(state, metadata=_metadata(names.get(state.input_file or "", ""))) for state in states]
+
     async def resolve_intent(self, part: BatchPart) -> BatchPart | None:
         """Look for the batch of a part whose batch's id is unknown; `None` when there is none."""
-        states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
-        await self._resolve(part, states.get(part.nonce))
+        await self._resolve(part, await self._listed())
         return await self._store.find_part(part.nonce)
 
-    async def _resolve(self, part: BatchPart, state: BatchState | None) -> None:
-        """Resolve a part of a run that no longer exists: either its batch is found, or nothing was paid."""
+    async def _resolve(self, part: BatchPart, states: Sequence[BatchState]) -> None:
+        """Resolve a part of a run that no longer exists: either its batch is listed, or nothing was paid."""
+        state = find_batch(states, part.nonce, part.file)
         if state is None:
             if not await self._store.acquire_part(part.nonce, self._session.owner):
                 return
@@ -142,8 +162,7 @@ class Collector:
             if current is None:
                 return
             if current.batch is None:
-                states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
-                state = states.get(part.nonce)
+                state = find_batch(await self._listed(), part.nonce, current.file)
                 if state is None:
                     await self._delete_intent(current)
                     return
@@ -397,9 +416,16 @@ def _digest(state: BatchState) -> bytes:
     return b""
 
 
-def file_name(nonce: str) -> str:
-    """Return the name of a part's input file."""
-    return f"llmframe-{nonce}.jsonl"
+def file_name(nonce: str, digest: bytes | None = None) -> str:
+    """Return the name of a part's input file, or its end where the recipe is unknown."""
+    name = f"-{nonce}.jsonl"
+    return name if digest is None else f"llmframe-{digest.hex()}{name}"
+
+
+def _metadata(name: str) -> Mapping[str, str]:
+    """Return what the name of an input file tells of its batch; nothing where llmframe did not write it."""
+    found = _FILE_NAME.fullmatch(name)
+    return {} if found is None else {RECIPE_KEY: found[1], PART_KEY: found[2]}
 
 
 def _unreadable(message: str, stop: Stop | None = None) -> StopRun:

@@ -20,8 +20,8 @@ from llmframe._batch.limited_lines import LimitPause
 from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
-from llmframe._pacing import Attempts, StopRun, remedy
-from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop, Traffic
+from llmframe._pacing import Attempts, Retry, StopRun, remedy
+from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -73,7 +73,7 @@ class BatchLane:
         announce: Callable[[], None],
         most_rounds: int,
     ) -> None:
-        self.traffic = Traffic()
+        self.traffic = collector.api.traffic
         self.stopped: Stop | None = None
         self._cancelling = False
         self._collector = collector
@@ -125,7 +125,7 @@ class BatchLane:
 
     @property
     def limit_wait(self) -> LimitWait | None:
-        return self._limits.wait(time.monotonic())
+        return self._limits.wait(time.monotonic()) or self._collector.api.limit_wait
 
     def stop(self, reason: Stop) -> None:
         """Submit nothing more; open batches continue, and a later run collects them."""
@@ -321,7 +321,11 @@ class BatchLane:
             missing[number] = Failure(fault.code, fault.message)
         else:
             decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
-            self._add_failure(number, Failure(fault.code, fault.message))
+            failure = Failure(fault.code, fault.message)
+            if isinstance(decision, Retry):
+                missing[number] = failure
+            else:
+                self._add_failure(number, failure)
             if isinstance(decision, Stop):
                 self.stop(decision)
         return None

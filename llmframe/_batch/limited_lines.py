@@ -6,16 +6,14 @@ module only decides; it does not wait or send.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from llmframe._api import limit_wait
 from llmframe._pacing import Attempts, Retry, RetryPolicy
-from llmframe._values import LimitWait, Stop
+from llmframe._values import Stop
 
 if TYPE_CHECKING:
-    from llmframe._values import RequestFault
-
-_LONGEST_WORDS = 200
+    from llmframe._values import LimitWait, RequestFault
 
 
 class LimitPause:
@@ -50,6 +48,5 @@ class LimitPause:
         additional = max(0.0, seconds - self.left(now))
         self.waited_seconds += additional
         self._until = now + self.left(now) + additional
-        until = datetime.now(UTC) + timedelta(seconds=self.left(now))
-        self._wait = LimitWait(limited.message[:_LONGEST_WORDS], until)
+        self._wait = limit_wait(limited, self.left(now))
         return None

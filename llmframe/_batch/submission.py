@@ -137,7 +137,7 @@ class SubmissionQueue:
             context, nonce = self._context, uuid4().hex
             keys = [context.keys[number] for number in numbers]
             await self._store.add_intent(nonce, context.owner, context.label, keys)
-            file = await self._api.upload(file_name(nonce), lines, lines.tell())
+            file = await self._api.upload(file_name(nonce, context.digest), lines, lines.tell())
         await self._store.set_file(nonce, file)
         part = await self._store.find_part(nonce)
         return None if part is None else SubmittedPart(part, numbers, size)

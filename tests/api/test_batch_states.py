@@ -15,8 +15,10 @@ NAMES = [
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["data", "message", "code", "line", "total", "completed"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["data", "message", "code", "line", "total", "completed"]), inner)
+    ),
     max_leaves=8,
 )
 

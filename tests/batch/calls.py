@@ -119,6 +119,8 @@ def rewritten(edit):
 
     def write(content, downloads):
         lines = edit([json.loads(line) for line in content.splitlines()])
-        return b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+        return b"".join(
+            line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines
+        )
 
     return Batches(write_file=write)

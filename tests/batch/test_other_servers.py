@@ -18,7 +18,7 @@ TIMES = ("created_at", "in_progress_at", "completed_at", "expires_at", "finalizi
 
 def _changed(change):
     """Change the members of a batch that it has by a function of name and value."""
-    return lambda batch, looks: {name: change(name, value) for name, value in batch.items()}
+    return lambda batch, _: {name: change(name, value) for name, value in batch.items()}
 
 
 def _late(looks_needed, counts=None):
@@ -36,24 +36,27 @@ FORMS = {
     "no input file": _changed(lambda name, value: "" if name == "input_file_id" else value),
     "no model": _changed(lambda name, value: "" if name == "model" else value),
     "upper case": _changed(lambda name, value: value.upper() if name == "status" else value),
-    "succeeded": _changed(lambda name, value: "succeeded" if value == "completed" else value),
-    "a word of its own": _changed(lambda name, value: "fulfilled" if value == "completed" else value),
+    "succeeded": _changed(lambda _, value: "succeeded" if value == "completed" else value),
+    "a word of its own": _changed(lambda _, value: "fulfilled" if value == "completed" else value),
     "milliseconds": _changed(lambda name, value: value and value * 1_000 if name in TIMES else value),
     "dates": _changed(
-        lambda name, value: value and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
-        if name in TIMES
-        else value
+        lambda name, value: (
+            value and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value)) if name in TIMES else value
+        )
     ),
     "text": _changed(lambda name, value: value and str(value) if name in TIMES else value),
     "metadata as text": _changed(lambda name, value: json.dumps(value) if name == "metadata" else value),
+    "no metadata": _changed(lambda name, value: None if name == "metadata" else value),
     "no counts": _changed(lambda name, value: None if name == "request_counts" else value),
     "counts as text": _changed(
-        lambda name, value: {key: str(each) for key, each in value.items()} if name == "request_counts" else value
+        lambda name, value: (
+            {key: str(each) for key, each in value.items()} if name == "request_counts" else value
+        )
     ),
     "another endpoint's spelling": _changed(
         lambda name, value: "/chat/completions" if name == "endpoint" else value
     ),
-    "only what is needed": lambda batch, looks: {
+    "only what is needed": lambda batch, _: {
         name: batch[name] for name in ("id", "status", "output_file_id", "error_file_id", "metadata")
     },
     "files at the third look": _late(3),
@@ -81,14 +84,12 @@ def test_a_batch_in_any_form_is_collected_once(form, way, llm, tmp_path):
         complete(frame)
     assert right(frame.drop(3))
     assert llm.ledger.billed == 5
-    assert not any(part.open for part in _parts())
+    assert set(llmframe.collect()["state"]) == {"completed"}
 
 
-def _parts():
-    return [part for part in llmframe.batches().itertuples() if part.state == "intended"]
-
-
-@pytest.mark.parametrize("form", ["empty ids", "no input file", "metadata as text", "upper case", "no counts"])
+@pytest.mark.parametrize(
+    "form", ["empty ids", "no input file", "metadata as text", "no metadata", "upper case", "no counts"]
+)
 def test_an_open_batch_is_found_on_a_new_machine_in_any_form(form, submitted, tmp_path):
     """Its rows are read from its input file, also where the batch does not name it."""
     server, _ = submitted
@@ -136,12 +137,37 @@ def test_collect_leaves_out_only_the_batch_that_cannot_be_read(llm):
     until_created(llm, 2)
     interrupt(run)
     first = llmframe.batches()["id"][0]
-    llm.batches = Batches(write_batch=lambda batch, _: batch | ({"output_file_id": ""} if batch["id"] == first else {}))
+    llm.batches = Batches(
+        write_batch=lambda batch, _: batch | ({"output_file_id": ""} if batch["id"] == first else {})
+    )
     llm.advance(2 * DAY)
     with pytest.raises(llmframe.StoppedError, match=first):
         llmframe.collect()
     assert llmframe.batches()["completed"].tolist() == [5, 5]
     assert complete(frame.tail(5).copy()).from_journal == 5
+
+
+@pytest.mark.parametrize("form", ["metadata as text", "no metadata"])
+def test_a_creation_whose_answer_is_lost_is_found_without_metadata(form, llm):
+    """The batch exists: its input file tells that it is the one."""
+    llm.batches = Batches(write_batch=FORMS[form])
+    llm.faults = [Fault("reset", path="/v1/batches", method="POST", first=1)]
+    frame = asked(4)
+    complete(frame)
+    assert right(frame)
+    assert (llm.ledger.batches_created, llm.ledger.billed) == (1, 4)
+
+
+def test_unknown_batches_without_metadata_and_files_are_asked_about(llm, tmp_path):
+    """They may hold these rows."""
+    llm.batches = Batches(seconds=DAY, write_batch=FORMS["no metadata"])
+    frame = asked(4)
+    interrupt(start(frame))
+    use_empty_journal(tmp_path)
+    llm.faults = [Fault(404, path="/v1/files", method="GET")]
+    with pytest.raises(llmframe.StoppedError, match=r"(?s)cannot be listed.*reattach"):
+        complete(frame)
+    assert llm.ledger.batches_created == 1
 
 
 UNEXPLAINED = [None, {}, [], {"data": []}, {"object": "list", "data": None}, ""]
@@ -162,28 +188,20 @@ def test_a_batch_that_failed_without_a_reason_says_so(errors, llm):
 
 def test_what_a_failed_batch_answered_is_kept(llm):
     """Its output file is read, and only the other rows are submitted again."""
-    wrong = [*rewritten_once(lambda lines: lines[:4])]
+    first = []
+
+    def fail(batch, looks):
+        first[:] = first or [batch["id"]]
+        return (
+            batch | {"status": "failed", "request_counts": None} if looks and batch["id"] in first else batch
+        )
+
+    halved = rewritten(lambda lines: lines[:4]).write_file
+    llm.batches = Batches(write_batch=fail, write_file=halved)
     frame = asked(6)
-    llm.batches = Batches(
-        write_batch=lambda batch, looks: batch | {"status": "failed", "request_counts": None} if looks else batch,
-        write_file=wrong[0],
-    )
-    run = start(frame)
-    run.result(30)
+    complete(frame)
     assert right(frame)
-    assert llm.ledger.batches_created == 2
-
-
-def rewritten_once(edit):
-    """Change the lines of the first file only."""
-    names = []
-
-    def write(content, downloads):
-        if content not in names:
-            names.append(content)
-        return rewritten(edit).write_file(content, downloads) if content == names[0] else content
-
-    return (write,)
+    assert (llm.ledger.batches_created, llm.ledger.billed) == (2, 6 + 2)
 
 
 @pytest.mark.parametrize("kind", ["500", "hang"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from batch.calls import DAY, complete, right, use_empty_journal
 from helpers import asked
@@ -29,10 +31,10 @@ def _small(edit):
 def _follow(page, limit=3, most=200):
     """Return the ids of all entries, and how many pages were asked for."""
     pages, found = Pages(limit), []
-    for asked in range(1, most):
-        found += [entry["id"] for entry in pages.add(page(pages.after))]
+    for requests in range(1, most):
+        found += [entry.get("id") for entry in pages.add(page(pages.after))]
         if pages.complete:
-            return found, asked
+            return found, requests
     raise AssertionError("the pages do not end")
 
 
@@ -79,13 +81,13 @@ def test_cursors_of_a_servers_own_are_followed():
 
 
 ENDLESS = {
-    "the same page": lambda page: {"data": [{"id": "batch_1"}], "has_more": True, "last_id": "batch_1"},
-    "empty pages": lambda page: {"data": [], "has_more": True},
-    "null pages": lambda page: {"data": None, "has_more": True, "last_id": "x"},
-    "entries without ids": lambda page: {"data": [{}], "has_more": True},
-    "no page": lambda page: {"batches": []},
-    "text": lambda page: {"data": "batch_1"},
-    "names": lambda page: {"data": ["batch_1"]},
+    "the same page": {"data": [{"id": "batch_1"}], "has_more": True, "last_id": "batch_1"},
+    "empty pages": {"data": [], "has_more": True},
+    "null pages": {"data": None, "has_more": True, "last_id": "x"},
+    "entries without ids": {"data": [{}], "has_more": True},
+    "no page": {"batches": []},
+    "text": {"data": "batch_1"},
+    "names": {"data": ["batch_1"]},
 }
 
 
@@ -93,7 +95,7 @@ ENDLESS = {
 def test_pages_that_do_not_come_to_an_end_cannot_be_read(form):
     """They are given up after a few requests."""
     with pytest.raises(UnreadablePagesError):
-        _follow(lambda _: ENDLESS[form](None), most=12)
+        _follow(lambda _: ENDLESS[form], most=12)
 
 
 def test_new_cursors_without_entries_end_as_well():
@@ -111,10 +113,8 @@ JSON = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional={"data": JSON, "has_more": JSON, "last_id": JSON}) | JSON)
 def test_any_page_ends_or_cannot_be_read(page):
-    try:
+    with suppress(UnreadablePagesError):
         _follow(lambda _: page, most=20)
-    except UnreadablePagesError:
-        pass
 
 
 def _never(page, query):
@@ -138,9 +138,9 @@ def _empty_once():
 
 BEHIND = {
     "an empty page": _empty_once(),
-    "no has_more": lambda page, query: {"data": page["data"]},
-    "a bare list": lambda page, query: page["data"],
-    "null": lambda page, query: page | {"has_more": None, "first_id": None, "last_id": None},
+    "no has_more": lambda page, _: {"data": page["data"]},
+    "a bare list": lambda page, _: page["data"],
+    "null": lambda page, _: page | {"has_more": None, "first_id": None, "last_id": None},
 }
 
 
@@ -156,8 +156,12 @@ def test_a_batch_is_found_behind_an_odd_page(form, submitted, tmp_path):
     assert server.ledger.billed == 10
 
 
-@pytest.mark.parametrize("write", [_stuck, _never, lambda *_: {"data": None, "has_more": True}, lambda *_: {}])
-def test_nothing_is_submitted_where_the_list_cannot_be_read_to_its_end(write, submitted, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "write", [_stuck, _never, lambda *_: {"data": None, "has_more": True}, lambda *_: {}]
+)
+def test_nothing_is_submitted_where_the_list_cannot_be_read_to_its_end(
+    write, submitted, tmp_path, monkeypatch
+):
     """A page that repeats is no reason to ask for ever."""
     monkeypatch.setattr("llmframe._api.batch_api._STALLED_SECONDS", 0.001)
     server, frame = submitted
