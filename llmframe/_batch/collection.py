@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -34,10 +35,10 @@ _LINES_PER_TURN = 500
 _FLUSH_LINES = 4_000
 """At most this many answers of a result file are in memory before they are written to the journal."""
 _LOOKUP_KEYS = 5_000
-_SHORT_READS = 3
-"""A result file with a broken line, or with fewer lines than counted, is read at most this many times."""
+_BROKEN_READS = 3
+"""A result file with a broken line is read at most this many times."""
 _MOST_LOOKS = 10
-"""After this many looks at an ended batch, for about two minutes, a file that it does not name does not come."""
+"""After this many looks at an ended batch, for about two minutes, nothing more comes."""
 _POLL_GROWTH = 1.5
 
 
@@ -110,12 +111,12 @@ class Collector:
             Seconds since the epoch; earlier batches are ignored.
         """
         known = {part.nonce: part for part in await self._store.list_parts()}
-        states = await self._listed()
+        listed = await self._listed()
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
-                await self._resolve(part, states)
+                await self._resolve(part, listed)
         known = {part.nonce: part for part in await self._store.list_parts()}
-        states = await self._with_metadata(states, {part.batch for part in known.values()})
+        states = await self._with_metadata(listed, {part.batch for part in known.values()})
         found = {nonce: state for state in states if (nonce := state.metadata.get(PART_KEY))}
         for nonce, state in found.items():
             wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
@@ -183,7 +184,8 @@ class Collector:
         elif not state.counted:  # only the input file tells how many results there should be
             with suppress(StopRun):
                 keys = await self._keys(nonce, state)
-        await self._store.adopt(nonce, label, state, keys)
+        created = state.created or time.time()
+        await self._store.adopt(nonce, label, replace(state, created=created), keys)
 
     async def _label(self, state: BatchState, label: PartLabel, digest: bytes | None) -> PartLabel:
         if digest is not None:
@@ -242,8 +244,7 @@ class Collector:
         pauses = growing_pauses(self._tuning)
         for looks in count(1):
             for file in filter(None, (state.output_file, state.error_file)):
-                if reader.should_read(file):
-                    await self._read(file, reader, state)
+                await self._read(file, reader, state)
             if not reader.should_look_again(state, looks):
                 break
             await asyncio.sleep(next(pauses))
@@ -269,7 +270,7 @@ class Collector:
 
     def _check(self, reader: _ResultReader, state: BatchState) -> None:
         """Refuse a batch whose answers exist, but did not come."""
-        if reader.torn(state):
+        if self._strict and reader.is_cut_off(state):
             raise _unreadable(f"a result file of the batch {state.id} is not whole")
         if self._strict and reader.lacks_answers(state) and (state.completed or state.status == "completed"):
             answers = f"has {state.completed:,} answers" if state.completed else "has ended"
@@ -292,8 +293,9 @@ class Collector:
 class _FileRead:
     """A result file as it was last read."""
 
-    reads: int = 0
     lines: int = 0
+    results: int = 0
+    """Lines that tell which request they are about."""
     broken: int = 0
     torn: bool = False
     """Whether the last line is cut off."""
@@ -325,62 +327,64 @@ class _ResultReader:
         self._part = part
         self._is_good = is_good
 
-    def should_read(self, file: str) -> bool:
-        """Return whether a file is unread, or its last lines may come later."""
-        read = self._files.get(file)
-        return read is None or read.torn or read.reads < _SHORT_READS
-
     def should_look_again(self, state: BatchState, looks: int) -> bool:
         """Return whether something is missing that may come, after so many looks."""
-        failures = state.failed and state.error_file is None and state.status == "completed"
-        if self.torn(state) or self.lacks_answers(state) or (failures and self._short(state)):
+        if self.is_cut_off(state) or self.lacks_answers(state) or self._short(state):
             return looks < _MOST_LOOKS
-        broken = any(read.broken for read in self._files.values())
-        return (broken or self._short(state)) and any(map(self.should_read, self._files))
+        return looks < _BROKEN_READS and any(read.broken for read in self._files.values())
 
-    def torn(self, state: BatchState) -> bool:
-        """Return whether a file is cut off: its last line is, and lines are missing, or their number is unknown."""
-        torn = any(read.torn for read in self._files.values())
-        return torn and (self._short(state) or not self._expected(state))
+    def is_cut_off(self, state: BatchState) -> bool:
+        """Return whether the end of a file is missing, or all of it."""
+        incomplete = self._short(state) or not self._expected(state)
+        return any(
+            (read.torn and incomplete)
+            or (not read.results and (read.lines or (file == state.output_file and state.completed)))
+            for file, read in self._files.items()
+        )
 
     def lacks_answers(self, state: BatchState) -> bool:
         """Return whether there should be an output file that the batch does not name."""
         if state.output_file is not None:
             return False
         counted = state.counted and (state.status != "completed" or state.completed + state.failed > 0)
-        return state.completed > 0 or (not counted and self._lines < (self._part.requests or 1))
+        return state.completed > 0 or (not counted and self._found < (self._part.requests or 1))
 
     def _short(self, state: BatchState) -> bool:
-        return self._lines < self._expected(state)
+        return self._found < self._expected(state)
 
     def _expected(self, state: BatchState) -> int:
-        """Return how many lines both files should have together; 0 where that is unknown."""
-        counted = state.completed + state.failed
-        return (counted or self._part.requests) if state.status == "completed" else state.completed
+        """Return of how many requests the files should tell; 0 where that is unknown."""
+        if state.status != "completed":
+            return state.completed
+        counts = (state.completed + state.failed, self._part.requests)
+        return min(filter(None, counts), default=0)
 
     @property
-    def _lines(self) -> int:
-        return sum(read.lines for read in self._files.values())
+    def _found(self) -> int:
+        others = sum(read.lines - read.results for read in self._files.values())
+        return len(self.keys | self._held.keys()) + others
 
     async def read(self, file: str, lines: IO[bytes]) -> None:
         """Read a file's results; a line that cannot be read costs its own row alone."""
-        before = self._files.get(file, _FileRead())
-        read = self._files[file] = _FileRead(before.reads + 1)
+        read = self._files[file] = _FileRead()
         for line in filter(bytes.strip, lines):
             read.lines += 1
             try:
-                self._add(read_result(line, self._endpoint))
+                result = read_result(line, self._endpoint)
             except UnreadableLineError:
                 read.broken += 1
                 read.torn = not line.endswith(b"\n")
-                self._add(read_broken(line))
+                result = read_broken(line)
+            if result is not None:
+                read.results += 1
+                self._add(result)
             if not read.lines % _FLUSH_LINES:
                 await self._flush()
             elif not read.lines % _LINES_PER_TURN:
                 await asyncio.sleep(0)
 
-    def _add(self, result: BatchResult | None) -> None:
-        if result is None or result.key in self.keys:
+    def _add(self, result: BatchResult) -> None:
+        if result.key in self.keys:
             return
         if result.body is not None and self._is_good(result.body):
             self._emit(result)

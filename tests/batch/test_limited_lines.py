@@ -112,3 +112,19 @@ def test_a_wait_that_the_server_states_is_kept():
     pause = LimitPause(RetryPolicy(6, Random(1)))
     pause.end_batch(RequestFault(FaultKind.LIMIT, "c", "m", retry_after=45.0), 0.0)
     assert pause.left(0.0) == 45.0
+
+
+def test_calls_that_were_answered_429_are_counted_and_named(llm):
+    """The creation of the batch waits for a limit, too."""
+    llm.faults = [Fault("rate_limit", path="/v1/batches", method="POST", first=2, seconds=0.5)]
+    frame = asked(3)
+    run = start(frame)
+    deadline = time.monotonic() + 30
+    while run.waiting is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert "Rate limit reached" in run.waiting.words
+    run.result(30)
+    assert right(frame)
+    assert run.limited == 2
+    assert run.waiting is None

@@ -242,3 +242,35 @@ def test_a_last_line_without_its_newline_is_a_line(llm):
     complete(frame)
     assert right(frame)
     assert llm.ledger.downloads == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>\n<body>Bad gateway</body>\n</html>\n" * 3, b"{}\n" * 6],
+    ids=["empty", "a page", "no ids"],
+)
+def test_a_file_that_tells_of_no_row_is_not_taken_for_its_answers(content, llm):
+    """What the batch says that it has answered is paid: nothing is submitted again until the file can be read."""
+    llm.batches = Batches(write_file=lambda whole, downloads: content if downloads < 4 else whole)
+    frame = asked(6)
+    complete(frame)
+    assert right(frame)
+    llm.batches = Batches(write_file=lambda *_: content)
+    other = asked(6, 12)
+    with pytest.raises(llmframe.StoppedError, match="not whole"):
+        complete(other)
+    llm.batches = Batches()
+    complete(other)
+    assert right(other)
+    assert (llm.ledger.batches_created, llm.ledger.billed) == (2, 12)
+
+
+def test_lines_that_come_later_are_waited_for(llm):
+    """The file grows for a while after the batch has ended."""
+    llm.batches = Batches(
+        write_file=lambda content, downloads: b"".join(content.splitlines(keepends=True)[:downloads])
+    )
+    frame = asked(6)
+    complete(frame)
+    assert right(frame)
+    assert (llm.ledger.batches_created, llm.ledger.billed) == (1, 6)
