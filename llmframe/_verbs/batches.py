@@ -77,7 +77,7 @@ def collect(**settings: Any) -> pd.DataFrame:
     Raises
     ------
     StoppedError
-        When the account's batches cannot be read.
+        When the account's batches cannot be listed, or one cannot be read; the others are collected before.
 
     Examples
     --------
