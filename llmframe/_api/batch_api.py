@@ -291,16 +291,17 @@ class BatchApi:
     async def _sleep(self, seconds: float, fault: RequestFault) -> None:
         if fault.kind is FaultKind.LIMIT:
             self.traffic.limited += 1
-            self.limit_wait = limit_wait(fault, seconds)
+            self.limit_wait = limit_wait(fault.message, seconds)
         try:
             await asyncio.sleep(seconds)
         finally:
             self.limit_wait = None
 
 
-def limit_wait(fault: RequestFault, seconds: float) -> LimitWait:
-    """Return what a run says while it waits for a limit so long."""
-    return LimitWait(fault.message[:_LONGEST_WORDS], datetime.now(UTC) + timedelta(seconds=seconds))
+def limit_wait(words: str, seconds: float | None) -> LimitWait:
+    """Return what a run says while a limit holds its requests back, for so long if that is known."""
+    until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
+    return LimitWait(words[:_LONGEST_WORDS], until)
 
 
 @contextmanager

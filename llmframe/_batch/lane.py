@@ -117,7 +117,7 @@ class BatchLane:
         if self._open:
             oldest = min(submitted.since for submitted in self._open)
             counts = f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
-        limit = self.limit_wait
+        limit = self._rate_limit
         if limit is None or limit.until is None:
             return counts
         limited = f"waiting for the rate limit until {limit.until.astimezone():%H:%M:%S} ({limit.words})"
@@ -125,6 +125,10 @@ class BatchLane:
 
     @property
     def limit_wait(self) -> LimitWait | None:
+        return self._rate_limit or self._queue.limit_wait
+
+    @property
+    def _rate_limit(self) -> LimitWait | None:
         return self._limits.wait(time.monotonic()) or self._collector.api.limit_wait
 
     def stop(self, reason: Stop) -> None:

@@ -48,5 +48,5 @@ class LimitPause:
         additional = max(0.0, seconds - self.left(now))
         self.waited_seconds += additional
         self._until = now + self.left(now) + additional
-        self._wait = limit_wait(limited, self.left(now))
+        self._wait = limit_wait(limited.message, self.left(now))
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError, limit_wait
 from llmframe._batch.collection import file_name
 from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
 from llmframe._batch.lines import request_line
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmframe._batch.collection import Collector
     from llmframe._journal import BatchPart, BatchStore, PartLabel
     from llmframe._options import Tuning
-    from llmframe._values import BatchState, Endpoint, Feed, Key, Request
+    from llmframe._values import BatchState, Endpoint, Feed, Key, LimitWait, Request
 
 _REQUESTS_PER_TURN = 500
 """After this many requests, other tasks of the loop may run."""
@@ -101,6 +101,15 @@ class SubmissionQueue:
         self._next: Request | None = None
         self._quotas: deque[int] = deque()
         """The most requests of the next parts: the halves of a part that was too large."""
+
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        """The account's limit for which a refused part is held back; its end is known if no other part is open."""
+        refusal = self._limit.refusal
+        if not self.waiting or refusal is None or not self.waiting[0].refusals:
+            return None
+        seconds = self.waiting[0].not_before - time.monotonic()
+        return limit_wait(refusal.message, seconds if self.waiting[0].ends < 0 else None)
 
     def keep_for_next(self, request: Request | None) -> bool:
         """Keep a request for the next part; false when there is none."""
