@@ -272,7 +272,8 @@ class Collector:
         """Refuse a batch whose answers exist, but did not come."""
         if self._strict and reader.is_cut_off(state):
             raise _unreadable(f"a result file of the batch {state.id} is not whole")
-        if self._strict and reader.lacks_answers(state) and (state.completed or state.status == "completed"):
+        paid = state.completed or state.status == "completed"
+        if self._strict and paid and reader.lacks_answers(state) and not reader.tells_of_all:
             answers = f"has {state.completed:,} answers" if state.completed else "has ended"
             raise _unreadable(f"the batch {state.id} {answers}, but names no file with them")
 
@@ -348,6 +349,11 @@ class _ResultReader:
             return False
         counted = state.counted and (state.status != "completed" or state.completed + state.failed > 0)
         return state.completed > 0 or (not counted and self._found < (self._part.requests or 1))
+
+    @property
+    def tells_of_all(self) -> bool:
+        """Whether there is a result, or a reason, for each request of the part."""
+        return 0 < self._part.requests <= len(self.keys | self._held.keys())
 
     def _short(self, state: BatchState) -> bool:
         return self._found < self._expected(state)

@@ -118,6 +118,36 @@ def test_answers_whose_file_never_comes_are_not_paid_again(counts, llm):
     assert (llm.ledger.billed, llm.ledger.batches_created) == (4, 1)
 
 
+def test_counts_that_contradict_the_files_lose_no_reason(llm):
+    """The server counts failed rows as completed; the error file has a reason for each."""
+    llm.batches = Batches(write_batch=_late(0, [{"total": 4, "completed": 4, "failed": 4}]))
+    llm.faults = [Fault("context_length_exceeded")]
+    with pytest.raises(llmframe.CompletionError, match="4 × context_length_exceeded"):  # noqa: RUF001
+        complete(asked(4))
+    assert llm.ledger.batches_created == 1
+
+
+def test_an_interrupt_ends_the_wait_for_a_file(llm, monkeypatch):
+    """The part stays open, and the same call goes on."""
+    tune(first_poll_seconds=0.05, longest_poll_seconds=60.0)
+    monkeypatch.setattr("llmframe._batch.collection._POLL_GROWTH", 1_000.0)
+    seen = []
+    llm.batches = Batches(write_batch=lambda batch, looks: seen.append(looks) or _late(10**6)(batch, looks))
+    frame = asked(3)
+    run = start(frame)
+    deadline = time.monotonic() + 30
+    while 2 not in seen:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run._task.cancel()
+    with pytest.raises(llmframe.StoppedError):
+        run.result(20)
+    llm.batches = Batches()
+    complete(frame)
+    assert right(frame)
+    assert (llm.ledger.billed, llm.ledger.batches_created) == (3, 1)
+
+
 @pytest.mark.parametrize("counts", [None, [None]])
 def test_an_error_file_alone_is_not_waited_for(counts, llm):
     """All rows have failed, so there is no output file."""
@@ -204,18 +234,17 @@ def test_what_a_failed_batch_answered_is_kept(llm):
     assert (llm.ledger.batches_created, llm.ledger.billed) == (2, 6 + 2)
 
 
-@pytest.mark.parametrize("kind", ["500", "hang"])
-def test_tidying_keeps_nobody_waiting(kind, llm, monkeypatch):
-    """Input files that cannot be deleted stay, and one request is spent on each at most."""
-    monkeypatch.setattr("llmframe._api.batch_api._DELETE_SECONDS", 0.2)
+@pytest.mark.parametrize(("kind", "tried"), [("500", 6), ("hang", 1)])
+def test_tidying_keeps_nobody_waiting(kind, tried, llm, monkeypatch):
+    """Each input file is deleted by one request, and none after a deletion that hangs."""
+    monkeypatch.setattr("llmframe._api.batch_api._DELETE_SECONDS", 0.5)
     tune(batch_requests=2)
-    deletions = Fault(kind, path="/v1/files/file-", method="DELETE")
-    llm.faults = [deletions]
+    deletions = []
+    llm.faults = [
+        Fault(kind, path="/v1/files/file-", method="DELETE", when=lambda _: not deletions.append(kind))
+    ]
     frame = asked(12)
-    began = time.monotonic()
     complete(frame)
     assert right(frame)
-    assert time.monotonic() - began < 5
-    llm.faults = []
-    before = llm.ledger.files_deleted
-    assert before == 0
+    assert len(deletions) == tried
+    assert llm.ledger.files_deleted == 0
