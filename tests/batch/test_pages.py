@@ -80,6 +80,16 @@ def test_cursors_of_a_servers_own_are_followed():
     assert _follow(page)[0] == ["b", "c", "d"]
 
 
+def test_an_empty_page_with_a_cursor_is_followed():
+    """As servers send that filter their pages."""
+    pages = {
+        None: {"data": [], "has_more": True, "last_id": "x"},
+        "x": {"data": None, "has_more": True, "last_id": "y"},
+        "y": {"data": [{"id": "a"}], "has_more": False},
+    }
+    assert _follow(pages.__getitem__) == (["a"], 3)
+
+
 ENDLESS = {
     "the same page": {"data": [{"id": "batch_1"}], "has_more": True, "last_id": "batch_1"},
     "empty pages": {"data": [], "has_more": True},
