@@ -165,6 +165,9 @@ class Tuning:
     """The largest batch, in requests and in bytes: https://platform.openai.com/docs/guides/batch."""
 
 
+DEFAULT_MAX_RETRIES = 6
+
+
 @dataclass(frozen=True)
 class _Option:
     """One setting: its accepted values, its default, and its environment variable."""
@@ -191,7 +194,7 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
-        "max_retries": _Option(_whole(0), "a whole number of at least 0", default=6),
+        "max_retries": _Option(_whole(0), "a whole number of at least 0", default=DEFAULT_MAX_RETRIES),
         "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
         "progress": _Option(_one_of(True, False), "True or False", default=True),
         "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'cache_write': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
@@ -258,7 +261,8 @@ class Options:
     max_concurrency : int
         Most requests in flight; `None` adapts, up to 1,000; 1 is strictly sequential.
     max_retries : int
-        Further attempts for one row after a passing fault; rate limits do not count. Default 6.
+        Further attempts for one row after a passing fault; rate limits do not count. Default 6; by batch,
+        where an attempt may take a day, 3 unless another number is set.
     timeout : float
         Seconds for one request. Default 300.
     progress : bool

@@ -194,6 +194,8 @@ class BatchState:
     total: int = 0
     completed: int = 0
     failed: int = 0
+    counted: bool = True
+    """Whether the server says how many requests were completed."""
     errors: tuple[BatchError, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     endpoint: str | None = None
@@ -203,6 +205,12 @@ class BatchState:
     def final(self) -> bool:
         """Whether the batch has ended."""
         return self.status in {"completed", "failed", "expired", "cancelled"}
+
+    @property
+    def has_results(self) -> bool:
+        """Whether it has, or will have, files with results: a failed batch usually has answered nothing."""
+        files = self.output_file is not None or self.error_file is not None
+        return self.status != "failed" or files or self.completed > 0
 
 
 class UsageReport(NamedTuple):

@@ -4,7 +4,16 @@ Errors are translated here, once, into a `RequestFault`; other rooms decide whet
 """
 
 from llmframe._api.account import Account
-from llmframe._api.batch_api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchApi, NotFoundError, no_batch_api
+from llmframe._api.batch_api import (
+    COLUMN_KEY,
+    PART_KEY,
+    RECIPE_KEY,
+    BatchApi,
+    NotFoundError,
+    find_batch,
+    limit_wait,
+    no_batch_api,
+)
 from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
 from llmframe._api.endpoints import CHAT_COMPLETIONS
 from llmframe._api.faults import status_fault
@@ -30,6 +39,8 @@ __all__ = [
     "Transport",
     "batch_refusal",
     "connect",
+    "find_batch",
+    "limit_wait",
     "list_models",
     "no_batch_api",
     "status_fault",

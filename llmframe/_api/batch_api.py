@@ -13,15 +13,20 @@ import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from llmframe._api import sdk_client
 from llmframe._api.batch_limits import batch_refusal
+from llmframe._api.batch_pages import Pages, UnreadablePagesError
+from llmframe._api.batch_states import read_state, text
+from llmframe._api.faults import status_fault, unreadable_fault
+from llmframe._json import UnreadableJSONError, load
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
-from llmframe._values import BatchError, BatchState, FaultKind, RequestFault, Stop
+from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, RequestFault, Stop, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -36,8 +41,12 @@ _POLLING_RETRIES = 30
 _MISSING_TRIES = 5
 """A missing file or batch is looked for this many times: a new one may be unknown for some seconds."""
 _SLOWEST_BYTES_PER_SECOND = 50_000
+_DELETE_SECONDS = 5.0
+"""Deletions that fail may take this long together."""
+_STALLED_SECONDS = 0.25
 _PAGE = 100
 _LONGEST_METADATA = 512
+_LONGEST_WORDS = 200
 
 
 class NotFoundError(Exception):
@@ -65,9 +74,14 @@ class BatchApi:
     def __init__(
         self, client: sdk_client.Client, *, timeout: float, headers: Mapping[str, str], max_retries: int
     ) -> None:
+        self.traffic = Traffic()
+        """Counts also the calls that were answered 429."""
+        self.limit_wait: LimitWait | None = None
+        """The limit that a call waits for now."""
         self._client = client
         self._timeout = timeout
         self._headers = dict(headers)
+        self._wasted_seconds = 0.0
         self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
         self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
 
@@ -77,12 +91,12 @@ class BatchApi:
         async def send() -> str:
             lines.seek(0)
             async with self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND):
-                stored = await self._client.files.create(
+                stored = await self._client.files.with_raw_response.create(
                     file=(name, lines, "application/jsonl"),
                     purpose="batch",
                     extra_headers=self._headers,
                 )
-            return _id(stored)
+            return _id(_read(stored))
 
         try:
             return await self._repeat(send, self._policy, before_again=lambda: self.find_upload(name))
@@ -90,16 +104,26 @@ class BatchApi:
             raise StopRun(no_batch_api(missing)) from None
 
     async def find_upload(self, name: str) -> str | None:
-        """Look for an input file by its name; `None` where there is none, or the server does not answer."""
-        try:
-            async with self._translated(self._timeout):
-                pages = self._client.files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers)
-                async for stored in pages:
-                    if stored.filename == name:
-                        return stored.id
-        except _Unanswered:
-            pass
+        """Look for an input file by the end of its name; `None` where there is none, or the files cannot be listed."""
+        with suppress(_Unanswered, UnreadablePagesError):
+            async for stored in self._entries(self._page_of_files, patient=False):
+                if str(stored.get("filename")).endswith(name):
+                    return text(stored.get("id"))
         return None
+
+    async def uploads(self) -> dict[str, str]:
+        """Map the ids of the account's input files to their names."""
+        with _unreadable_stops():
+            return {
+                name: str(stored.get("filename"))
+                async for stored in self._entries(self._page_of_files)
+                if (name := text(stored.get("id"))) is not None
+            }
+
+    async def _page_of_files(self, after: Mapping[str, Any]) -> Any:
+        async with self._translated(self._timeout):
+            files = self._client.files.with_raw_response
+            return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
 
     async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
         """Create a batch; one that is refused at once by a limit is returned as `failed`, without an id."""
@@ -107,7 +131,7 @@ class BatchApi:
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
-                    batch = await self._client.batches.create(
+                    batch = await self._client.batches.with_raw_response.create(
                         input_file_id=file,
                         endpoint=endpoint,  # type: ignore[arg-type]
                         completion_window="24h",
@@ -118,17 +142,25 @@ class BatchApi:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._repeat(send, self._policy, before_again=lambda: self._find(metadata[PART_KEY]))
+        return await self._repeat(
+            send, self._policy, before_again=lambda: self._find(metadata[PART_KEY], file)
+        )
 
-    async def _find(self, nonce: str) -> BatchState | None:
-        return next((state for state in await self.listed() if state.metadata.get(PART_KEY) == nonce), None)
+    async def _find(self, nonce: str, file: str) -> BatchState | None:
+        try:
+            states = await self.listed()
+        except NotFoundError as missing:
+            raise StopRun(no_batch_api(missing)) from None
+        return find_batch(states, nonce, file)
 
     async def retrieve(self, name: str) -> BatchState:
         """Retrieve the state of a batch."""
 
         async def send() -> BatchState:
             async with self._translated(self._timeout):
-                batch = await self._client.batches.retrieve(name, extra_headers=self._headers)
+                batch = await self._client.batches.with_raw_response.retrieve(
+                    name, extra_headers=self._headers
+                )
             return _state(batch)
 
         return await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
@@ -139,11 +171,16 @@ class BatchApi:
         async def send() -> BatchState:
             try:
                 async with self._translated(self._timeout):
-                    batch = await self._client.batches.cancel(name, extra_headers=self._headers)
+                    batch = await self._client.batches.with_raw_response.cancel(
+                        name, extra_headers=self._headers
+                    )
             except _Unanswered as unanswered:
-                if unanswered.status != 409:  # the batch has ended already
+                if unanswered.status not in {400, 409, 422}:  # the batch may have ended already
                     raise
-                return await self.retrieve(name)
+                state = await self.retrieve(name)
+                if unanswered.status == 409 or state.final:
+                    return state
+                raise
             return _state(batch)
 
         return await self._repeat(send, self._policy)
@@ -151,20 +188,31 @@ class BatchApi:
     async def listed(self) -> list[BatchState]:
         """List the account's batches from all pages, the newest first."""
 
-        async def first() -> Any:
+        async def page(after: Mapping[str, Any]) -> Any:
             async with self._translated(self._timeout):
-                return await self._client.batches.list(limit=_PAGE, extra_headers=self._headers)
+                batches = self._client.batches.with_raw_response
+                return await batches.list(limit=_PAGE, extra_headers=self._headers, **after)
 
-        async def following() -> Any:
-            async with self._translated(self._timeout):
-                return await page.get_next_page()
+        with _unreadable_stops():
+            return [_state_of(batch) async for batch in self._entries(page)]
 
-        page = await self._repeat(first, self._policy)
-        states = [_state(batch) for batch in page.data]
-        while page.has_next_page():
-            page = await self._repeat(following, self._policy)
-            states += map(_state, page.data)
-        return states
+    async def _entries(
+        self, page: Callable[[Mapping[str, Any]], Awaitable[Any]], *, patient: bool = True
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the entries of a list from all of its pages; a page that is empty for a moment is asked for again.
+
+        With `patient=False`, a page that the server refuses is not.
+        """
+
+        async def send() -> Any:
+            return _read(await page({} if pages.after is None else {"after": pages.after}), list)
+
+        pages = Pages(_PAGE)
+        while not pages.complete:
+            for entry in pages.add(await (self._repeat(send, self._policy) if patient else send())):
+                yield entry
+            if pages.stalled and not pages.complete:
+                await asyncio.sleep(_STALLED_SECONDS * 2**pages.stalled)
 
     @asynccontextmanager
     async def content(self, file: str) -> AsyncIterator[IO[bytes]]:
@@ -190,14 +238,15 @@ class BatchApi:
             yield target
 
     async def delete(self, file: str) -> None:
-        """Delete an input file if possible; a missing file or a failure is ignored."""
-
-        async def send() -> None:
-            async with self._translated(self._timeout):
+        """Delete an input file if that is possible at once: nobody waits for the account to be tidy."""
+        if self._wasted_seconds >= _DELETE_SECONDS:
+            return
+        began = time.monotonic()
+        try:
+            async with self._translated(min(self._timeout, _DELETE_SECONDS - self._wasted_seconds)):
                 await self._client.files.delete(file, extra_headers=self._headers)
-
-        with suppress(NotFoundError, StopRun):
-            await self._repeat(send, self._policy)
+        except _Unanswered:
+            self._wasted_seconds += time.monotonic() - began
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
@@ -231,13 +280,28 @@ class BatchApi:
                         raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
-                await asyncio.sleep(_pause(fault, policy, attempts))
+                await self._sleep(_pause(fault, policy, attempts), fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
             else:
                 policy.on_response()
                 return result
+
+    async def _sleep(self, seconds: float, fault: RequestFault) -> None:
+        if fault.kind is FaultKind.LIMIT:
+            self.traffic.limited += 1
+            self.limit_wait = limit_wait(fault.message, seconds)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.limit_wait = None
+
+
+def limit_wait(words: str, seconds: float | None) -> LimitWait:
+    """Return what a run says while a limit holds its requests back, for so long if that is known."""
+    until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
+    return LimitWait(words[:_LONGEST_WORDS], until)
 
 
 @contextmanager
@@ -248,6 +312,14 @@ def _stops_on_full_disk() -> Iterator[None]:
     except OSError as error:
         message = f"the file of a batch cannot be kept while it is read: {error}"
         raise StopRun(Stop("disk", message, "free space, or set TMPDIR to another folder")) from error
+
+
+@contextmanager
+def _unreadable_stops() -> Iterator[None]:
+    try:
+        yield
+    except UnreadablePagesError as unreadable:
+        raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
 
 def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
@@ -271,48 +343,56 @@ def _refused(unanswered: _Unanswered) -> BatchState:
     raise unanswered
 
 
+def find_batch(states: Sequence[BatchState], nonce: str, file: str | None) -> BatchState | None:
+    """Return the batch of a part: by its metadata, or by its input file where the server keeps no metadata."""
+    for state in states:
+        if state.metadata.get(PART_KEY) == nonce:
+            return state
+    return next(
+        (
+            state
+            for state in states
+            if file is not None and state.input_file == file and not state.metadata and state.has_results
+        ),
+        None,
+    )
+
+
 def no_batch_api(missing: NotFoundError) -> Stop:
     """Return the `Stop` for a server without a Batch API."""
     return Stop("no_batch_api", f"this server has no batches: {missing}", "use mode='live'")
 
 
-def _id(stored: Any) -> str:
-    name = getattr(stored, "id", None)
-    if not isinstance(name, str) or not name:
-        raise _Unanswered(
-            RequestFault(FaultKind.PASSING, "unparsable_answer", "the answer names no id", uncertain=True)
-        )
+def _read(response: Any, *others: type) -> Any:
+    """Read the JSON object of a response, or a value of another type that it may have."""
+    try:
+        data = load(response.content)
+    except UnreadableJSONError:
+        data = None
+    if isinstance(data, dict) and data.get("error") and "id" not in data and "data" not in data:
+        code = data["error"].get("code") if isinstance(data["error"], dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise _Unanswered(status_fault(status, data, None), status)
+    if not isinstance(data, (dict, *others)):
+        raise _Unanswered(unreadable_fault("the answer is not a JSON object"))
+    return data
+
+
+def _id(data: Mapping[str, Any]) -> str:
+    name = text(data.get("id"))
+    if name is None:
+        raise _Unanswered(unreadable_fault("the answer names no id"))
     return name
 
 
-def _state(batch: Any) -> BatchState:
-    counts = getattr(batch, "request_counts", None)
-    errors = getattr(getattr(batch, "errors", None), "data", None) or []
-    started = getattr(batch, "in_progress_at", None)
-    ends = (getattr(batch, f"{state}_at", None) for state in ("completed", "expired", "cancelled"))
-    total, completed, failed = (getattr(counts, name, None) or 0 for name in ("total", "completed", "failed"))
-    return BatchState(
-        _id(batch),
-        str(getattr(batch, "status", "")),
-        input_file=getattr(batch, "input_file_id", None),
-        output_file=getattr(batch, "output_file_id", None),
-        error_file=getattr(batch, "error_file_id", None),
-        model=getattr(batch, "model", None),
-        created=float(getattr(batch, "created_at", None) or 0.0),
-        ended=next((float(end) for end in ends if end), None) if started else None,
-        total=total,
-        completed=completed,
-        failed=failed,
-        errors=tuple(map(_error, errors)),
-        metadata=getattr(batch, "metadata", None) or {},
-        endpoint=getattr(batch, "endpoint", None),
-    )
+def _state(response: Any) -> BatchState:
+    data = _read(response)
+    return read_state(_id(data), data)
 
 
-def _error(error: Any) -> BatchError:
-    line = getattr(error, "line", None)
-    return BatchError(
-        str(getattr(error, "code", None) or "batch_failed"),
-        str(getattr(error, "message", None) or "the batch failed"),
-        line if isinstance(line, int) else None,
-    )
+def _state_of(entry: Mapping[str, Any]) -> BatchState:
+    """Read a batch of a list; one without an id cannot be looked after."""
+    name = text(entry.get("id"))
+    if name is None:
+        raise UnreadablePagesError("a batch of the list has no id")
+    return read_state(name, entry)

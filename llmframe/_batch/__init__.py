@@ -4,13 +4,15 @@ A `Collector` finds and reads batches, including those of earlier runs, for both
 so before a lane begins.
 """
 
-from llmframe._batch.collection import Collector
-from llmframe._batch.lane import BatchLane
+from llmframe._batch.collection import UNREADABLE, Collector
+from llmframe._batch.lane import MOST_ROUNDS, BatchLane
 from llmframe._batch.lines import BatchResult
 from llmframe._batch.reattach import collect_before_live, in_open_batch, reattach
 from llmframe._batch.submission import SubmissionContext
 
 __all__ = [
+    "MOST_ROUNDS",
+    "UNREADABLE",
     "BatchLane",
     "BatchResult",
     "Collector",

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from contextlib import suppress
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, no_batch_api
-from llmframe._batch.lines import UnreadableLineError, read_key, read_result
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, find_batch, no_batch_api
+from llmframe._batch.lines import UnreadableLineError, read_broken, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
 from llmframe._values import BatchState, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from llmframe._api import BatchApi
     from llmframe._batch.lines import BatchResult
     from llmframe._journal import Journal, Recorder, Session
+    from llmframe._options import Tuning
     from llmframe._values import Endpoint, Key
 
+UNREADABLE = "batches_unreadable"
+"""The code of a `Stop` for a list, batch or file that may hold paid answers, and cannot be read."""
+
+_FILE_NAME = re.compile(r"llmframe-([0-9a-f]*)-([0-9a-f]{32})\.jsonl")
 _LINES_PER_TURN = 500
 """After this many lines, other tasks of the loop may run."""
 _FLUSH_LINES = 4_000
 """At most this many answers of a result file are in memory before they are written to the journal."""
 _LOOKUP_KEYS = 5_000
-_SHORT_READS = 3
-"""A result file with fewer lines than the batch counted is read at most this many times."""
+_BROKEN_READS = 3
+"""A result file with a broken line is read at most this many times."""
+_MOST_LOOKS = 10
+"""After this many looks at an ended batch, for about two minutes, nothing more comes."""
+_POLL_GROWTH = 1.5
 
 
 class AddResult(Protocol):
@@ -48,6 +60,8 @@ class Collector:
         Whether input files stay in the account after the collection.
     strict
         Whether an unreadable file or batch stops the run; otherwise it counts as empty.
+    is_good
+        Whether a body has an answer for the verb: of several bodies for one request, such a one counts.
     """
 
     def __init__(
@@ -60,6 +74,8 @@ class Collector:
         *,
         keep_files: bool,
         strict: bool,
+        is_good: Callable[[Mapping[str, Any]], bool],
+        tuning: Tuning,
     ) -> None:
         self.api = api
         self._endpoint = endpoint
@@ -69,6 +85,8 @@ class Collector:
         self._recorder = recorder
         self._keep_files = keep_files
         self._strict = strict
+        self._is_good = is_good
+        self._tuning = tuning
 
     async def open_parts(self, server: str) -> list[BatchPart]:
         """List this server's parts that are not yet collected."""
@@ -93,20 +111,17 @@ class Collector:
             Seconds since the epoch; earlier batches are ignored.
         """
         known = {part.nonce: part for part in await self._store.list_parts()}
-        found = {nonce: state for state in await self._listed() if (nonce := state.metadata.get(PART_KEY))}
+        listed = await self._listed()
         for part in known.values():
             if part.open and part.batch is None and part.server == label.server:
-                await self._resolve(part, found.get(part.nonce))
+                await self._resolve(part, listed)
+        known = {part.nonce: part for part in await self._store.list_parts()}
+        states = await self._with_metadata(listed, {part.batch for part in known.values()})
+        found = {nonce: state for state in states if (nonce := state.metadata.get(PART_KEY))}
         for nonce, state in found.items():
             wanted = digest is None or state.metadata.get(RECIPE_KEY) == digest.hex()
-            readable = state.endpoint in {None, self._endpoint.path}
-            if (
-                nonce not in known
-                and wanted
-                and readable
-                and state.created >= since
-                and state.status != "failed"
-            ):
+            readable = state.endpoint is None or state.endpoint.endswith(self._endpoint.route)
+            if nonce not in known and wanted and readable and state.created >= since and state.has_results:
                 await self._adopt(nonce, state, await self._label(state, label, digest))
 
     async def _listed(self) -> list[BatchState]:
@@ -118,14 +133,28 @@ class Collector:
             message = f"the account's batches cannot be listed: {stopped}"
             raise _unreadable(message, stopped.stop) from None
 
+    async def _with_metadata(
+        self, states: Sequence[BatchState], known: AbstractSet[str | None]
+    ) -> Sequence[BatchState]:
+        """Read the metadata of unknown batches from the names of their input files, if the server keeps none."""
+        nameless = [state for state in states if state.id not in known and state.has_results]
+        if not nameless or any(state.metadata for state in states):
+            return states
+        try:
+            names = await self.api.uploads()
+        except (NotFoundError, StopRun) as error:
+            message = f"the batches have no metadata, and the account's files cannot be listed: {error}"
+            raise _unreadable(message) from None
+        return [replace(state, metadata=_metadata(names.get(state.input_file or "", ""))) for state in states]
+
     async def resolve_intent(self, part: BatchPart) -> BatchPart | None:
         """Look for the batch of a part whose batch's id is unknown; `None` when there is none."""
-        states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
-        await self._resolve(part, states.get(part.nonce))
+        await self._resolve(part, await self._listed())
         return await self._store.find_part(part.nonce)
 
-    async def _resolve(self, part: BatchPart, state: BatchState | None) -> None:
-        """Resolve a part of a run that no longer exists: either its batch is found, or nothing was paid."""
+    async def _resolve(self, part: BatchPart, states: Sequence[BatchState]) -> None:
+        """Resolve a part of a run that no longer exists: either its batch is listed, or nothing was paid."""
+        state = find_batch(states, part.nonce, part.file)
         if state is None:
             if not await self._store.acquire_part(part.nonce, self._session.owner):
                 return
@@ -134,8 +163,7 @@ class Collector:
             if current is None:
                 return
             if current.batch is None:
-                states = {state.metadata.get(PART_KEY): state for state in await self._listed()}
-                state = states.get(part.nonce)
+                state = find_batch(await self._listed(), part.nonce, current.file)
                 if state is None:
                     await self._delete_intent(current)
                     return
@@ -150,8 +178,14 @@ class Collector:
         await self._store.delete_part(part.nonce)
 
     async def _adopt(self, nonce: str, state: BatchState, label: PartLabel) -> None:
-        keys = [] if state.final else await self._keys(state)
-        await self._store.adopt(nonce, label, state, keys)
+        keys: list[Key] = []
+        if not state.final:
+            keys = await self._keys(nonce, state)
+        elif not state.counted:  # only the input file tells how many results there should be
+            with suppress(StopRun):
+                keys = await self._keys(nonce, state)
+        created = state.created or time.time()
+        await self._store.adopt(nonce, label, replace(state, created=created), keys)
 
     async def _label(self, state: BatchState, label: PartLabel, digest: bytes | None) -> PartLabel:
         if digest is not None:
@@ -160,15 +194,16 @@ class Collector:
         recipe = await self._journal.add_recipe(_digest(state), description)
         return PartLabel(recipe, label.server, state.model or "", state.metadata.get(COLUMN_KEY, ""))
 
-    async def _keys(self, state: BatchState) -> list[Key]:
-        """Read the requests of an open batch."""
+    async def _keys(self, nonce: str, state: BatchState) -> list[Key]:
+        """Read the requests of a batch from its input file."""
+        file = state.input_file or await self.api.find_upload(file_name(nonce))
+        if file is None:
+            raise _unreadable(f"the open batch {state.id} names no input file")
         try:
-            async with self.api.content(state.input_file or "") as lines:
+            async with self.api.content(file) as lines:
                 return [key for key in map(read_key, lines) if key is not None]
         except (NotFoundError, StopRun) as error:
-            raise _unreadable(
-                f"the input file of the open batch {state.id} cannot be read: {error}"
-            ) from None
+            raise _unreadable(f"the input file of the batch {state.id} cannot be read: {error}") from None
 
     async def read_state(self, part: BatchPart) -> BatchState:
         """Retrieve the state of a part's batch, and write it to the journal."""
@@ -187,10 +222,10 @@ class Collector:
         state = await self.read_state(part)
         if not state.final or not await self._store.acquire_part(part.nonce, self._session.owner):
             return False
-        if state.status == "failed":
-            await self.close_part(part)
-        else:
+        if state.has_results:
             await self.collect(part, state, add_result)
+        else:
+            await self.close_part(part)
         return True
 
     async def cancel(self, part: BatchPart) -> BatchState:
@@ -200,10 +235,22 @@ class Collector:
         return state
 
     async def collect(self, part: BatchPart, state: BatchState, add_result: AddResult) -> None:
-        """Read the result files of a batch that has ended, and close its part."""
-        reader = _ResultReader(add_result, part, self._endpoint, self._flush)
-        await self._read(state.output_file, state.completed, reader, state)
-        await self._read(state.error_file, 0, reader, state)
+        """Read the result files of a batch that has ended, and close its part.
+
+        A file may be named, or be whole, some time after the batch has ended: then it is looked for again, with
+        growing pauses.
+        """
+        reader = _ResultReader(add_result, part, self._endpoint, self._flush, self._is_good)
+        pauses = growing_pauses(self._tuning)
+        for looks in count(1):
+            for file in filter(None, (state.output_file, state.error_file)):
+                await self._read(file, reader, state)
+            if not reader.should_look_again(state, looks):
+                break
+            await asyncio.sleep(next(pauses))
+            state = await self.read_state(part)
+        self._check(reader, state)
+        reader.finish()
         await self._flush()
         await self.close_part(part, reader.cost if reader.keys else None)
 
@@ -211,23 +258,24 @@ class Collector:
         if self._recorder is not None:
             await self._recorder.flush()
 
-    async def _read(self, file: str | None, expected: int, reader: _ResultReader, state: BatchState) -> None:
-        if file is None and expected and self._strict:
-            raise _unreadable(f"the batch {state.id} has {expected:,} answers, but names no file with them")
-        if file is None:
-            return
+    async def _read(self, file: str, reader: _ResultReader, state: BatchState) -> None:
         try:
-            for _ in range(_SHORT_READS):
-                async with self.api.content(file) as lines:
-                    if await reader.read(lines) >= expected:
-                        return
+            async with self.api.content(file) as lines:
+                await reader.read(file, lines)
         except (NotFoundError, StopRun) as error:
             if self._strict or not isinstance(error, NotFoundError):
                 raise _unreadable(
                     f"the result file {file} of the batch {state.id} cannot be read: {error}"
                 ) from None
-        if reader.incomplete:
-            raise _unreadable(f"the result file {file} of the batch {state.id} is not whole")
+
+    def _check(self, reader: _ResultReader, state: BatchState) -> None:
+        """Refuse a batch whose answers exist, but did not come."""
+        if self._strict and reader.is_cut_off(state):
+            raise _unreadable(f"a result file of the batch {state.id} is not whole")
+        paid = state.completed or state.status == "completed"
+        if self._strict and paid and reader.lacks_answers(state) and not reader.tells_of_all:
+            answers = f"has {state.completed:,} answers" if state.completed else "has ended"
+            raise _unreadable(f"the batch {state.id} {answers}, but names no file with them")
 
     async def close_part(self, part: BatchPart, cost: float | None = None) -> None:
         """Mark a part as collected, and delete its input file."""
@@ -242,8 +290,24 @@ class Collector:
             await self.api.delete(part.file)
 
 
+@dataclass(slots=True)
+class _FileRead:
+    """A result file as it was last read."""
+
+    lines: int = 0
+    results: int = 0
+    """Lines that tell which request they are about."""
+    broken: int = 0
+    torn: bool = False
+    """Whether the last line is cut off."""
+
+
 class _ResultReader:
-    """Reads one batch's result files; of two results for one request, the first counts."""
+    """Reads one batch's result files; of several results for one request, a good answer counts.
+
+    Answers are added as they are read. Faults, and answers that are not good ones, are held until all files have been
+    read.
+    """
 
     def __init__(
         self,
@@ -251,41 +315,109 @@ class _ResultReader:
         part: BatchPart,
         endpoint: Endpoint,
         flush: Callable[[], Awaitable[None]],
+        is_good: Callable[[Mapping[str, Any]], bool],
     ) -> None:
         self.keys: set[Key] = set()
-        """The requests whose result was read."""
+        """The requests whose result was added."""
         self.cost: float | None = 0.0
-        self.incomplete = False
-        """Whether the last file was incomplete."""
+        self._held: dict[Key, BatchResult] = {}
+        self._files: dict[str, _FileRead] = {}
         self._add_result = add_result
         self._endpoint = endpoint
         self._flush = flush
         self._part = part
+        self._is_good = is_good
 
-    async def read(self, lines: IO[bytes]) -> int:
-        """Read a file's results; return its number of lines, or -1 for an incomplete file."""
-        count = 0
-        self.incomplete = False
-        for count, line in enumerate(filter(bytes.strip, lines), 1):
+    def should_look_again(self, state: BatchState, looks: int) -> bool:
+        """Return whether something is missing that may come, after so many looks."""
+        if self.is_cut_off(state) or self.lacks_answers(state) or self._short(state):
+            return looks < _MOST_LOOKS
+        return looks < _BROKEN_READS and any(read.broken for read in self._files.values())
+
+    def is_cut_off(self, state: BatchState) -> bool:
+        """Return whether the end of a file is missing, or all of it."""
+        incomplete = self._short(state) or not self._expected(state)
+        return any(
+            (read.torn and incomplete)
+            or (not read.results and (read.lines or (file == state.output_file and state.completed)))
+            for file, read in self._files.items()
+        )
+
+    def lacks_answers(self, state: BatchState) -> bool:
+        """Return whether there should be an output file that the batch does not name."""
+        if state.output_file is not None:
+            return False
+        counted = state.counted and (state.status != "completed" or state.completed + state.failed > 0)
+        return state.completed > 0 or (not counted and self._found < (self._part.requests or 1))
+
+    @property
+    def tells_of_all(self) -> bool:
+        """Whether there is a result, or a reason, for each request of the part."""
+        return 0 < self._part.requests <= len(self.keys | self._held.keys())
+
+    def _short(self, state: BatchState) -> bool:
+        return self._found < self._expected(state)
+
+    def _expected(self, state: BatchState) -> int:
+        """Return of how many requests the files should tell; 0 where that is unknown."""
+        if state.status != "completed":
+            return state.completed
+        counts = (state.completed + state.failed, self._part.requests)
+        return min(filter(None, counts), default=0)
+
+    @property
+    def _found(self) -> int:
+        others = sum(read.lines - read.results for read in self._files.values())
+        return len(self.keys | self._held.keys()) + others
+
+    async def read(self, file: str, lines: IO[bytes]) -> None:
+        """Read a file's results; a line that cannot be read costs its own row alone."""
+        read = self._files[file] = _FileRead()
+        for line in filter(bytes.strip, lines):
+            read.lines += 1
             try:
                 result = read_result(line, self._endpoint)
             except UnreadableLineError:
-                self.incomplete = True
-                return -1
-            self._add(result)
-            if not count % _FLUSH_LINES:
+                read.broken += 1
+                read.torn = not line.endswith(b"\n")
+                result = read_broken(line)
+            if result is not None:
+                read.results += 1
+                self._add(result)
+            if not read.lines % _FLUSH_LINES:
                 await self._flush()
-            elif not count % _LINES_PER_TURN:
+            elif not read.lines % _LINES_PER_TURN:
                 await asyncio.sleep(0)
-        return count
 
-    def _add(self, result: BatchResult | None) -> None:
-        if result is None or result.key in self.keys:
+    def _add(self, result: BatchResult) -> None:
+        if result.key in self.keys:
+            return
+        if result.body is not None and self._is_good(result.body):
+            self._emit(result)
+        elif result.key not in self._held or (result.body and not self._held[result.key].body):
+            self._held[result.key] = result
+
+    def finish(self) -> None:
+        """Add the results of the requests without a good answer."""
+        for result in self._held.values():
+            self._emit(result)
+        self._held.clear()
+
+    def _emit(self, result: BatchResult) -> None:
+        if result.key in self.keys:
             return
         self.keys.add(result.key)
         cost = self._add_result(result, self._part)
         if result.answer is not None:
             self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+
+def growing_pauses(tuning: Tuning) -> Iterator[float]:
+    """Yield the seconds of the pauses between looks at a batch."""
+    seconds = tuning.first_poll_seconds
+    while True:
+        yield seconds
+        seconds = min(tuning.longest_poll_seconds, seconds * _POLL_GROWTH)
 
 
 def _digest(state: BatchState) -> bytes:
@@ -294,9 +426,16 @@ def _digest(state: BatchState) -> bytes:
     return b""
 
 
-def file_name(nonce: str) -> str:
-    """Return the name of a part's input file."""
-    return f"llmframe-{nonce}.jsonl"
+def file_name(nonce: str, digest: bytes | None = None) -> str:
+    """Return the name of a part's input file, or its end where the recipe is unknown."""
+    name = f"-{nonce}.jsonl"
+    return name if digest is None else f"llmframe-{digest.hex()}{name}"
+
+
+def _metadata(name: str) -> Mapping[str, str]:
+    """Return what the name of an input file tells of its batch; nothing where llmframe did not write it."""
+    found = _FILE_NAME.fullmatch(name)
+    return {} if found is None else {RECIPE_KEY: found[1], PART_KEY: found[2]}
 
 
 def _unreadable(message: str, stop: Stop | None = None) -> StopRun:
@@ -304,7 +443,7 @@ def _unreadable(message: str, stop: Stop | None = None) -> StopRun:
         return StopRun(stop)
     return StopRun(
         Stop(
-            "batches_unreadable",
+            UNREADABLE,
             f"{message}; what it holds may be paid already, so nothing is submitted",
             "mend that and run the call again, or set llmframe.options.reattach = False to submit without looking",
         )

@@ -40,7 +40,8 @@ class EnqueuedLimit:
         self._tuning = tuning
         self.limited = False
         """Whether the account has refused a part of this run."""
-        self._limit: BatchRefusal | None = None
+        self.refusal: BatchRefusal | None = None
+        """The last refusal."""
         self._accepted = BatchSize(0, 0)
         self._most_requests = inf
         self._most_tokens = inf
@@ -56,10 +57,10 @@ class EnqueuedLimit:
 
     def room(self, size: BatchSize, enqueued: Sequence[BatchSize]) -> bool:
         """Return whether a part may be submitted beside the enqueued ones."""
-        if self._limit is None or self._limit.limit is None or not enqueued:
+        if self.refusal is None or self.refusal.limit is None or not enqueued:
             return True
         total = [*enqueued, size]
-        return not self._limit.too_large(
+        return not self.refusal.too_large(
             BatchSize(sum(each.requests for each in total), sum(each.tokens for each in total))
         )
 
@@ -79,7 +80,7 @@ class EnqueuedLimit:
             Whether a batch ended lately and may still count.
         """
         self.limited = True
-        self._limit = refusal
+        self.refusal = refusal
         if refusal.too_large(size) or (alone and (not lagging or alone >= self._tuning.lone_refusals)):
             self._shrink(refusal, size)
             return Halve()

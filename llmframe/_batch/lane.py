@@ -11,28 +11,31 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from llmframe._api import BatchSize, NotFoundError, batch_refusal, status_fault
+from llmframe._batch.collection import growing_pauses
+from llmframe._batch.limited_lines import LimitPause
 from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
 from llmframe._pacing import Attempts, Retry, StopRun, remedy
-from llmframe._values import Again, BatchError, Failure, FaultKind, Outcome, Request, Stop, Traffic
+from llmframe._values import Again, BatchError, Failure, FaultKind, Outcome, Request, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Set as AbstractSet
 
     from llmframe._batch.collection import AddResult, Collector
     from llmframe._batch.lines import BatchResult
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
     from llmframe._pacing import GiveUp, RetryPolicy
-    from llmframe._values import BatchState, Emit, Feed, LimitWait
+    from llmframe._values import BatchState, Emit, Feed, LimitWait, RequestFault
 
-_POLL_GROWTH = 1.5
 MOST_ROUNDS = 3
-"""A request without an answer is submitted again at most this many times."""
+"""A request without an answer is submitted again at most this many times, unless the user says how often."""
 _CREATE_SECONDS = 1.5
 _CANCEL_SECONDS = 8.0
 """A cancelled run still waits this long for the creation of a batch, and for its cancellations."""
@@ -40,6 +43,7 @@ _PERMANENT_CODES = ("model", "billing", "quota")
 """Parts of the code of a failed batch after which every other batch would fail too."""
 
 _INVALID_FILE = BatchError("batch_failed", "another line of the batch's file is wrong")
+_UNEXPLAINED = BatchError("batch_failed", "the batch failed, and the server does not say why")
 
 
 class BatchLane:
@@ -54,7 +58,7 @@ class BatchLane:
     announce
         Tells the user, once, that batches are under way.
     most_rounds
-        How often a request may be submitted again; never more than `MOST_ROUNDS`.
+        How often a request may be submitted again.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class BatchLane:
         announce: Callable[[], None],
         most_rounds: int,
     ) -> None:
-        self.traffic = Traffic()
+        self.traffic = collector.api.traffic
         self.stopped: Stop | None = None
         self._cancelling = False
         self._collector = collector
@@ -84,8 +88,14 @@ class BatchLane:
         self._rounds: Counter[int] = Counter()
         self._odd_endings: set[int] = set()
         """Requests with a paid answer whose ending is unknown."""
-        self._most_rounds = min(MOST_ROUNDS, most_rounds)
-        self._interval = context.tuning.first_poll_seconds
+        self._most_rounds = most_rounds
+        self._limits = LimitPause(policy)
+        self._limited: set[int] = set()
+        """Requests of which a line was answered 429."""
+        self._earlier_limited: list[RequestFault] = []
+        self._intervals = growing_pauses(context.tuning)
+        self._undecided = False
+        """Whether rows of the last part are submitted again that were neither answered nor refused."""
         self._wake = asyncio.Event()
 
     @property
@@ -98,7 +108,7 @@ class BatchLane:
 
     @property
     def waited_seconds(self) -> float:
-        return 0.0
+        return self._limits.waited_seconds - self._limits.left(time.monotonic())
 
     @property
     def batches(self) -> list[str]:
@@ -108,14 +118,22 @@ class BatchLane:
         states = Counter(submitted.state for submitted in self._open)
         states["held back"] += len(self._queue.waiting)
         counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-        if not self._open:
+        if self._open:
+            oldest = min(submitted.since for submitted in self._open)
+            counts = f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
+        limit = self._rate_limit
+        if limit is None or limit.until is None:
             return counts
-        oldest = min(submitted.since for submitted in self._open)
-        return f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
+        limited = f"waiting for the rate limit until {limit.until.astimezone():%H:%M:%S} ({limit.words})"
+        return f"{counts}, {limited}" if counts else limited
 
     @property
     def limit_wait(self) -> LimitWait | None:
-        return None
+        return self._rate_limit or self._queue.limit_wait
+
+    @property
+    def _rate_limit(self) -> LimitWait | None:
+        return self._limits.wait(time.monotonic()) or self._collector.api.limit_wait
 
     def stop(self, reason: Stop) -> None:
         """Submit nothing more; open batches continue, and a later run collects them."""
@@ -129,6 +147,8 @@ class BatchLane:
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped; after a cancellation the batches continue."""
         try:
+            self._pause_after_limits(self._earlier_limited)
+            self._earlier_limited = []
             while self.stopped is None and await self._step(feed):
                 pass
         except StopRun as stopped:
@@ -138,25 +158,30 @@ class BatchLane:
 
     async def _step(self, feed: Feed) -> bool:
         """Submit, attach and collect what is possible now, or wait; false when nothing is left to wait for."""
-        if await self._submit(feed) or await self._attach(feed) or await self._collect(feed):
-            self._interval = self._context.tuning.first_poll_seconds
+        held = self._limits.left(time.monotonic())
+        submitted = not held and await self._submit(feed)
+        if submitted or await self._attach(feed) or await self._collect(feed):
+            self._intervals = growing_pauses(self._context.tuning)
             return True
-        if self._open or self._queue.waiting:
-            await self._pause()
+        if self._open or self._queue.waiting or held:
+            await self._pause(held)
             return True
         return feed.more and self._queue.keep_for_next(await feed.next())
 
-    async def _pause(self) -> None:
-        seconds = self._interval
-        if not self._open:
+    async def _pause(self, held: float) -> None:
+        """Wait for the next poll, for the part that is due next, or for the end of a limit's pause."""
+        seconds = held or inf
+        if self._open:
+            seconds = min(seconds, next(self._intervals))
+        elif not held:
             seconds = max(0.0, self._queue.waiting[0].not_before - time.monotonic())
-        longest = self._context.tuning.longest_poll_seconds
-        self._interval = min(longest, self._interval * _POLL_GROWTH)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
     async def _submit(self, feed: Feed) -> bool:
+        if self._policy.paused and not await self._resolve_doubt(feed):
+            return False
         submitted = await self._queue.next_part(feed, self._open)
         if submitted is None:
             return False
@@ -166,6 +191,19 @@ class BatchLane:
         if not state.id:
             await self._on_failed(submitted, state, feed)
         return True
+
+    async def _resolve_doubt(self, feed: Feed) -> bool:
+        """Ask rows from all over the rest next, or conclude; false while rows are under way, or at the end."""
+        if any(submitted.numbers for submitted in self._open):
+            return False
+        wanted = 0 if self._policy.answered or self._queue.waiting else self._policy.probes
+        others = await feed.spread(wanted) if wanted else []
+        if others:
+            self._policy.on_probes(len(others))
+            self._queue.put_first(others)
+        elif not (self._undecided or self._queue.waiting) and (stop := self._policy.conclude()) is not None:
+            self.stop(stop)
+        return self.stopped is None
 
     async def _create_batch(self, submitted: SubmittedPart) -> BatchState:
         """Create a batch; when the run is cancelled meanwhile, its id is still written if it arrives soon."""
@@ -187,7 +225,8 @@ class BatchLane:
         return state
 
     def _count(self, submitted: SubmittedPart, sign: int) -> None:
-        retried = sum(self._rounds[number] > 0 for number in submitted.numbers) if self._rounds else 0
+        again = self._limited | self._rounds.keys()
+        retried = sum(number in again for number in submitted.numbers) if again else 0
         self.traffic.retries += sign * retried
         self.traffic.sent += sign * (len(submitted.numbers) - retried)
 
@@ -223,36 +262,68 @@ class BatchLane:
             if not state.final:
                 continue
             ended = True
-            if state.status == "failed":
-                self._open.remove(submitted)
-                await self._on_failed(submitted, state, feed)
-            else:
+            if state.has_results:
                 await self._collect_part(submitted, state, feed)
                 self._open.remove(submitted)
                 self._queue.ends += 1
+            else:
+                self._open.remove(submitted)
+                await self._on_failed(submitted, state, feed)
         return ended
 
     async def _collect_part(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
         part = await self._store.find_part(submitted.part.nonce) or submitted.part
         if not submitted.numbers:
-            await self._collector.collect(part, state, self._add_result)
+            await self._collector.collect(part, state, self.add_earlier_result)
+            self._pause_after_limits(self._earlier_limited, part)
+            self._earlier_limited = []
             return
-        numbers = {self._context.keys[number]: number for number in submitted.numbers}
+        left = {self._context.keys[number]: number for number in submitted.numbers}
         missing: dict[int, Failure] = {}
+        limited: dict[int, RequestFault] = {}
 
         def add_result(result: BatchResult, part: BatchPart) -> float | None:
-            number = numbers.pop(result.key, None)
-            return None if number is None else self._add_own_result(number, result, part, missing)
+            number = left.pop(result.key, None)
+            return None if number is None else self._add_own_result(number, result, part, missing, limited)
 
+        self._undecided = False
         await self._collector.collect(part, state, add_result)
-        if self._policy.paused and (stop := self._policy.conclude()) is not None:
-            self.stop(stop)
-        unanswered = _unanswered(state, cancelled=part.cancelled)
-        missing.update(dict.fromkeys(numbers.values(), unanswered))
+        self._undecided = self._undecided or bool(left)
+        self._pause_after_limits(limited.values(), part)
+        if state.status == "failed":
+            self._add_line_errors(submitted, state, feed, set(left.values()))
+        else:
+            missing.update(dict.fromkeys(left.values(), _unanswered(state, cancelled=part.cancelled)))
         self._submit_again(missing, feed, wanted=not part.cancelled)
+        if part.cancelled:
+            for number, fault in limited.items():
+                self._add_failure(number, Failure(fault.code, fault.message))
+        else:
+            self._limited.update(limited)
+            feed.put_back(limited)
+
+    def add_earlier_result(self, result: BatchResult, part: BatchPart) -> float | None:
+        """Add a result of a part that this run did not submit."""
+        if result.fault is not None and result.fault.kind is FaultKind.LIMIT:
+            self._earlier_limited.append(result.fault)
+        return self._add_result(result, part)
+
+    def _pause_after_limits(self, limited: Collection[RequestFault], part: BatchPart | None = None) -> None:
+        """Pause the submissions after a batch with lines that were answered 429."""
+        self.traffic.limited += len(limited)
+        slowest = max(limited, key=lambda fault: fault.retry_after or 0.0, default=None)
+        now = time.monotonic()
+        reason = self._limits.end_batch(slowest, now, now if part is None else _sent_at(part, now))
+        if reason is not None:
+            self.stop(reason)
 
     def _add_own_result(
-        self, number: int, result: BatchResult, part: BatchPart, missing: dict[int, Failure]
+        self,
+        number: int,
+        result: BatchResult,
+        part: BatchPart,
+        missing: dict[int, Failure],
+        limited: dict[int, RequestFault],
     ) -> float | None:
         if result.answer is not None and result.body is not None:
             request = Request(result.key, number, b"")
@@ -265,17 +336,25 @@ class BatchLane:
             verdict = recorded.verdict
             decision = self._policy.on_answer(verdict, self._attempts(number))
             if verdict.again is not None:
+                self._undecided = True
                 self._odd_endings.update([number] if verdict.again is Again.ONCE else [])
                 self._follow(number, Failure(verdict.problem or "", verdict.detail), decision, missing)
             elif isinstance(decision, Stop):
                 self.stop(decision)
             return recorded.cost
         fault = result.fault
-        if fault is not None and fault.kind in {FaultKind.PASSING, FaultKind.LIMIT, FaultKind.UNREACHABLE}:
-            missing[number] = Failure(fault.code, fault.message)
-        elif fault is not None:
-            tried = self._attempts(number).after(fault)
-            decision = self._policy.on_fault(fault, tried, time.time(), part.created)
+        if fault is None:
+            return None
+        self.traffic.uncertain += fault.uncertain
+        if fault.kind in {FaultKind.LIMIT, FaultKind.PASSING, FaultKind.UNREACHABLE}:
+            self._undecided = True
+            if fault.kind is FaultKind.LIMIT:
+                limited[number] = fault
+            else:
+                missing[number] = Failure(fault.code, fault.message)
+        else:
+            tried, now = self._attempts(number).after(fault), time.monotonic()
+            decision = self._policy.on_fault(fault, tried, now, _sent_at(part, now))
             self._follow(number, Failure(fault.code, fault.message), decision, missing)
         return None
 
@@ -320,9 +399,12 @@ class BatchLane:
             await self._queue.on_refused(submitted, refusal, state, self._open, feed)
         else:
             await self._collector.close_part(submitted.part)
-            self._add_line_errors(submitted, state, feed)
+            self._add_line_errors(submitted, state, feed, set(submitted.numbers))
 
-    def _add_line_errors(self, submitted: SubmittedPart, state: BatchState, feed: Feed) -> None:
+    def _add_line_errors(
+        self, submitted: SubmittedPart, state: BatchState, feed: Feed, left: AbstractSet[int]
+    ) -> None:
+        """Fail those of the requests that are left whose lines the batch names; the others are submitted again."""
         named = {error.line: error for error in state.errors if error.line}
         file_error = next((error for error in state.errors if not error.line), None)
         permanent = next(
@@ -334,13 +416,13 @@ class BatchLane:
             return
         rest: dict[int, Failure] = {}
         for line, number in enumerate(submitted.numbers, 1):
+            if number not in left:
+                continue
             if line in named:
                 self._add_line_error(number, named[line])
             else:
-                error = file_error or _INVALID_FILE
+                error = file_error or (_INVALID_FILE if named else _UNEXPLAINED)
                 rest[number] = Failure(error.code, error.message)
-        if self._policy.paused and (stop := self._policy.conclude()) is not None:
-            self.stop(stop)
         self._submit_again(rest, feed)
 
     def _add_line_error(self, number: int, error: BatchError) -> None:
@@ -362,6 +444,11 @@ class BatchLane:
         for submitted in self._open:
             with suppress(NotFoundError, StopRun):
                 await self._collector.cancel(submitted.part)
+
+
+def _sent_at(part: BatchPart, now: float) -> float:
+    """Return when a part was submitted, on the clock of `now`."""
+    return now - max(0.0, time.time() - part.created)
 
 
 def _unanswered(state: BatchState, *, cancelled: bool) -> Failure:

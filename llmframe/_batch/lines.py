@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmframe._values import Answer, Endpoint, Key, Request
 
 _REQUEST = re.compile(rb'\{"custom_id":"([0-9a-f]{32})"')
+_ANY_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-fA-F]{32})"')
 
 
 class UnreadableLineError(Exception):
@@ -56,7 +57,7 @@ def read_result(line: bytes, endpoint: Endpoint) -> BatchResult | None:
     Raises
     ------
     UnreadableLineError
-        When the line is incomplete.
+        When the line is incomplete or no result.
     """
     try:
         data = load(line)
@@ -67,30 +68,75 @@ def read_result(line: bytes, endpoint: Endpoint) -> BatchResult | None:
     key = _key(data["custom_id"])
     if key is None:
         return None
-    response = data.get("response")
-    if isinstance(response, dict):
-        return _read_response(key, response, endpoint)
-    error = data.get("error")
-    return BatchResult(key, None, None, _unanswered(error if isinstance(error, dict) else {}))
+    response, error = _object(data.get("response")), _error(data.get("error"))
+    status, body = _status(response.get("status_code")), response.get("body")
+    if isinstance(body, str):
+        body = _object(body) or body
+    if (status is None or 200 <= status < 300) and isinstance(body, dict) and endpoint.answer in body:
+        with suppress(orjson.JSONEncodeError):  # nested too deeply to be written
+            raw = orjson.dumps(body)
+            return BatchResult(key, endpoint.read_answer(key, raw, body, "batch"), body, None)
+        body = None
+    return BatchResult(key, None, None, _fault(status, body, error))
+
+
+def read_broken(line: bytes) -> BatchResult | None:
+    """Return the fault of the row whose line cannot be read; `None` where the line does not tell which row's it is."""
+    found = _ANY_CUSTOM_ID.search(line)
+    if found is None:
+        return None
+    fault = RequestFault(
+        FaultKind.PASSING, "unparsable_answer", "the line of the answer is broken", uncertain=True
+    )
+    return BatchResult(bytes.fromhex(found[1].decode()), None, None, fault)
 
 
 def _key(custom_id: object) -> Key | None:
-    if isinstance(custom_id, str) and re.fullmatch("[0-9a-f]{32}", custom_id):
+    if isinstance(custom_id, str) and re.fullmatch("[0-9a-f]{32}", custom_id := custom_id.strip().lower()):
         return bytes.fromhex(custom_id)
     return None
 
 
-def _read_response(key: Key, response: dict[str, Any], endpoint: Endpoint) -> BatchResult:
-    status, body = response.get("status_code"), response.get("body")
-    if status == 200 and isinstance(body, dict) and endpoint.answer in body:
-        with suppress(orjson.JSONEncodeError):  # nested too deeply to be written
-            raw = orjson.dumps(body)
-            return BatchResult(key, endpoint.read_answer(key, raw, body, "batch"), body, None)
-        status = None
-    if not isinstance(status, int) or status < 400:
-        fault = RequestFault(FaultKind.PASSING, "unparsable_answer", "the answer is no completion")
-        return BatchResult(key, None, None, fault)
-    return BatchResult(key, None, None, status_fault(status, body, None))
+def _object(value: object) -> dict[str, Any]:
+    """Return a JSON object, also one that is written as text; empty for anything else."""
+    if isinstance(value, str):
+        with suppress(UnreadableJSONError):
+            value = load(value.encode())
+    return value if isinstance(value, dict) else {}
+
+
+def _error(value: object) -> dict[str, Any]:
+    """Return what the server says of an error, an object or words; empty where it says nothing."""
+    return _object(value) or ({"message": value} if isinstance(value, str) and value.strip() else {})
+
+
+def _status(value: object) -> int | None:
+    """Return an HTTP status; `None` where there is none, which some servers write as 0."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and 100 <= value < 600
+    return int(value) if whole else None  # type: ignore[call-overload]
+
+
+def _fault(status: int | None, body: object, error: dict[str, Any]) -> RequestFault:
+    """Return the fault of a line without an answer: by its status, the error in its body, or the one beside it."""
+    said = (_error(body.get("error")) if isinstance(body, dict) else {}) or error
+    named = status
+    if status is None or status < 400:
+        named = _status(said.get("code")) or (429 if _is_limit(said) else None)
+    if named is not None and named >= 400:
+        return status_fault(named, {"error": said} if said else body, None)
+    if said or status is None:
+        return _unanswered(said)
+    message = "the answer is no completion"
+    return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
+
+
+def _is_limit(error: dict[str, Any]) -> bool:
+    return any(
+        isinstance(word := error.get(name), str) and ("rate_limit" in word or "quota" in word)
+        for name in ("code", "type")
+    )
 
 
 def _unanswered(error: dict[str, Any]) -> RequestFault:

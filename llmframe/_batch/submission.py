@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError, limit_wait
 from llmframe._batch.collection import file_name
 from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
 from llmframe._batch.lines import request_line
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmframe._batch.collection import Collector
     from llmframe._journal import BatchPart, BatchStore, PartLabel
     from llmframe._options import Tuning
-    from llmframe._values import BatchState, Endpoint, Feed, Key, Request
+    from llmframe._values import BatchState, Endpoint, Feed, Key, LimitWait, Request
 
 _REQUESTS_PER_TURN = 500
 """After this many requests, other tasks of the loop may run."""
@@ -98,14 +98,29 @@ class SubmissionQueue:
         self._tuning = context.tuning
         self._add_failure = add_failure
         self._limit = EnqueuedLimit(context.tuning)
-        self._next: Request | None = None
+        self._ahead: deque[Request] = deque()
+        """Requests of the next part that were taken from the feed already."""
         self._quotas: deque[int] = deque()
         """The most requests of the next parts: the halves of a part that was too large."""
 
+    @property
+    def limit_wait(self) -> LimitWait | None:
+        """The account's limit for which a refused part is held back; its end is known if no other part is open."""
+        refusal = self._limit.refusal
+        if not self.waiting or refusal is None or not self.waiting[0].refusals:
+            return None
+        seconds = self.waiting[0].not_before - time.monotonic()
+        return limit_wait(refusal.message, seconds if self.waiting[0].ends < 0 else None)
+
     def keep_for_next(self, request: Request | None) -> bool:
         """Keep a request for the next part; false when there is none."""
-        self._next = request
+        self._ahead.extend([] if request is None else [request])
         return request is not None
+
+    def put_first(self, requests: Sequence[Request]) -> None:
+        """Let these requests be a part of their own, which comes next."""
+        self._ahead.extendleft(reversed(requests))
+        self._quotas.appendleft(len(requests))
 
     async def next_part(self, feed: Feed, enqueued: Sequence[SubmittedPart]) -> SubmittedPart | None:
         """Return the next part if there is one and it may be submitted beside the enqueued ones."""
@@ -137,7 +152,7 @@ class SubmissionQueue:
             context, nonce = self._context, uuid4().hex
             keys = [context.keys[number] for number in numbers]
             await self._store.add_intent(nonce, context.owner, context.label, keys)
-            file = await self._api.upload(file_name(nonce), lines, lines.tell())
+            file = await self._api.upload(file_name(nonce, context.digest), lines, lines.tell())
         await self._store.set_file(nonce, file)
         part = await self._store.find_part(nonce)
         return None if part is None else SubmittedPart(part, numbers, size)
@@ -153,7 +168,7 @@ class SubmissionQueue:
                 self._add_failure(request.number, self._too_large(line))
                 continue
             if numbers and not self._fits(grown, lines.tell() + len(line)):
-                self._next = request
+                self._ahead.appendleft(request)
                 break
             lines.write(line)
             numbers.append(request.number)
@@ -163,8 +178,7 @@ class SubmissionQueue:
         return numbers, size
 
     async def _next_request(self, feed: Feed) -> Request | None:
-        request, self._next = self._next, None
-        return request if request is not None else await feed.next(patient=False)
+        return self._ahead.popleft() if self._ahead else await feed.next(patient=False)
 
     def _fits(self, size: BatchSize, size_bytes: int) -> bool:
         within_limits = (

@@ -9,10 +9,18 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from llmframe._api import BatchApi
-from llmframe._batch import BatchLane, Collector, SubmissionContext, collect_before_live, reattach
+from llmframe._batch import (
+    MOST_ROUNDS,
+    BatchLane,
+    Collector,
+    SubmissionContext,
+    collect_before_live,
+    reattach,
+)
 from llmframe._journal import PartLabel
 from llmframe._json import load
 from llmframe._live import LimitExchange, LiveLane
+from llmframe._options import DEFAULT_MAX_RETRIES
 from llmframe._pacing import Pace, RetryPolicy
 from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed
 
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from llmframe._run.reconciler import Reconciler
     from llmframe._run.results import Results
     from llmframe._run.settings import AccountSettings, RunSettings
-    from llmframe._values import Endpoint, Key
+    from llmframe._values import AnswerKind, Endpoint, Key
 
 _BATCH_CLAIM = 2_000
 """At most this many requests of a batch are claimed in one transaction."""
@@ -75,7 +83,8 @@ class LaneContext:
             headers=settings.headers,
             max_retries=settings.max_retries,
         )
-        return make_collector(settings, endpoint, api, self.journal, self.session, self.recorder)
+        kind = settings.verb.kind
+        return make_collector(settings, endpoint, kind, api, self.journal, self.session, self.recorder)
 
     def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
         """Yield the identities of these requests."""
@@ -107,6 +116,7 @@ class LaneContext:
 def make_collector(  # noqa: PLR0917 (the parts of a collector)
     settings: AccountSettings,
     endpoint: Endpoint,
+    kind: AnswerKind,
     api: BatchApi,
     journal: Journal,
     session: Session,
@@ -114,7 +124,17 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
 ) -> Collector:
     """Make the collector of an account's batches; without a recorder it only finds them."""
     keep_files, strict = settings.keep_batch_files, settings.reattach
-    return Collector(api, endpoint, journal, session, recorder, keep_files=keep_files, strict=strict)
+    return Collector(
+        api,
+        endpoint,
+        journal,
+        session,
+        recorder,
+        keep_files=keep_files,
+        strict=strict,
+        is_good=lambda body: kind.judge(body).value is not None,
+        tuning=settings.tuning,
+    )
 
 
 async def make_live_lane(
@@ -156,8 +176,6 @@ async def make_batch_lane(
     )
     if settings.reattach:
         await collector.find_batches(label, session.digest, session.since)
-    add_result = context.collected.add_result
-    await reattach(collector, label, context.keys(wanted), add_result)
     submission = SubmissionContext(
         label, session.digest, session.owner, settings.verb.endpoint, context.plan.keys, settings.tuning
     )
@@ -167,8 +185,9 @@ async def make_batch_lane(
         submission,
         context.policy,
         emit=context.sink.add_outcome,
-        add_result=add_result,
+        add_result=context.collected.add_result,
         announce=announce,
-        most_rounds=settings.max_retries,
+        most_rounds=MOST_ROUNDS if settings.max_retries == DEFAULT_MAX_RETRIES else settings.max_retries,
     )
+    await reattach(collector, label, context.keys(wanted), lane.add_earlier_result)
     return lane, context.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM, looked_up=False)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 from llmframe._api import CHAT_COMPLETIONS, BatchApi, NotFoundError, connect
+from llmframe._batch import UNREADABLE
+from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
 from llmframe._loop import submit
@@ -75,7 +77,7 @@ def collect(**settings: Any) -> pd.DataFrame:
     Raises
     ------
     StoppedError
-        When the account's batches cannot be read.
+        When the account's batches cannot be listed, or one cannot be read; the others are collected before.
 
     Examples
     --------
@@ -177,11 +179,15 @@ async def _collect(settings: AccountSettings) -> list[BatchPart]:
             raise JournalError(f"answers could not be kept, so nothing was collected: {session.obstacle}")
         try:
             label = PartLabel(session.recipe, settings.server, "", "")
-            collector = make_collector(settings, CHAT_COMPLETIONS, api, journal, session, None)
+            collector = make_collector(settings, CHAT_COMPLETIONS, TEXT, api, journal, session, None)
             await collector.find_batches(label, None, 0.0)
-            for part in await collector.open_parts(settings.server):
-                if part.batch is not None:
-                    await _collect_part(settings, api, journal, replace(session, recipe=part.recipe), part)
+            unreadable = [
+                await _collect_part(settings, api, journal, replace(session, recipe=part.recipe), part)
+                for part in await collector.open_parts(settings.server)
+                if part.batch is not None
+            ]
+            for stopped in filter(None, unreadable):  # the other batches were collected first
+                raise stopped
         finally:
             await journal.end(session, {}, finished=True)
         return await journal.batches.list_parts()
@@ -189,7 +195,8 @@ async def _collect(settings: AccountSettings) -> list[BatchPart]:
 
 async def _collect_part(
     settings: AccountSettings, api: BatchApi, journal: Journal, session: Session, part: BatchPart
-) -> None:
+) -> StopRun | None:
+    """Collect a part if its batch has ended; return why its batch cannot be read, if it cannot."""
     prices = Prices(settings.prices)
     failed: list[JournalError] = []
     recorder = Recorder(journal, session, settings.tuning.commit_seconds, failed.append)
@@ -203,12 +210,17 @@ async def _collect_part(
         return cost
 
     try:
-        collector = make_collector(settings, CHAT_COMPLETIONS, api, journal, session, recorder)
+        collector = make_collector(settings, CHAT_COMPLETIONS, TEXT, api, journal, session, recorder)
         await collector.collect_if_ended(part, add_result)
+    except StopRun as stopped:
+        if stopped.stop.code != UNREADABLE:
+            raise
+        return stopped
     finally:
         await recorder.finish()
     if failed:
         raise failed[0]
+    return None
 
 
 async def _cancel(settings: AccountSettings, batch: str) -> str:

@@ -112,3 +112,15 @@ class Caller:
     def __exit__(self, *_):
         self.process.kill()
         self.process.communicate()
+
+
+def rewritten(edit):
+    """Return what lets a server send result files whose lines, as JSON, were changed by a function of all of them."""
+
+    def write(content, downloads):
+        lines = edit([json.loads(line) for line in content.splitlines()])
+        return b"".join(
+            line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines
+        )
+
+    return Batches(write_file=write)

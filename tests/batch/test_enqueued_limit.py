@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import pytest
 from batch.calls import complete, interrupt, right, sizes, start, until_created, use_empty_journal
@@ -24,6 +26,24 @@ def test_parts_beyond_the_enqueued_limit_wait_for_earlier_ones(llm):
     assert right(frame)
     assert llm.ledger.billed == 120
     assert llm.ledger.batches_created > 6
+
+
+def test_a_run_says_which_enqueued_limit_it_waits_for(llm):
+    """In the server's words, while a part is held back for another."""
+    tune(batch_requests=20)
+    llm.batches = Batches(seconds=1_000, enqueued_requests=25)
+    run = start(asked(40))
+    until_created(llm, 2)
+    llm.advance(200)
+    deadline = time.monotonic() + 30
+    while run.waiting is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert "Enqueued request limit reached" in run.waiting.words
+    llm.batches = Batches()
+    llm.advance(1_000)
+    run.result(30)
+    assert run.waiting is None
 
 
 def test_a_part_that_is_too_large_alone_is_halved(llm):

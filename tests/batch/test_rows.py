@@ -60,6 +60,19 @@ def test_a_row_is_submitted_a_bounded_number_of_times(llm):
     assert llmframe.last_run().failures["attempts"].tolist() == [1 + MOST_ROUNDS]
 
 
+@pytest.mark.parametrize("retries", [0, 1, 4, 9])
+def test_the_user_says_how_often_a_row_is_submitted_again(retries, llm):
+    """More often than by default, too."""
+    llm.faults = [Fault("500", when=about(1), times_per_request=retries)]
+    frame = asked(2)
+    complete(frame, max_retries=retries)
+    assert right(frame)
+    llm.faults = [Fault("500", when=about(2))]
+    with pytest.raises(llmframe.CompletionError):
+        complete(asked(2, 3), max_retries=retries)
+    assert llmframe.last_run().failures["attempts"].tolist() == [1 + retries]
+
+
 def test_the_finished_rows_of_an_expired_batch_are_kept_and_the_others_submitted_again(llm):
     """No finished row is paid twice."""
     llm.batches = Batches(seconds=1_000, unfinished=0.4)

@@ -1,5 +1,6 @@
 """The way of a batch: status, output, time, expiry, cancelling, limits."""
 
+import asyncio
 import time
 from collections import Counter
 
@@ -331,3 +332,43 @@ async def test_the_ledger_over_http_counts_files_and_batches(server, api):
     _, counts = request(server, "llmframe/ledger")
     assert (counts["uploads"], counts["batches_created"], counts["billed"]) == (1, 1, 2)
     assert counts["requests"] == 0
+
+
+async def test_a_batch_is_written_as_the_settings_say(server, api):
+    """Everywhere that it is shown; the function learns how often it was shown since it ended."""
+    seen = []
+
+    def write(batch, looks):
+        seen.append(looks)
+        return batch | {"status": batch["status"].upper(), "error_file_id": ""}
+
+    server.batches = Batches(write_batch=write)
+    batch = await create(api, rows(2))
+    assert batch.status == "VALIDATING"
+    async with asyncio.timeout(20):
+        while batch.status != "COMPLETED":
+            await asyncio.sleep(0.002)
+            batch = await api.batches.retrieve(batch.id)
+    (listed,) = (await api.batches.list()).data
+    assert (listed.status, listed.error_file_id) == ("COMPLETED", "")
+    assert seen[-2:] == [1, 2]
+    assert not any(seen[:-2])
+
+
+@pytest.mark.parametrize("path", ["batches", "files"])
+async def test_pages_are_written_as_the_settings_say(path, server, api):
+    """The function gets the page and its query; other responses stay as they are."""
+    await ended(api, await create(api, rows(1)))
+    server.batches = Batches(write_page=lambda page, query: page | {"data": None, "limit": query["limit"]})
+    page = await getattr(api, path).list(limit=7)
+    assert (page.data, page.limit) == (None, "7")
+
+
+async def test_result_files_are_written_as_the_settings_say(server, api):
+    """The function gets the content and how often it was downloaded; input files stay as they are."""
+    server.batches = Batches(write_file=lambda content, downloads: content[:10] * downloads)
+    batch = await ended(api, await create(api, rows(2)))
+    for downloads in (1, 2):
+        written = (await api.files.content(batch.output_file_id)).content
+        assert written == b'{"id":"bat' * downloads
+    assert (await api.files.content(batch.input_file_id)).content == jsonl(rows(2))

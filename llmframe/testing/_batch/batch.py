@@ -62,6 +62,8 @@ class Batch:
     cancelling_at: float | None = None
     ended: tuple[str, float] | None = None
     errors: list[dict[str, Any]] | None = None
+    shown_ended: int = 0
+    """How often a client has seen that it has ended."""
     output_lines: bytearray = field(default_factory=bytearray)
     error_lines: bytearray = field(default_factory=bytearray)
     output_file: str | None = None

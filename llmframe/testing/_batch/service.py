@@ -68,7 +68,7 @@ class BatchService:
         self._batches: dict[str, Batch] = {}
         self._numbers, self._lines = count(1), count(1)
 
-    def create(self, body: Any, key: str) -> dict[str, Any]:
+    def create(self, body: Any, key: str) -> Any:
         """Create a batch; its file is read later."""
         _check_creation(body)
         now = self._clock.now()
@@ -84,19 +84,20 @@ class BatchService:
         batch.steps = self._reading(batch)
         self._batches[batch.id] = batch
         self._ledger.count("batches_created")
-        return batch.as_dict(now)
+        return self._show(batch, now)
 
     def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return one page, the newest batch first."""
         wanted = page_query(query, check_batches_query, default=_LISTED)
         now = self.update()
-        return page([batch.as_dict(now) for batch in reversed(self._batches.values())], wanted)
+        shown = page([batch.as_dict(now) for batch in reversed(self._batches.values())], wanted)
+        return shown | {"data": [self._show(self._batches[each["id"]], now) for each in shown["data"]]}
 
-    def retrieve(self, name: str) -> dict[str, Any]:
+    def retrieve(self, name: str) -> Any:
         batch = self._existing(name)
-        return batch.as_dict(self.update())
+        return self._show(batch, self.update())
 
-    def cancel(self, name: str) -> dict[str, Any]:
+    def cancel(self, name: str) -> Any:
         """Begin to cancel a batch; its finished rows are kept."""
         batch = self._existing(name)
         now = self.update()
@@ -106,7 +107,12 @@ class BatchService:
         if batch.cancelling_at is None:
             batch.cancelling_at, batch.steps = now, None
             self._ledger.count("batches_cancelled")
-        return batch.as_dict(now)
+        return self._show(batch, now)
+
+    def _show(self, batch: Batch, now: float) -> Any:
+        batch.shown_ended += batch.ended is not None
+        write = self.settings.write_batch
+        return batch.as_dict(now) if write is None else write(batch.as_dict(now), batch.shown_ended)
 
     def work(self) -> float | None:
         """Do one slice of the work, and return the seconds until the next; None if there is no more work."""

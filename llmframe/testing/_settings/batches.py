@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,15 @@ class Batches:
         The most requests that a batch may have.
     max_bytes
         The largest file, in bytes, that can be uploaded and used for a batch.
+    write_batch
+        A function of a batch's JSON object and of how often it was shown since its end (0 before), which returns
+        what is sent instead: other words for states, empty ids, dates, files that are named late.
+    write_page
+        A function of a page's JSON object, in lists of batches and files, and of the request's query, which returns
+        what is sent instead: pages that are empty, repeated or without `has_more`.
+    write_file
+        A function of the content of an output or an error file and of how often it was downloaded, this time
+        included, which returns what is sent instead: lines in other forms, in another order, broken or left out.
 
     `seconds` and `unfinished` apply to batches that are created afterwards, the other settings at once.
 
@@ -34,6 +47,13 @@ class Batches:
     --------
     >>> Batches(seconds=600, enqueued_tokens=90_000).max_requests
     50000
+
+    A server that names the output file only at the third look, and writes empty text for null:
+
+    >>> def late(batch, looks):
+    ...     return batch | {"error_file_id": "", "output_file_id": "" if looks < 3 else batch["output_file_id"]}
+    >>> Batches(write_batch=late).seconds
+    0.0
     """
 
     seconds: float = 0.0
@@ -44,6 +64,9 @@ class Batches:
     file_seconds: float = 0.0
     max_requests: int = 50_000
     max_bytes: int = 200_000_000
+    write_batch: Callable[[dict[str, Any], int], Any] | None = None
+    write_page: Callable[[dict[str, Any], Mapping[str, str]], Any] | None = None
+    write_file: Callable[[bytes, int], bytes] | None = None
 
     def __post_init__(self) -> None:
         for name in ("seconds", "release_seconds", "file_seconds"):
