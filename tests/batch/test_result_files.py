@@ -68,7 +68,7 @@ WORDS = {"code": "server_error", "message": "boom"}
         ({"response": {"status_code": "429", "body": ""}}, "limit", "http_429"),
         ({"response": None, "error": {"code": "rate_limit_exceeded", "message": "slow"}}, "limit", "rate_limit_exceeded"),
         ({"response": None, "error": {"code": 429, "message": "slow"}}, "limit", "http_429"),
-        ({"response": None, "error": {"code": "429", "message": "slow"}}, "limit", "429"),
+        ({"response": None, "error": {"code": "429", "message": "slow"}}, "limit", "http_429"),
         ({"error": {"code": "insufficient_quota", "message": "broke"}}, "fatal", "insufficient_quota"),
         ({"response": {"status_code": 400, "body": json.dumps({"error": {"code": "context_length_exceeded"}})}}, "row", "context_length_exceeded"),
     ],
