@@ -106,18 +106,18 @@ class _Bar:
         """Draw the bar, unless tqdm's lock is not to be had; with `last`, close it."""
         if not self._open:
             return
-        with _tqdm_lock() as locked:
-            self._open = False
-            try:
+        self._open = False
+        try:
+            _wait_for_reader(sys.stderr)
+            with _tqdm_lock() as locked:
                 if locked:
                     self._draw(progress, last=last)
-                self._open = not last
-            finally:
-                if not self._open:
-                    self._discard(locked=locked)
+            self._open = not last
+        finally:
+            if not self._open:
+                self.give_up()
 
     def _draw(self, progress: Progress, *, last: bool) -> None:
-        _refuse_closed_pipe(sys.stderr)
         if self._bar is None:
             kind = _bar_class()
             self._bar = kind.__new__(kind)  # in two steps, because the second draws and may raise
@@ -131,18 +131,14 @@ class _Bar:
             self._bar.close()
 
     def give_up(self) -> None:
-        """Leave the bar as it was last drawn."""
-        self._open = False
-        with _tqdm_lock() as locked:
-            self._discard(locked=locked)
-
-    def _discard(self, *, locked: bool) -> None:
         """Take the bar from those that tqdm draws again around lines."""
+        self._open = False
         if self._bar is not None:
             self._bar.disable = True
             _drawn.remove(self._bar)
-            if locked:
-                self._bar._instances.discard(self._bar)
+            with _tqdm_lock() as locked:
+                if locked:
+                    self._bar._instances.discard(self._bar)
             self._bar = None
 
 
@@ -176,7 +172,7 @@ def _write(line: str) -> None:
 
     if sys.stderr is None:
         return
-    _refuse_closed_pipe(sys.stderr)
+    _wait_for_reader(sys.stderr)
     text = _encodable(line, sys.stderr)
     with _tqdm_lock() as locked:
         if locked:
@@ -210,13 +206,16 @@ def _encodable(text: str, stream: Any) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _refuse_closed_pipe(stream: Any) -> None:
-    """Raise before something is written to a pipe that nobody reads: Python would keep it, and exit with status 120."""
+def _wait_for_reader(stream: Any) -> None:
+    """Wait until a pipe or terminal takes a text, outside of all locks; raise where nobody will read it.
+
+    What Python has taken for such a pipe it tries to write again when it exits, and then hangs, or exits with status 120.
+    """
     if isinstance(stream, io.TextIOWrapper) and hasattr(select, "poll"):
         with suppress(io.UnsupportedOperation):  # it is no file
             poll = select.poll()
-            poll.register(stream.fileno(), 0)
-            if any(event & select.POLLERR for _, event in poll.poll(0)):
+            poll.register(stream.fileno(), select.POLLOUT)
+            if any(event & select.POLLERR for _, event in poll.poll()):
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
