@@ -122,10 +122,10 @@ class _Bar:
             kind = _bar_class()
             self._bar = kind.__new__(kind)  # in two steps, because the second draws and may raise
             _drawn.append(self._bar)
-            title = _encodable(self._title, sys.stderr)
+            title = encodable(self._title, sys.stderr)
             self._bar.__init__(total=self._total, desc=title, unit="row", mininterval=0)
         self._bar.n = progress.done
-        self._bar.set_postfix_str(_encodable(progress.describe(), sys.stderr), refresh=False)
+        self._bar.set_postfix_str(encodable(progress.describe(), sys.stderr), refresh=False)
         self._bar.refresh(nolock=True)
         if last:
             self._bar.close()
@@ -173,7 +173,7 @@ def _write(line: str) -> None:
     if sys.stderr is None:
         return
     _wait_for_reader(sys.stderr)
-    text = _encodable(line, sys.stderr)
+    text = encodable(line, sys.stderr)
     with _tqdm_lock() as locked:
         if locked:
             tqdm.write(text, file=sys.stderr, nolock=True)
@@ -200,7 +200,7 @@ def _acquired(lock: Any, held: ExitStack) -> bool:
     return acquired
 
 
-def _encodable(text: str, stream: Any) -> str:
+def encodable(text: str, stream: Any) -> str:
     """Return a text with escapes, as Python's own stderr has them, for what the stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
