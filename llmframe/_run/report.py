@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmframe._errors import CompletionWarning
-from llmframe._loop import log
-from llmframe._run.progress_bar import dollars
+from llmframe._loop import log, wait_until_shown
+from llmframe._run.progress_bar import dollars, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,6 +190,9 @@ def warn(message: str) -> None:
         warnings.warn(message, CompletionWarning, stacklevel=level)
     except CompletionWarning:
         raise
+    except UnicodeError:
+        say(f"{CompletionWarning.__name__}: {message}")
+        wait_until_shown()
     except Exception:  # noqa: BLE001 (a stderr that is closed or broken)
         log(logging.ERROR, "This warning could not be shown: %s", message, exc_info=True)
 

@@ -63,9 +63,13 @@ def start(tmp_path, server):
     )  # which hides what Python does with text that it could not write
     started = []
 
-    def start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    def start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, more=None):
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=stdout, stderr=stderr, env=environment, cwd=tmp_path
+            [sys.executable, *arguments],
+            stdout=stdout,
+            stderr=stderr,
+            env={**environment, **(more or {})},
+            cwd=tmp_path,
         )
         started.append(process)
         return process
@@ -178,6 +182,15 @@ def test_a_command_writes_its_file_whoever_reads(start, source, tmp_path, stream
         process = start(*COMPLETE, "--mode", mode, **dict.fromkeys(streams, end))
         assert process.wait(2 * PATIENCE) == 0
     assert llmframe.read_csv(tmp_path / "out.csv")["answer"].notna().all()
+
+
+def test_a_command_writes_a_file_whose_name_stdout_lacks(start, source, tmp_path):
+    """Its name is printed with escapes."""
+    command = [*COMPLETE[:4], "名前.csv", *COMPLETE[5:]]
+    process = start(*command, stdout=subprocess.PIPE, more={"PYTHONIOENCODING": "cp1252:strict"})
+    assert b"\\u540d\\u524d.csv" in process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0
+    assert llmframe.read_csv(tmp_path / "名前.csv")["answer"].notna().all()
 
 
 def test_a_command_whose_failed_rows_cannot_be_said_writes_the_others(start, source, server, tmp_path):

@@ -10,6 +10,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 
+import pandas as pd
 import pytest
 import tqdm
 import tqdm.auto
@@ -169,6 +170,31 @@ def test_what_an_encoding_lacks_is_shown_escaped(llm, monkeypatch, tmp_path, nam
     assert "12 of 12 rows answered" in said
 
 
+def show_as_python_does(message, category, filename, lineno, file=None, line=None):
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+@contextmanager
+def shown_warnings(showwarning=show_as_python_does):
+    """Let warnings be shown, as outside of pytest."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("always")
+        patch.setattr(warnings, "showwarning", showwarning)
+        yield
+
+
+@pytest.mark.parametrize("name", ["ascii", "cp1250", "koi8-r"])
+def test_a_warning_is_shown_in_any_encoding(llm, monkeypatch, tmp_path, name):
+    llm.faults = [Fault("context_length_exceeded", when=about(3))]
+    with (tmp_path / "log").open("w", encoding=name, errors="strict") as file, shown_warnings():
+        monkeypatch.setattr(sys, "stderr", file)
+        frame = asked(ROWS).set_index(pd.Index(["名前"] * ROWS))
+        frame.llm.complete("q", into="a", errors="coerce", progress=False)
+    said = (tmp_path / "log").read_text(encoding=name)
+    assert "CompletionWarning: 1 of 12 rows failed" in said
+    assert "名前".encode(name, "backslashreplace").decode(name) in said
+
+
 def test_a_failure_is_logged_once_for_a_run(llm, caplog, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Stream(OSError(5, "x")))
     for _ in range(2):
@@ -196,23 +222,14 @@ def test_a_log_that_cannot_be_written_either_costs_no_row(llm, monkeypatch, erro
         logging.getLogger("llmframe").removeHandler(handler)
 
 
-@contextmanager
-def shown_by_python():
-    """Let warnings go to stderr, as outside of pytest."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        yield
-
-
 @pytest.mark.parametrize("error", [OSError(5, "x"), ValueError("closed"), RuntimeError("x")])
-def test_a_warning_that_cannot_be_shown_is_logged(llm, monkeypatch, caplog, call, error):
+def test_a_warning_that_cannot_be_shown_is_logged(llm, caplog, call, error):
     llm.faults = [Fault("context_length_exceeded", when=about(3)), Fault("length_text", when=about(4))]
 
     def show_nowhere(*_, **__):
         raise error
 
-    with shown_by_python():
-        monkeypatch.setattr(warnings, "showwarning", show_nowhere)
+    with shown_warnings(show_nowhere):
         frame = call(asked(ROWS), errors="coerce", progress=False)
     assert frame["a"].notna().sum() == ROWS - 1
     cut_off, failed = (record.getMessage() for record in caplog.records)
