@@ -20,9 +20,8 @@ import llmframe
 from llmframe._columns import TEXT
 from llmframe._files import read_csv, to_csv
 from llmframe._journal import journal_path, open_journal
-from llmframe._loop import wait_until_shown
+from llmframe._loop import encodable, wait_until_shown
 from llmframe._options import options
-from llmframe._run import encodable, say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -69,6 +68,8 @@ def _execute(arguments: Sequence[str] | None) -> int:
 
 
 def _print_error(message: str, code: int) -> int:
+    from llmframe._run import say  # noqa: PLC0415 (only errors need it)
+
     say(f"llmframe: {message}")
     wait_until_shown()
     return code

@@ -7,7 +7,7 @@ and is used only then. Blocking calls run on a thread of their own, what the use
 forks are supported.
 """
 
-from llmframe._loop.display import log, log_next_failure, show, until_shown, wait_until_shown
+from llmframe._loop.display import encodable, log, log_next_failure, show, until_shown, wait_until_shown
 from llmframe._loop.gc_threshold import raised_gc_threshold
 from llmframe._loop.interrupts import Interrupts, uninterrupted
 from llmframe._loop.private_loop import refuse_on_private_loop, submit
@@ -21,6 +21,7 @@ __all__ = [
     "Worker",
     "begin_here",
     "beside",
+    "encodable",
     "log",
     "log_next_failure",
     "raised_gc_threshold",

@@ -81,6 +81,12 @@ async def until_shown() -> None:
         await set_within(event_of(_display.late), _SHOWN_SECONDS)
 
 
+def encodable(text: str, stream: Any) -> str:
+    """Return a text with escapes, as Python's own stderr has them, for what the stream's encoding lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def log(level: int, message: str, *arguments: Any, exc_info: bool = False) -> None:
     """Log, whatever a handler raises; the handler of last resort writes to a stderr that may be broken."""
     with suppress(Exception):

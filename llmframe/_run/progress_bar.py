@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmframe._loop import beside, log, log_next_failure, show, until_shown
+from llmframe._loop import beside, encodable, log, log_next_failure, show, until_shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -198,12 +198,6 @@ def _acquired(lock: Any, held: ExitStack) -> bool:
         held.callback(_locked.remove, lock)
         held.callback(lock.release)
     return acquired
-
-
-def encodable(text: str, stream: Any) -> str:
-    """Return a text with escapes, as Python's own stderr has them, for what the stream's encoding lacks."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _wait_for_reader(stream: Any) -> None:
