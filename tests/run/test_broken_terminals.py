@@ -18,6 +18,7 @@ from helpers import about, answer, asked, texts
 from tqdm.std import TqdmDefaultWriteLock
 
 import llmframe
+from llmframe._loop import show
 from llmframe.testing import Fault, LocalServer
 
 ROWS = 12
@@ -372,3 +373,5 @@ def test_a_pipe_that_nobody_reads_holds_up_no_row(llm, monkeypatch, call):
         assert again["a"].notna().all()
     finally:
         pipe.read.set()
+    show(lambda: None).result(30)
+    assert pipe.getvalue().count("12 of 12 rows answered") == 2
