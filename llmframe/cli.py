@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -18,6 +20,7 @@ import llmframe
 from llmframe._columns import TEXT
 from llmframe._files import check_suffix, read_texts, separator, write_columns
 from llmframe._journal import journal_path, open_journal
+from llmframe._loop import encodable, wait_until_shown
 from llmframe._options import check, check_environment, options
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         executed; 3: the run stopped early; 130: interrupted. After 3 and 130 nothing is written, and the
         same command continues.
     """
+    try:
+        return _execute(arguments)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+
+
+def _execute(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
@@ -57,8 +68,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_error(message: str, code: int) -> int:
-    print(f"llmframe: {message}", file=sys.stderr)
+    from llmframe._run import say  # noqa: PLC0415 (only errors need it)
+
+    say(f"llmframe: {message}")
+    wait_until_shown()
     return code
+
+
+def _print(text: str) -> None:
+    """Print what a command is for; a reader that has gone does not want it."""
+    with suppress(BrokenPipeError):
+        print(encodable(text, sys.stdout), flush=True)
+
+
+def _tell(text: str) -> None:
+    """Print about what is done: it stays done, whatever becomes of stdout."""
+    with suppress(Exception):  # of whatever stands in for stdout
+        _print(text)
+
+
+def _let_go(stream: Any) -> None:
+    """Drop what cannot be written, which Python would try again as it exits, and then exit with status 120."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except Exception:  # noqa: BLE001 (of whatever stands in for the stream)
+        with suppress(Exception), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _complete(parsed: argparse.Namespace) -> int:
@@ -89,10 +125,10 @@ def _enrich(frame: pd.DataFrame, target: Path, names: Sequence[str] = (), **argu
         frame.llm.complete(**arguments)
     except llmframe.StoppedError:
         raise
-    except llmframe.CompletionError as error:
+    except (llmframe.CompletionError, llmframe.CompletionWarning) as error:  # a warning under `-W error`
         code = _print_error(str(error), ROWS_FAILED)
     write_columns(frame, [*names, *frame.columns[len(names) :]], target, separator(target))
-    print(f"{len(frame):,} rows are in {target}")
+    _tell(f"{len(frame):,} rows are in {target}")
     return code
 
 
@@ -119,10 +155,10 @@ def _demo(parsed: argparse.Namespace) -> int:
     if parsed.live:
         code = _enrich(frame, target, reasoning_effort="low", **task)
     else:
-        print(
+        _tell(
             "A demonstration: the answers are MADE UP by a server that this command starts on this machine."
         )
-        print(
+        _tell(
             "No key is used, nothing leaves this machine, and nothing is paid. --live asks the configured API."
         )
         with LocalServer(latency=0.1) as server:
@@ -135,9 +171,9 @@ def _demo(parsed: argparse.Namespace) -> int:
                 journal=False,
                 **task,
             )
-    print(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
+    _tell(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
     if not parsed.live:
-        print("These answers are made up; so is what the bar says they cost.")
+        _tell("These answers are made up; so is what the bar says they cost.")
     return code
 
 
@@ -149,16 +185,16 @@ def _unused(path: Path) -> Path:
 def _show_journal(parsed: argparse.Namespace) -> int:
     path = _existing_journal(parsed.journal)
     summary = _with_journal(path, lambda journal: journal.summary(TEXT.judge))
-    print(f"journal: {path}")
-    print(f"size: {_size(path):,} bytes")
+    _print(f"journal: {path}")
+    _print(f"size: {_size(path):,} bytes")
     for name in ("oldest", "newest"):
         moment = summary.pop(name)
-        print(f"{name} answer: {_date(moment) if moment else 'none'}")
+        _print(f"{name} answer: {_date(moment) if moment else 'none'}")
     cost = summary.pop("cost")
     for name, value in summary.items():
-        print(f"{name.replace('_', ' ')}: {value:,}")
+        _print(f"{name.replace('_', ' ')}: {value:,}")
     known = "unknown" if cost is None else f"${cost:,.4f}"
-    print(f"cost: {'at least ' if cost is not None and summary['unpriced'] else ''}{known}")
+    _print(f"cost: {'at least ' if cost is not None and summary['unpriced'] else ''}{known}")
     return DONE
 
 
@@ -180,7 +216,7 @@ def _export_journal(parsed: argparse.Namespace) -> int:
         records.seek(0)
         with target.open("wb") as file:
             shutil.copyfileobj(records, file)
-    print(f"{count:,} answers are in {target}")
+    _tell(f"{count:,} answers are in {target}")
     return DONE
 
 
@@ -196,7 +232,7 @@ def _prune_journal(parsed: argparse.Namespace) -> int:
     path = _existing_journal(parsed.journal)
     before = time.time() - parsed.days * 86_400
     pruned = _with_journal(path, lambda journal: journal.prune(before))
-    print(f"{pruned:,} answers older than {parsed.days:g} days are gone from {path}")
+    _tell(f"{pruned:,} answers older than {parsed.days:g} days are gone from {path}")
     return DONE
 
 
@@ -227,7 +263,7 @@ def _collect(parsed: argparse.Namespace) -> int:
 
 
 def _cancel(parsed: argparse.Namespace) -> int:
-    print(f"{parsed.batch}: {llmframe.cancel(parsed.batch, **_batch_settings(parsed))}")
+    _tell(f"{parsed.batch}: {llmframe.cancel(parsed.batch, **_batch_settings(parsed))}")
     return DONE
 
 
@@ -237,10 +273,10 @@ def _batch_settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _print_batches(batches: pd.DataFrame) -> int:
     if batches.empty:
-        print("there are no batches")
+        _print("there are no batches")
         return DONE
     created = batches["created"].dt.strftime("%Y-%m-%d %H:%M UTC")
-    print(
+    _print(
         batches.assign(created=created)
         .fillna({"id": "", "cost": float("nan")})
         .to_string(index=False, na_rep="-")
@@ -259,7 +295,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         )
     serve(
         parsed.port,
-        ready=lambda base_url: print(f"made-up answers at {base_url} (any key; Ctrl-C ends it)", flush=True),
+        ready=lambda base_url: _tell(f"made-up answers at {base_url} (any key; Ctrl-C ends it)"),
         latency=parsed.latency,
         limits=limits,
         headers=not parsed.no_headers,

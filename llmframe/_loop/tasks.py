@@ -107,19 +107,13 @@ class LoopTask(Generic[T]):
         asyncio.CancelledError
             When the caller was cancelled, after the task has unwound.
         """
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake(_: Future[T]) -> None:
-            with suppress(RuntimeError):  # the caller's loop is closed, and no longer waits
-                loop.call_soon_threadsafe(ended.set)
-
-        self.future.add_done_callback(wake)
+        ended = event_of(self.future)
         try:
-            while not await _set_within(ended, _TICK_SECONDS):
+            while not await set_within(ended, _TICK_SECONDS):
                 pass
         except asyncio.CancelledError:
             self.cancel()
-            await _set_within(ended, UNWIND_SECONDS)
+            await set_within(ended, UNWIND_SECONDS)
             raise
 
 
@@ -129,7 +123,20 @@ CANNOT_WAIT = (
 )
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+def event_of(future: Future[Any]) -> asyncio.Event:
+    """Return an event of the running loop that is set when a call of another thread has ended."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and no longer waits
+            loop.call_soon_threadsafe(ended.set)
+
+    future.add_done_callback(wake)
+    return ended
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; return whether it was set in this time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -25,11 +25,16 @@ class Worker:
     ----------
     before_fork
         Called by the forking thread while this thread pauses.
+    fork_seconds
+        A fork waits at most this long for the running call; -1 waits until the call has ended.
     """
 
-    def __init__(self, name: str, *, before_fork: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, name: str, *, before_fork: Callable[[], None] | None = None, fork_seconds: float = -1
+    ) -> None:
         self.busy = threading.Lock()
         self.before_fork = before_fork
+        self.fork_seconds = fork_seconds
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         _workers.append(self)
         threading.Thread(target=self._serve, name=name, daemon=True).start()
@@ -59,9 +64,8 @@ _inherited: list[Worker] = []
 
 
 def _before_fork() -> None:
-    _paused[:] = _workers
+    _paused[:] = [worker for worker in _workers if worker.busy.acquire(timeout=worker.fork_seconds)]
     for worker in _paused:
-        worker.busy.acquire()
         if worker.before_fork is not None:
             worker.before_fork()
 

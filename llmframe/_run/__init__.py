@@ -6,6 +6,7 @@ loop to which its client belongs. The verb decides how its answers are written.
 
 from llmframe._run.lanes import make_collector
 from llmframe._run.prices import Prices
+from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
 from llmframe._run.settings import AccountSettings, RunSettings, Verb
@@ -22,5 +23,6 @@ __all__ = [
     "last_run",
     "make_collector",
     "run_to_end",
+    "say",
     "start",
 ]

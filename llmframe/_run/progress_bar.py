@@ -1,28 +1,39 @@
-"""The progress bar of a run and lines beside it: a widget in a notebook, text elsewhere."""
+"""The progress bar of a run and lines beside it: a widget in a notebook, text elsewhere.
+
+All is written by the display's thread. tqdm keeps its lock when a drawing raises, and the lock may be held for ever by
+a broken bar of the user's: it is waited for briefly, taken around each call of tqdm and released in any case.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import logging
 import os
+import select
 import sys
 import threading
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmframe._loop import beside
+from llmframe._loop import beside, encodable, log, log_next_failure, show, until_shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-_log = logging.getLogger("llmframe")
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 _REFRESH_SECONDS = 0.2
 _REFRESH_SECONDS_IN_A_LOG = 5.0
 
-_shown: list[str] = []
-"""The titles of the open bars."""
+_LOCK_SECONDS = 0.25
+"""tqdm's lock is waited for at most this long; a drawing is left out, and a line is written without it."""
+
+_locked: list[Any] = []
+"""The parts of tqdm's lock that the display's thread holds."""
+_drawn: list[Any] = []
+"""The open bars, of tqdm's classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,64 +66,168 @@ def dollars(amount: float, unpriced: int = 0) -> str:
 @asynccontextmanager
 async def progress_bar(title: str, total: int, progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Show a bar during a block. An error of the bar is logged, and does not end the run."""
-    async with beside(_show_or_log(title, total, progress)):
+    if sys.stderr is None:  # under pythonw
+        yield
+        return
+    async with beside(_show_or_log(_Bar(title, total), progress)):
         yield
 
 
-async def _show_or_log(title: str, total: int, progress: Callable[[], Progress]) -> None:
+async def _show_or_log(bar: _Bar, progress: Callable[[], Progress]) -> None:
+    log_next_failure()
     try:
-        await _show(title, total, progress)
-    except Exception:  # noqa: BLE001 (anything that a terminal or a widget raises)
-        _log.exception("The progress bar was given up.")
+        await _show(bar, progress)
+    except Exception:  # noqa: BLE001 (a bug in the numbers of a run costs no row)
+        log(logging.ERROR, "The progress bar was given up.", exc_info=True)
+        show(bar.give_up)
 
 
-async def _show(title: str, total: int, progress: Callable[[], Progress]) -> None:
-    """Show a bar until cancelled; finally it shows how the run ended."""
+async def _show(bar: _Bar, progress: Callable[[], Progress]) -> None:
+    """Show a bar until cancelled; finally it shows how the run ended. While a drawing takes long, others are left out."""
+    seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
+    drawn = show(partial(bar.draw, progress()))
+    try:
+        while True:
+            await asyncio.sleep(seconds)
+            if drawn.done():
+                drawn = show(partial(bar.draw, progress()))
+    finally:
+        show(partial(bar.draw, progress(), last=True))
+        await until_shown()
+
+
+class _Bar:
+    """A bar of tqdm's, made by its first drawing, and given up when a drawing raises."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title = title
+        self._total = total
+        self._bar: Any = None
+        self._open = True
+
+    def draw(self, progress: Progress, *, last: bool = False) -> None:
+        """Draw the bar, unless tqdm's lock is not to be had; with `last`, close it."""
+        if not self._open:
+            return
+        self._open = False
+        try:
+            _wait_for_reader(sys.stderr)
+            with _tqdm_lock() as locked:
+                if locked:
+                    self._draw(progress, last=last)
+            self._open = not last
+        finally:
+            if not self._open:
+                self.give_up()
+
+    def _draw(self, progress: Progress, *, last: bool) -> None:
+        if self._bar is None:
+            kind = _bar_class()
+            self._bar = kind.__new__(kind)  # in two steps, because the second draws and may raise
+            _drawn.append(self._bar)
+            title = encodable(self._title, sys.stderr)
+            self._bar.__init__(total=self._total, desc=title, unit="row", mininterval=0)
+        self._bar.n = progress.done
+        self._bar.set_postfix_str(encodable(progress.describe(), sys.stderr), refresh=False)
+        self._bar.refresh(nolock=True)
+        if last:
+            self._bar.close()
+
+    def give_up(self) -> None:
+        """Take the bar from those that tqdm draws again around lines."""
+        self._open = False
+        if self._bar is not None:
+            self._bar.disable = True
+            _drawn.remove(self._bar)
+            with _tqdm_lock() as locked:
+                if locked:
+                    self._bar._instances.discard(self._bar)
+            self._bar = None
+
+
+def _bar_class() -> Any:
     from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
 
-    seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
-    _shown.append(title)
-    try:
-        with closing(tqdm(total=total, desc=title, unit="row", mininterval=0)) as bar:
-            try:
-                while True:
-                    _draw(bar, progress())
-                    await asyncio.sleep(seconds)
-            finally:
-                _draw(bar, progress())
-    finally:
-        _shown.remove(title)
+    class Bar(tqdm):  # type: ignore[type-arg]
+        _lock = threading.RLock()  # tqdm's own is taken around each call
+        monitor_interval = 0
 
+        def __del__(self) -> None:
+            """Draw nothing; tqdm closes, and so draws, a bar that was given up."""
 
-def _draw(bar: Any, progress: Progress) -> None:
-    bar.n = progress.done
-    bar.set_postfix_str(progress.describe(), refresh=False)
-    bar.refresh()
+    return Bar
 
 
 def _is_watched() -> bool:
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
+    try:
+        return "ipykernel" in sys.modules or sys.stderr.isatty()
+    except Exception:  # noqa: BLE001 (whatever stands in for stderr; a closed one raises too)
+        return False
 
 
 def say(line: str) -> None:
-    """Print one line for the user without breaking a bar."""
-    from tqdm import tqdm  # noqa: PLC0415
+    """Print one line for the user without breaking a bar; `wait_until_shown` waits for it."""
+    show(partial(_write, line))
 
-    tqdm.write(line, file=sys.stderr)
+
+def _write(line: str) -> None:
+    from tqdm.std import tqdm  # noqa: PLC0415
+
+    if sys.stderr is None:
+        return
+    _wait_for_reader(sys.stderr)
+    text = encodable(line, sys.stderr)
+    with _tqdm_lock() as locked:
+        if locked:
+            tqdm.write(text, file=sys.stderr, nolock=True)
+        else:
+            sys.stderr.write(f"{text}\n")
+
+
+@contextmanager
+def _tqdm_lock() -> Iterator[bool]:
+    """Hold the lock of tqdm's bars, which may consist of two; yield whether it was to be had in time."""
+    from tqdm import auto, std  # noqa: PLC0415
+
+    lock = getattr(auto.tqdm, "_lock", std.TqdmDefaultWriteLock.th_lock)  # type: ignore[attr-defined]
+    with ExitStack() as held:
+        yield all(_acquired(part, held) for part in getattr(lock, "locks", [lock]))
+
+
+def _acquired(lock: Any, held: ExitStack) -> bool:
+    acquired = lock.acquire(True, _LOCK_SECONDS) is not False
+    if acquired:
+        _locked.append(lock)
+        held.callback(_locked.remove, lock)
+        held.callback(lock.release)
+    return acquired
+
+
+def _wait_for_reader(stream: Any) -> None:
+    """Wait until a pipe or terminal takes a text, outside of all locks; raise where nobody will read it.
+
+    What Python has taken for such a pipe it tries to write again when it exits, and then hangs, or exits with status 120.
+    """
+    if isinstance(stream, io.TextIOWrapper) and hasattr(select, "poll"):
+        with suppress(io.UnsupportedOperation):  # it is no file
+            poll = select.poll()
+            poll.register(stream.fileno(), select.POLLOUT)
+            if any(event & select.POLLERR for _, event in poll.poll()):
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _after_fork() -> None:
-    """Give a child that was forked while a bar was open its own locks.
-
-    The inherited lock may be held by a thread that does not exist in the child; and the child would never
-    release tqdm's lock between processes.
-    """
-    if _shown:
+    """Forget the parent's bars in the child, and the lock where the display's thread held it: nobody releases it there."""
+    if _locked or _drawn:
         from tqdm import auto, std  # noqa: PLC0415 (imported already)
 
-        for kind in (auto.tqdm, std.tqdm):  # each may have its own lock
+        for bar in _drawn:
+            bar.disable = True
+            std.tqdm._instances.discard(bar)  # type: ignore[attr-defined]
+        for kind in (auto.tqdm, std.tqdm) if _locked else ():  # each may have its own lock
             kind.set_lock(threading.RLock())
-        _shown.clear()
+        _locked.clear()
+        _drawn.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmframe._errors import CompletionWarning
+from llmframe._loop import log, wait_until_shown
 from llmframe._pacing import row_remedy
-from llmframe._run.progress_bar import dollars
+from llmframe._run.progress_bar import dollars, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,11 +186,19 @@ def truncation_message(count: int) -> str:
 
 
 def warn(message: str) -> None:
-    """Warn at the line that called llmframe, at any depth of the stack."""
+    """Warn at the line that called llmframe, at any depth of the stack; it raises only where the user's filter says so."""
     level, frame = 1, currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "llmframe":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, CompletionWarning, stacklevel=level)
+    try:
+        warnings.warn(message, CompletionWarning, stacklevel=level)
+    except CompletionWarning:
+        raise
+    except UnicodeError:
+        say(f"{CompletionWarning.__name__}: {message}")
+        wait_until_shown()
+    except Exception:  # noqa: BLE001 (a stderr that is closed or broken)
+        log(logging.ERROR, "This warning could not be shown: %s", message, exc_info=True)
 
 
 def short(text: str, longest: int) -> str:

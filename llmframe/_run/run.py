@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmframe._errors import CompletionError, StoppedError
-from llmframe._loop import LoopTask, uninterrupted
+from llmframe._errors import CompletionError, CompletionWarning, StoppedError
+from llmframe._loop import LoopTask, uninterrupted, wait_until_shown
 from llmframe._run import report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
@@ -334,6 +334,7 @@ class Run:
             say(
                 f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
             )
+        wait_until_shown()
 
     def _how_to_continue(self) -> str:
         """Return how an interrupted run is continued."""
@@ -421,10 +422,18 @@ def concluded(run: Run, result: Any) -> Any:
     if stop is not None:
         message = f"{stop.message}\n{line}\nTo go on: {stop.remedy}."
         raise StoppedError(message, code=stop.code, run=run, result=result)
-    if run.truncated:
-        report.warn(report.truncation_message(run.truncated))
-    if run.failed and run._settings.errors == "raise":
-        raise CompletionError(run._failure_message(), run=run, result=result)
+    try:
+        if run.truncated:
+            report.warn(report.truncation_message(run.truncated))
+    except CompletionWarning:  # the user's filter makes it an error, which does not hide failed rows
+        _raise_if_failed(run, result)
+        raise
+    _raise_if_failed(run, result)
     if run.failed:
         report.warn(run._failure_message())
     return result
+
+
+def _raise_if_failed(run: Run, result: Any) -> None:
+    if run.failed and run._settings.errors == "raise":
+        raise CompletionError(run._failure_message(), run=run, result=result)
