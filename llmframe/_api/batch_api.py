@@ -206,6 +206,7 @@ class BatchApi:
                 yield
         except sdk_client.errors() as error:
             fault = sdk_client.translated(error, self._client, self._headers).fault
+            fault = await sdk_client.explained(fault, self._client)
             raise _Unanswered(fault, getattr(error, "status_code", None)) from None
 
     async def _repeat(

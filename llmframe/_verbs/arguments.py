@@ -94,7 +94,7 @@ def _account_fields(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict
         "account": account,
         "server": _server(account, chosen["server"]),
         "journal": _journal(chosen["journal"]),
-        "timeout": float(chosen["timeout"]),
+        "timeout": float(given.get("timeout") or account.timeout or chosen["timeout"]),
         "tuning": chosen["_tuning"],
         **{name: chosen[name] for name in ("mode", "max_retries", "prices", "reattach", "keep_batch_files")},
     }
@@ -104,7 +104,16 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     if "client" in given and {"api_key", "base_url"} & given.keys():
         raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
     client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
-    return Account.of(client, chosen["api_key"], chosen["base_url"])
+    return Account.of(client, chosen["api_key"], chosen["base_url"], _key_source(given, chosen, client))
+
+
+def _key_source(given: Mapping[str, Any], chosen: Mapping[str, Any], client: Any) -> str:
+    """Name the argument, option or environment variable that a key comes from."""
+    name = "api_key" if client is None else "client"
+    if name in given:
+        return f"{name}="
+    from_variable = client is None and chosen[name] in {None, from_environment(name)}
+    return "OPENAI_API_KEY" if from_variable else f"llmframe.options.{name}"
 
 
 def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
