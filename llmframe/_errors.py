@@ -7,35 +7,101 @@ The others::
     ├── CompletionError        rows without an answer; carries the run and the answers
     │   └── StoppedError       nothing more could succeed: the run ended early
     └── JournalError           the journal cannot be used, or its disk is full
+
+All of them, and the warning, can be pickled, so that pools of processes and engines can hand them on. As with Python's
+own exceptions, the traceback and the cause stay behind: a cause of the SDK's holds the request, with the key.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmframe._values import RunView
+
+FAILURE_COLUMNS = ("position", "label", "code", "message", "attempts")
+"""The columns of a table of failed rows."""
+
+_LISTED_FAILURES = 10_000
+"""An error lists at most this many failed rows: it is sent between processes."""
+
+E = TypeVar("E", bound="LLMFrameError")
 
 
 class LLMFrameError(Exception):
     """The base class of llmframe's own errors."""
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        return _without_init, (type(self), self.args), self._state()
+
+    def _state(self) -> dict[str, Any]:
+        """Return the attributes that a pickle holds, notes included."""
+        return dict(vars(self))
+
+
+def _without_init(kind: type[E], args: tuple[Any, ...]) -> E:
+    """Make an error with these `args`, whatever its class's `__init__` takes."""
+    return kind.__new__(kind, *args)
+
 
 class CompletionError(LLMFrameError):
     """Some rows have no answer; the other rows are written.
 
+    A pickled error, and a deep copy, has `run=None` and `result=None`; the other attributes are kept.
+
     Attributes
     ----------
-    run : Run
+    run : Run or None
         The run; `run.failures` lists every row without an answer, with its reason.
-    result : DataFrame, Series or list
+    result : DataFrame, Series, list or None
         The call's result, with missing values at the rows that failed.
+    code : str or None
+        The most frequent code of the failed rows.
+    counts : dict
+        Failed rows by code, the most frequent code first.
+    failures : DataFrame
+        As `run.failures`, at most the first 10,000 rows; `counts` counts all.
     """
+
+    run: RunView | None = None
+    result: Any = None
 
     def __init__(self, message: str, *, run: RunView | None = None, result: Any = None) -> None:
         super().__init__(message)
         self.run = run
         self.result = result
+
+    @cached_property
+    def code(self) -> str | None:
+        return next(iter(self.counts), None)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return {} if self.run is None else dict(Counter(self.run.failures["code"]).most_common())
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        if self.run is None:
+            return pd.DataFrame(columns=list(FAILURE_COLUMNS))
+        failures = self.run.failures
+        # Not a slice, which would be pickled with the text of the whole table.
+        return failures.take(np.arange(min(len(failures), _LISTED_FAILURES)))
+
+    def _state(self) -> dict[str, Any]:
+        kept = {"code": self.code, "counts": self.counts, "failures": self.failures}
+        return {**super()._state(), **kept, "run": None, "result": None}
+
+    def __copy__(self) -> CompletionError:
+        copied = _without_init(type(self), self.args)
+        copied.__setstate__(dict(vars(self)))
+        return copied
 
 
 class StoppedError(CompletionError):
@@ -45,6 +111,8 @@ class StoppedError(CompletionError):
     ----------
     code : str
         The reason: the API's own error code where there is one.
+    run, result, counts, failures
+        As for `CompletionError`.
     """
 
     def __init__(self, message: str, *, code: str, run: RunView | None = None, result: Any = None) -> None:

@@ -43,6 +43,14 @@ def _lenient(raw: bytes) -> Any:
         raise UnreadableJSONError(str(error)) from None
 
 
+def as_json(value: Any) -> str:
+    """Write a value that was read from JSON as text."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "JSON that is nested too deeply"
+
+
 def without_half_pairs(text: str) -> str:
     """Replace halves of surrogate pairs by U+FFFD: files and databases do not accept them."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from collections import ChainMap
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-_overrides: ContextVar[Mapping[str, Any]] = ContextVar(
-    "llmframe_option_context", default=MappingProxyType({})
-)
+_overrides: ContextVar[ChainMap[str, Any]] = ContextVar("llmframe_option_context", default=ChainMap())  # noqa: B039 (it is never written to)
+"""The settings of the open option contexts, innermost first."""
 
 
 def _text(value: object) -> bool:
@@ -74,6 +75,8 @@ class Tuning:
     """The interval in which runs that share limits report to each other."""
     connect_seconds: float = 15.0
     """The timeout of a connection, if the request's timeout is not shorter."""
+    lasting_limit_seconds: float = 60.0
+    """A limit that by the server's words will not pass today ends the run after this time without an answer."""
     same_limits_seconds: float = 0.005
     """Answers that arrive within this time state the same limits: the headers of one of them are read."""
     first_poll_seconds: float = 1.0
@@ -118,6 +121,8 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "prices": _Option(_price_table, "{model: {'input': …, 'cached_input': …, 'output': …}} in US dollars per million tokens", default=MappingProxyType({})),
         "reattach": _Option(_one_of(True, False), "True or False", default=True),
         "keep_batch_files": _Option(_one_of(True, False), "True or False", default=False),
+        "longest_wait": _Option(_seconds, "seconds above 0", default=600.0),
+        "limit_patience": _Option(_seconds, "seconds above 0", default=900.0),
         "loop": _Option(_one_of("private", "nested"), "'private' or 'nested'", default="private"),
         _TUNING: _Option(lambda value: isinstance(value, Tuning), "a Tuning", default=Tuning()),
     }
@@ -179,6 +184,12 @@ class Options:
         cannot be read. `False` submits without looking, and may pay for rows twice.
     keep_batch_files : bool
         Whether uploaded input files stay in the account after their batch was collected.
+    longest_wait : float
+        Seconds. A server that asks for a longer wait states a limit that will not pass today: the run ends
+        after a minute without an answer. Default 600.
+    limit_patience : float
+        Seconds without an answer, while every request is answered 429, after which a run ends. Time in waits
+        that the server states does not end it. Default 900.
     loop : {"private", "nested"}
         `"nested"` runs the work on the notebook's own event loop, through nest-asyncio2.
 
@@ -207,6 +218,9 @@ class Options:
             raise AttributeError(_unknown(name))
         check(name, value)
         self._values[name] = value
+
+    def __reduce__(self) -> str:
+        return "options"  # a process has one such object, and keeps its own
 
     def __dir__(self) -> Iterable[str]:
         return sorted(_OPTIONS.keys() - {_TUNING})
@@ -242,9 +256,16 @@ def mask(key: str) -> str:
 options = Options()
 
 
-@contextmanager
-def option_context(**settings: Any) -> Iterator[None]:
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in pandas)
     """Set other defaults for a block, in this task or thread only.
+
+    A pickled context carries its values to another process, except `api_key` and `client`, which that process has to
+    have itself. The address of a client goes with it, as `base_url`, so that no rows are sent elsewhere.
 
     Parameters
     ----------
@@ -265,12 +286,30 @@ def option_context(**settings: Any) -> Iterator[None]:
     ...     llmframe.options.max_concurrency
     1
     """
-    for name, value in settings.items():
-        if name not in _OPTIONS:
-            raise TypeError(_unknown(name))
-        check(name, value)
-    token = _overrides.set({**_overrides.get(), **settings})
-    try:
-        yield
-    finally:
-        _overrides.reset(token)
+
+    def __init__(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            if name not in _OPTIONS:
+                raise TypeError(_unknown(name))
+            check(name, value)
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        _overrides.set(_overrides.get().new_child(self._settings))
+
+    def __exit__(self, *error: object) -> None:
+        _overrides.set(_overrides.get().parents)
+
+    def __getstate__(self) -> dict[str, Any]:
+        settings = {**self._settings}
+        settings.pop("api_key", None)
+        address = getattr(settings.pop("client", None), "base_url", None)
+        if address is not None:
+            settings["base_url"] = _without_credentials(str(address))
+        return {"_settings": settings}
+
+    def __copy__(self) -> option_context:
+        return self
+
+    def __deepcopy__(self, memo: object) -> option_context:
+        return self

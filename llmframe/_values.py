@@ -50,12 +50,18 @@ class Usage(NamedTuple):
 
 
 class FaultKind(Enum):
-    """What a fault means for its row and for the run."""
+    """What a fault means for its row and for the run, by itself; the retry policy adds what else has happened."""
 
     ROW = "row"
     """This row cannot succeed; the other rows continue."""
     PARAMETER = "parameter"
-    """The request is malformed, possibly in every row."""
+    """The request is malformed, in this row or in every row."""
+    REFUSED = "refused"
+    """The request is refused; unless other rows are answered, every row's will be."""
+    ACCESS = "access"
+    """The key or account is refused; where other rows are answered, this is of the moment."""
+    ELSEWHERE = "elsewhere"
+    """What answered is not the API: another server or path, or a proxy; where other rows are answered, this is passing."""
     FATAL = "fatal"
     """No row can succeed."""
     LIMIT = "limit"
@@ -78,6 +84,10 @@ class RequestFault:
     """Seconds that the server asks to wait."""
     uncertain: bool = False
     """The request may have been processed, and billed, although no answer arrived."""
+    status: int | None = None
+    """The HTTP status; that of its line, in a batch."""
+    lasting: bool = False
+    """By the server's words, the limit will not pass today."""
 
 
 class Answer(NamedTuple):
@@ -95,6 +105,15 @@ class Answer(NamedTuple):
     """When it was requested, in seconds since the epoch, if long before it is recorded."""
 
 
+class Again(Enum):
+    """Why the request of a paid body is sent once more."""
+
+    PASSING = "passing"
+    """A fault of the moment broke the answer off. It counts as spent, and is never stored."""
+    ONCE = "once"
+    """Its ending is unknown. It is stored, and stands if the second one is like it."""
+
+
 class Verdict(NamedTuple):
     """What a stored body means for a verb. It is made when the body is read, and never stored."""
 
@@ -106,6 +125,7 @@ class Verdict(NamedTuple):
     """A text about the problem."""
     empty: bool = False
     """Whether the model wrote nothing; a run whose first answers are all empty is stopped."""
+    again: Again | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +300,9 @@ class Feed(Protocol):
     def lapsed_since(self, moment: float) -> bool:
         """Return whether other runs may have taken over the requests fed by this moment (seconds, `time.monotonic`)."""
 
+    async def spread(self, count: int) -> Sequence[Request]:
+        """Return up to this many of the next requests, claimed, from positions spread over all that remain."""
+
     def put_back(self, numbers: Iterable[int]) -> None:
         """Claim and feed these requests, by number, once more."""
 
@@ -304,7 +327,7 @@ class LimitWait(NamedTuple):
     """What a run waits for that a server's limit holds back."""
 
     words: str
-    """The server's own words, shortened."""
+    """The server's own words."""
     until: datetime | None
     """When the next request leaves (aware, UTC), where the server states it."""
 

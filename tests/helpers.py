@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,3 +52,11 @@ def about(*numbers: int) -> Callable[[dict[str, Any]], bool]:
 def paid_again(server: LocalServer) -> int:
     """Count how many answers were billed beyond the first for each request."""
     return server.ledger.billed - len(server.ledger.billed_by_request)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for something that sets no event."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)

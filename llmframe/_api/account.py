@@ -76,6 +76,13 @@ class Account:
         return blake2b("\n".join(identifiers).encode(), digest_size=16).digest()
 
     @property
+    def key_remedy(self) -> str:
+        """What to do where the key is refused."""
+        if self.client is not None:
+            return f"give the client of {self.key_source} a valid key (its api_key, or OPENAI_API_KEY when it is made)"
+        return f"set {self.key_source} to a valid key"
+
+    @property
     def timeout(self) -> float | None:
         """The seconds for one request that the client was given; `None` where it has the SDK's own."""
         if self.client is None:

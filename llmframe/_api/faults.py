@@ -11,28 +11,20 @@ import socket
 import ssl
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urljoin
 
 from llmframe._addresses import origin
-from llmframe._json import without_half_pairs
+from llmframe._json import as_json, without_half_pairs
+from llmframe._pacing import is_lasting, refusal_kind
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROW_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "content_filter", "content_policy_violation"}
-)
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-_TOO_LARGE = re.compile(
-    r"limit:? ?(?P<limit>\d[\d,]*).*?requested:? ?(?P<requested>\d[\d,]*)", re.IGNORECASE | re.DOTALL
-)
-_TOO_LONG = re.compile(
-    r"maximum context length|context[ _]length[ _]exceeded|exceeds? the context", re.IGNORECASE
-)
-"""Messages for a row that is too long, of servers without OpenAI's codes."""
-
+_MOST_ERRORS = 5
+"""Of a list of errors, this many are told."""
+_DEEPEST_ERROR = 5
 
 _PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
@@ -79,13 +71,13 @@ def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
     wait
         Seconds that the server asks to wait.
     """
-    error = body.get("error", body) if isinstance(body, dict) else body
-    text = without_half_pairs(_error_message(status, error))
+    error = _error(body)
+    text = without_half_pairs(_message(status, error))
     error = error if isinstance(error, dict) else {}
-    code = error.get("code") or error.get("type")
-    code = without_half_pairs(code) if isinstance(code, str) and code else f"http_{status}"
-    param = error.get("param")
-    kind = _status_kind(status, {code, str(error.get("type"))}, text)
+    names = frozenset(filter(_is_code, map(error.get, ("code", "type", "status"))))
+    code, param = error.get("code") or error.get("type"), error.get("param")
+    code = without_half_pairs(code) if _is_code(code) else f"http_{status}"
+    kind = refusal_kind(status, names, text)
     return RequestFault(
         kind,
         "request_too_large" if status == 429 and kind is FaultKind.ROW else code,
@@ -93,10 +85,23 @@ def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
         without_half_pairs(param) if isinstance(param, str) else None,
         wait,
         uncertain=status in {504, 524},
+        status=status,
+        lasting=kind is FaultKind.LIMIT and is_lasting(names, text),
     )
 
 
-def _error_message(status: int, error: object) -> str:
+def _is_code(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(name) and not name.isdigit()
+
+
+def _error(body: object) -> object:
+    """Return the part of an error body that describes the error; some servers send a list of one."""
+    if isinstance(body, list) and body:
+        return _error(body[0])
+    return body.get("error") or body if isinstance(body, dict) else body
+
+
+def _message(status: int, error: object) -> str:
     """Return the message of an error body, or the status if the body is a web page, as proxies answer."""
     message = error.get("message") if isinstance(error, dict) else None
     if isinstance(message, str) and message:
@@ -104,30 +109,23 @@ def _error_message(status: int, error: object) -> str:
     if isinstance(error, str) and error.lstrip().startswith("<"):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
-    detail = error.strip() if isinstance(error, str) else str(error) if error else ""
-    return f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
+    words = _words(error)
+    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
 
 
-def _status_kind(status: int, codes: set[str], text: str) -> FaultKind:
-    if codes & _ROW_CODES:
-        return FaultKind.ROW
-    if codes & _QUOTA_CODES or status < 400 or status in {401, 402, 403, 404, 405, 407, 410}:
-        return FaultKind.FATAL
-    if status == 429:
-        return FaultKind.ROW if _never_fits(text) else FaultKind.LIMIT
-    if status in {408, 409, 425} or status >= 500:
-        return FaultKind.PASSING
-    if status == 413 or _TOO_LONG.search(text):
-        return FaultKind.ROW
-    return FaultKind.PARAMETER
+_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
 
 
-def _never_fits(text: str) -> bool:
-    found = _TOO_LARGE.search(text)
-    if found is None:
-        return text.lower().startswith("request too large")
-    limit, requested = (int(found[name].replace(",", "")) for name in ("limit", "requested"))
-    return requested > limit
+def _words(error: object, depth: int = 0) -> str:
+    """Return the words of an error in any JSON form; what has none is shown as JSON."""
+    if isinstance(error, str):
+        return error.strip()
+    if isinstance(error, list) and depth < _DEEPEST_ERROR:
+        return "; ".join(filter(None, (_words(part, depth + 1) for part in error[:_MOST_ERRORS])))
+    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
+        found = (_words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
+        return next(filter(None, found), "") or (as_json(error) if error else "")
+    return "" if error is None else as_json(error)
 
 
 def response_fault(
@@ -147,15 +145,18 @@ def response_fault(
     target = _elsewhere(url, location)
     if target is not None:
         message = f"the server redirects to {target.partition('?')[0]}; set base_url"
-        return RequestFault(FaultKind.FATAL, "invalid_base_url", message)
+        return RequestFault(FaultKind.ELSEWHERE, "invalid_base_url", message)
     if status == 400 and isinstance(body, str) and _PLAIN_ON_TLS.search(body):
         return SPEAKS_TLS
     fault = status_fault(status, body, wait)
     page = isinstance(body, str) and body.lstrip().startswith("<")
     if status == 407 or (page and (status in {401, 403} or proxy is not None)):
         speaker = _named(proxy) if proxy is not None else "a proxy or gateway before the server"
+        kind = fault.kind if fault.kind is FaultKind.PASSING else FaultKind.ELSEWHERE
         code = "http_407" if status == 407 else "proxy"
-        return replace(fault, code=code, message=f"{speaker} answered: {fault.message}")
+        return replace(
+            fault, kind=kind, code=code, message=f"{speaker} answered: {fault.message}", status=None
+        )
     return fault
 
 
@@ -188,32 +189,21 @@ def no_answer_fault(said: object) -> RequestFault:
         return RequestFault(
             FaultKind.PASSING, "unparsable_answer", "the answer is incomplete", uncertain=True
         )
-    shown = without_half_pairs(_shown(said))[:300]
+    page = isinstance(said, str) and said.lstrip().startswith("<")
+    words = " ".join(_words(said).split())
+    shown = "a web page" if page else repr(without_half_pairs(words[:300])) if words else "nothing readable"
+    told = isinstance(said, str) or (isinstance(said, dict) and said.keys() & {"error", "message", "detail"})
     return RequestFault(
-        FaultKind.FATAL,
+        FaultKind.ELSEWHERE,
         "unexpected_endpoint",
         f"the server answered with {shown}, not as the API does: check base_url (it usually ends in /v1)",
-        uncertain=not _words(said),  # a web page, or words, say that nothing was processed
+        uncertain=not (words and told),  # a web page or a message says that nothing was processed
     )
 
 
 def names_wrong_path(error: object) -> bool:
     """Return whether an error with status 200 says that there is no such path."""
     return bool(_WRONG_PATH.search(_words(error)))
-
-
-def _shown(said: object) -> str:
-    if isinstance(said, str) and said.lstrip().startswith("<"):
-        return "a web page"
-    words = " ".join(_words(said).split())
-    return repr(words) if words else "nothing readable" if said == "" else "JSON of another form"
-
-
-def _words(said: object) -> str:
-    """Return the text of an error body, whichever member holds it."""
-    while isinstance(said, dict):
-        said = next((said[name] for name in ("error", "message", "detail") if said.get(name)), "")
-    return said if isinstance(said, str) else ""
 
 
 def connection_fault(error: Exception, proxy: str | None = None) -> RequestFault:  # noqa: PLR0911 (a table)
@@ -251,7 +241,9 @@ def _proxy_fault(causes: list[BaseException], last: str, proxy: str | None) -> R
     if status is None or status >= 500:
         return RequestFault(FaultKind.UNREACHABLE, "proxy", f"no connection through {_named(proxy)}: {last}")
     code = "http_407" if status == 407 else "proxy"
-    return RequestFault(FaultKind.FATAL, code, f"{_named(proxy)} refuses to connect to the server: {last}")
+    return RequestFault(
+        FaultKind.ELSEWHERE, code, f"{_named(proxy)} refuses to connect to the server: {last}"
+    )
 
 
 def _tunnel_status(error: BaseException) -> int | None:

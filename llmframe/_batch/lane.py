@@ -17,8 +17,8 @@ from llmframe._api import BatchSize, NotFoundError, batch_refusal, status_fault
 from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
-from llmframe._pacing import Attempts, StopRun, remedy
-from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop, Traffic
+from llmframe._pacing import Attempts, Retry, StopRun, remedy
+from llmframe._values import Again, BatchError, Failure, FaultKind, Outcome, Request, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmframe._batch.lines import BatchResult
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
-    from llmframe._pacing import RetryPolicy
+    from llmframe._pacing import GiveUp, RetryPolicy
     from llmframe._values import BatchState, Emit, Feed, LimitWait
 
 _POLL_GROWTH = 1.5
@@ -82,6 +82,8 @@ class BatchLane:
         self._queue = SubmissionQueue(collector, store, context, self._add_failure)
         self._open: list[SubmittedPart] = []
         self._rounds: Counter[int] = Counter()
+        self._odd_endings: set[int] = set()
+        """Requests with a paid answer whose ending is unknown."""
         self._most_rounds = min(MOST_ROUNDS, most_rounds)
         self._interval = context.tuning.first_poll_seconds
         self._wake = asyncio.Event()
@@ -243,6 +245,8 @@ class BatchLane:
             return None if number is None else self._add_own_result(number, result, part, missing)
 
         await self._collector.collect(part, state, add_result)
+        if self._policy.paused and (stop := self._policy.conclude()) is not None:
+            self.stop(stop)
         unanswered = _unanswered(state, cancelled=part.cancelled)
         missing.update(dict.fromkeys(numbers.values(), unanswered))
         self._submit_again(missing, feed, wanted=not part.cancelled)
@@ -258,19 +262,40 @@ class BatchLane:
             recorded = self._emit(Outcome(request, answer, result.body, None, attempts, seconds))
             if recorded is None:
                 return None
-            reason = self._policy.on_answer(recorded.verdict)
-            if reason is not None:
-                self.stop(reason)
+            verdict = recorded.verdict
+            decision = self._policy.on_answer(verdict, self._attempts(number))
+            if verdict.again is not None:
+                self._odd_endings.update([number] if verdict.again is Again.ONCE else [])
+                self._follow(number, Failure(verdict.problem or "", verdict.detail), decision, missing)
+            elif isinstance(decision, Stop):
+                self.stop(decision)
             return recorded.cost
         fault = result.fault
         if fault is not None and fault.kind in {FaultKind.PASSING, FaultKind.LIMIT, FaultKind.UNREACHABLE}:
             missing[number] = Failure(fault.code, fault.message)
         elif fault is not None:
-            decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
-            self._add_failure(number, Failure(fault.code, fault.message))
-            if isinstance(decision, Stop):
-                self.stop(decision)
+            tried = self._attempts(number).after(fault)
+            decision = self._policy.on_fault(fault, tried, time.time(), part.created)
+            self._follow(number, Failure(fault.code, fault.message), decision, missing)
         return None
+
+    def _attempts(self, number: int) -> Attempts:
+        return Attempts(self._rounds[number], endings=number in self._odd_endings)
+
+    def _follow(
+        self,
+        number: int,
+        failure: Failure,
+        decision: Retry | GiveUp | Stop | None,
+        missing: dict[int, Failure],
+    ) -> None:
+        """Submit a request again, or let its row fail."""
+        if isinstance(decision, Retry):
+            missing[number] = failure
+            return
+        self._add_failure(number, failure)
+        if isinstance(decision, Stop):
+            self.stop(decision)
 
     def _submit_again(self, missing: Mapping[int, Failure], feed: Feed, *, wanted: bool = True) -> None:
         """Feed unanswered requests again, unless they have had all rounds or are no longer wanted."""
@@ -314,14 +339,14 @@ class BatchLane:
             else:
                 error = file_error or _INVALID_FILE
                 rest[number] = Failure(error.code, error.message)
+        if self._policy.paused and (stop := self._policy.conclude()) is not None:
+            self.stop(stop)
         self._submit_again(rest, feed)
 
     def _add_line_error(self, number: int, error: BatchError) -> None:
         fault = status_fault(400, {"error": {"code": error.code, "message": error.message}}, None)
-        decision = self._policy.on_fault(fault, Attempts(faults=1), time.monotonic())
+        self._policy.on_fault(fault, Attempts(faults=1), time.time())
         self._add_failure(number, Failure(fault.code, fault.message))
-        if isinstance(decision, Stop):
-            self.stop(decision)
 
     async def _release_or_cancel(self) -> None:
         """Release the open parts so that other runs can collect them; cancel their batches if that was requested."""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from llmframe._values import Verdict
+from llmframe._columns.endings import Ending, read_ending, read_error
+from llmframe._json import as_json
+from llmframe._values import Again, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, MutableSequence, Sequence
@@ -21,6 +23,8 @@ class TextAnswers:
         "length": "raise max_completion_tokens or lower reasoning_effort, and pass retry_failed=True",
         "empty": "rephrase the prompt, and pass retry_failed=True to ask again",
         "no_choices": "pass retry_failed=True to ask again",
+        "finish_reason": "ask the provider what this ending means, or pass retry_failed=True to ask again",
+        "error": "pass retry_failed=True to ask again",
         "tool_calls": "leave tools= out, or set tool_choice='none'",
     }
 
@@ -31,25 +35,38 @@ class TextAnswers:
             return Verdict(None, "no_choices", "the response has no choices", empty=True)
         message = choice.get("message")
         message = message if isinstance(message, dict) else {}
-        text, reason = _text(message.get("content")), choice.get("finish_reason")
         if message.get("refusal"):
             return Verdict(None, "refusal", f"the model refused: {message['refusal']}")
-        if reason == "content_filter":
-            return Verdict(None, "content_filter", "the provider's content filter held the answer back")
-        if text is None and reason == "length":
+        error = read_error(body) or read_error(choice)
+        if error is not None:
+            words, passing = error
             return Verdict(
                 None,
-                "length",
-                "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
-                empty=True,
+                "error",
+                f"an error came with the answer: {words}",
+                again=Again.PASSING if passing else None,
             )
-        if text is None and message.get("tool_calls"):
-            return Verdict(None, "tool_calls", "the model called a tool instead of answering in text")
-        if text is None:
-            return Verdict(None, "empty", "the model's answer is empty", empty=True)
-        if reason == "length":
-            return Verdict(text, "truncated", "cut off at the token limit")
-        return Verdict(text)
+        text, reason = _text(message.get("content")), choice.get("finish_reason")
+        match read_ending(reason):
+            case Ending.FILTERED:
+                return Verdict(None, "content_filter", "the provider's content filter held the answer back")
+            case Ending.BROKEN_OFF:
+                return Verdict(
+                    None,
+                    "finish_reason",
+                    f"the answer broke off (finish_reason {reason!r})",
+                    again=Again.PASSING,
+                )
+            case Ending.UNKNOWN:
+                return Verdict(
+                    None,
+                    "finish_reason",
+                    f"the answer ended with finish_reason {reason!r}, which is not known to be a good ending",
+                    again=Again.ONCE,
+                )
+            case Ending.CUT_OFF:
+                return _cut_off(text)
+        return Verdict(text) if text is not None else _without_text(message)
 
     def storage(self, requests: int) -> MutableSequence[Any]:
         return [None] * requests
@@ -73,8 +90,45 @@ def text_series(values: Sequence[str | None], index: pd.Index, name: Hashable = 
     return pd.Series(list(values), index=index, dtype=dtype, name=name)
 
 
-def _text(value: object) -> str | None:
-    if isinstance(value, list):
-        texts = [part.get("text") for part in value if isinstance(part, dict)]
-        value = "".join(text for text in texts if isinstance(text, str))
-    return value if isinstance(value, str) and value.strip() else None
+def _cut_off(text: str | None) -> Verdict:
+    if text is not None:
+        return Verdict(text, "truncated", "cut off at the token limit")
+    return Verdict(
+        None,
+        "length",
+        "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
+        empty=True,
+    )
+
+
+def _without_text(message: Mapping[str, Any]) -> Verdict:
+    if message.get("tool_calls") or message.get("function_call"):
+        return Verdict(None, "tool_calls", "the model called a tool instead of answering in text")
+    reasoned = message.get("reasoning") or message.get("reasoning_content")
+    detail = "the model reasoned, and its answer is empty" if reasoned else "the model's answer is empty"
+    return Verdict(None, "empty", detail, empty=True)
+
+
+def _text(content: object) -> str | None:
+    parts = content if isinstance(content, list) else [content]
+    text = "".join(map(_part_text, parts))
+    return text if text.strip() else None
+
+
+_NO_ANSWER = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_text", "refusal"})
+
+
+_DEEPEST = 3
+"""Parts in parts that are read."""
+
+
+def _part_text(part: object, depth: int = 0) -> str:
+    """Return the text of a part of an answer: a text, or an object with one; other objects are answers in JSON."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or depth > _DEEPEST or str(part.get("type")) in _NO_ANSWER:
+        return ""
+    text = part.get("text", part.get("content", part.get("parts", part.get("value"))))
+    if text is None:
+        return "" if "type" in part or not part else as_json(part)
+    return "".join(_part_text(inner, depth + 1) for inner in (text if isinstance(text, list) else [text]))

@@ -21,13 +21,18 @@ class Attempter:
     ----------
     traffic
         Counts attempts that were answered 429, and those that may have been billed without an answer.
+    longest_wait
+        Seconds. The pace does not wait for a limit that states a longer time: it will not pass today.
     """
 
-    def __init__(self, transport: Transport, endpoint: Endpoint, pace: Pace, traffic: Traffic) -> None:
+    def __init__(
+        self, transport: Transport, endpoint: Endpoint, pace: Pace, traffic: Traffic, *, longest_wait: float
+    ) -> None:
         self._transport = transport
         self._endpoint = endpoint
         self._pace = pace
         self._traffic = traffic
+        self._longest_wait = longest_wait
 
     async def attempt(self, request: Request, ticket: Ticket) -> Reply | Refused:
         """Send a request once, with its ticket from the pace; every fault is returned as a value."""
@@ -50,7 +55,9 @@ class Attempter:
         self._traffic.uncertain += fault.uncertain
         if fault.kind is FaultKind.LIMIT:
             self._traffic.limited += 1
-            self._pace.on_limit(now, ticket, result.headers, fault.retry_after)
+            wait = fault.retry_after
+            wait = None if wait is None or wait > self._longest_wait else wait
+            self._pace.on_limit(now, ticket, result.headers, wait)
         elif fault.kind in {FaultKind.PASSING, FaultKind.UNREACHABLE}:
             self._pace.on_fault(now, ticket, result.headers)
         else:

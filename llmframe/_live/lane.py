@@ -3,7 +3,8 @@
 There is no task per row. The number of workers follows the pace's window. Requests that may not leave at once wait in
 one queue, and only the first of them asks the pace for admission. A request that waits between two attempts keeps its
 worker, and an additional worker may start: up to one window more, and none where requests are sent one at a time.
-Replies that arrive close together are read together, which takes less time than one by one.
+Replies that arrive close together are read together, which takes less time than one by one. While the retry policy is
+in doubt whether any row will be answered, only its probes leave the queue, which then comes first with other rows.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
 from llmframe._live.attempt import Attempter, estimate_tokens
-from llmframe._pacing import Attempts, Retry
-from llmframe._values import Failure, Outcome, Stop, Traffic
+from llmframe._pacing import Attempts, Retry, evenly
+from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmframe._api import Transport
-    from llmframe._pacing import Pace, RetryPolicy, Ticket
-    from llmframe._values import Emit, Endpoint, Feed, LimitWait, Request, RequestFault
+    from llmframe._pacing import GiveUp, Pace, RetryPolicy, Ticket
+    from llmframe._values import Emit, Endpoint, Feed, Request, RequestFault, Verdict
 
-_NONE_FAILED = Attempts()
+_NONE = Attempts()
 _ENOUGH_WORKERS = 64
 """From this many workers on, more are added only in turns of the loop without answers: the loop is busy enough."""
 _GROW_SECONDS = 0.01
@@ -34,6 +37,16 @@ _CLAIM_CHECK_SECONDS = 1.0
 """Seconds. A claim that was checked this recently is not checked again."""
 _READ_TOGETHER = 64
 """At most this many replies are read together."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request in the queue."""
+
+    tokens: int
+    turn: asyncio.Future[Ticket | None]
+    refused: bool
+    """Whether its key or account was refused the last time."""
 
 
 class LiveLane:
@@ -58,18 +71,26 @@ class LiveLane:
         self.stopped: Stop | None = None
         self._endpoint = endpoint
         self._pace = pace
-        self._attempter = Attempter(transport, endpoint, pace, self.traffic)
+        self._attempter = Attempter(transport, endpoint, pace, self.traffic, longest_wait=policy.longest_wait)
         self._policy = policy
         self._emit = emit
         self._feed: Feed | None = None
-        self._queue: deque[tuple[int, asyncio.Future[Ticket | None]]] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._stop_event = asyncio.Event()
+        self._probes = 0
+        """While the policy pauses the sending: how many requests may still leave."""
+        self._probing = False
+        self._resumed = asyncio.Event()
+        self._limit: tuple[str, float] | None = None
+        """The words of the last 429 without an answer since, and when its request is sent again."""
         self._group: asyncio.TaskGroup | None = None
         self._workers = 0
         self._starting = False
         self._waiting_for_retry = 0
+        self._undecided = 0
+        """Those of them that were not refused."""
         self._exhausted = False
-        self._replies: deque[tuple[Request, Reply, int, float]] = deque()
+        self._replies: deque[tuple[Request, Reply, Attempts, float]] = deque()
 
     @property
     def in_flight(self) -> int:
@@ -90,7 +111,14 @@ class LiveLane:
 
     @property
     def limit_wait(self) -> LimitWait | None:
-        return None
+        now = time.monotonic()
+        waiting = self._pace.waiting_for_limit(now)
+        if self._limit is None:
+            return LimitWait("the rate limit that the server states", None) if waiting else None
+        words, retry_at = self._limit
+        if not waiting and retry_at <= now:
+            return None
+        return LimitWait(words, datetime.now(UTC) + timedelta(seconds=max(0.0, retry_at - now)))
 
     @property
     def waited_seconds(self) -> float:
@@ -101,6 +129,7 @@ class LiveLane:
         if self.stopped is None:
             self.stopped = reason
             self._stop_event.set()
+            self._resumed.set()
             if self._feed is not None:
                 self._feed.end()
 
@@ -160,28 +189,36 @@ class LiveLane:
         finally:
             self._workers -= 1
 
-    async def _send_until_done(self, request: Request) -> None:
+    async def _send_until_done(
+        self, request: Request, attempts: Attempts = _NONE, *, probe: bool = False
+    ) -> None:
         """Attempt a request until it is answered, has failed, or the run stops."""
-        attempts, since = _NONE_FAILED, time.monotonic()
-        while ticket := self._admit_now(request) or await self._admit_in_turn(request):
+        since, refused = time.monotonic(), False
+        while ticket := self._admit_now(request) or await self._admit_in_turn(
+            request, refused=refused, probe=probe
+        ):
             if ticket.sent_at - since > _CLAIM_CHECK_SECONDS and self._put_back_if_lapsed(request, since):
                 return
-            if attempts is _NONE_FAILED:
+            if attempts is _NONE:
                 self.traffic.sent += 1
             else:
                 self.traffic.retries += 1
             result = await self._attempter.attempt(request, ticket)
             if isinstance(result, Reply):
-                attempt_count = 1 if attempts is _NONE_FAILED else attempts.total + 1
-                await self._add_reply(request, result, attempt_count, time.monotonic() - ticket.sent_at)
+                self._limit = None
+                await self._add_reply(request, result, attempts, time.monotonic() - ticket.sent_at)
+                self._continue_in_doubt()
                 return
-            attempts = attempts.after(result.fault)
+            attempts, refused = attempts.after(result.fault), result.fault.kind is FaultKind.ACCESS
             self._read_replies()  # earlier replies are read before the fault
-            decision = self._policy.on_fault(result.fault, attempts, time.monotonic())
+            decision = self._policy.on_fault(result.fault, attempts, time.monotonic(), ticket.sent_at)
+            self._continue_in_doubt()
             if not isinstance(decision, Retry):
                 self._fail(request, result.fault, attempts, decision)
                 return
-            await self._wait_for_retry(decision.seconds)
+            if result.fault.kind is FaultKind.LIMIT:
+                self._limit = result.fault.message, time.monotonic() + decision.seconds
+            await self._wait_for_retry(decision.seconds, refused=refused)
 
     def _put_back_if_lapsed(self, request: Request, since: float) -> bool:
         """Put a request back that another run may have sent while it waited."""
@@ -191,29 +228,36 @@ class LiveLane:
         self._feed.put_back([request.number])
         return True
 
-    async def _wait_for_retry(self, seconds: float) -> None:
+    async def _wait_for_retry(self, seconds: float, *, refused: bool = False) -> None:
         self._waiting_for_retry += 1
+        self._undecided += not refused
         self._grow()
         try:
             await self._pause(seconds)
         finally:
             self._waiting_for_retry -= 1
+            self._undecided -= not refused
 
     def _admit_now(self, request: Request) -> Ticket | None:
         """Send the request at once if no request waits and the pace admits it."""
         now, tokens = time.monotonic(), estimate_tokens(request)
-        if self._queue or self.stopped is not None or self._pace.admit(now, tokens).seconds:
+        if self._queue or self.stopped is not None or self._policy.paused:
             return None
-        return self._pace.send(now, tokens)
+        return None if self._pace.admit(now, tokens).seconds else self._pace.send(now, tokens)
 
-    async def _admit_in_turn(self, request: Request) -> Ticket | None:
+    async def _admit_in_turn(self, request: Request, *, refused: bool, probe: bool) -> Ticket | None:
         """Wait in the queue until the pace admits the request; `None` when the run stops first."""
         if self._group is None or self.stopped is not None:
             return None
         turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
-        self._queue.append((estimate_tokens(request), turn))
+        waiting = _Waiting(estimate_tokens(request), turn, refused)
+        if probe:
+            self._queue.appendleft(waiting)
+        else:
+            self._queue.append(waiting)
         if len(self._queue) == 1:
             self._group.create_task(self._serve_queue())
+        self._continue_in_doubt()
         ticket = await turn
         if ticket is not None and self.stopped is not None:
             self._pace.on_cancel()
@@ -221,18 +265,58 @@ class LiveLane:
         return ticket
 
     async def _serve_queue(self) -> None:
-        """Admit the requests in the queue in order, as the pace allows."""
+        """Admit the requests in the queue in order, as the pace and the policy allow."""
         while self._queue:
-            tokens, turn = self._queue[0]
             now = time.monotonic()
-            seconds = self._pace.admit(now, tokens).seconds if self.stopped is None else 0.0
+            stop = self._policy.check_limit(now)
+            if stop is not None:
+                self.stop(stop)
+            if self.stopped is None and self._policy.paused and not self._probes:
+                self._resumed.clear()
+                await self._resumed.wait()
+                continue
+            seconds = self._pace.admit(now, self._queue[0].tokens).seconds if self.stopped is None else 0.0
             if seconds:
                 await self._pause(seconds)
                 continue
-            self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None if self.stopped is not None else self._pace.send(now, tokens))
+            waiting = self._queue.popleft()
+            if not waiting.turn.done():
+                self._probes = max(0, self._probes - 1)
+                ticket = None if self.stopped is not None else self._pace.send(now, waiting.tokens)
+                waiting.turn.set_result(ticket)
         self._grow()
+
+    def _continue_in_doubt(self) -> None:
+        """While the sending is paused and nothing is in flight, send the next probes, or decide."""
+        if not self._policy.paused:
+            self._probes = 0
+            self._resumed.set()
+        elif not (self._pace.in_flight or self._probes or self._probing or self._group is None):
+            self._probing = True
+            self._group.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        """Let requests of other rows leave first, from all over the rest; without any, conclude."""
+        wanted, answered = self._policy.probes, self._policy.probes == 1
+        feed, group = self._feed, self._group
+        others: Sequence[Request] = []
+        if feed is not None and group is not None and not answered:
+            others = await feed.spread(wanted)
+            for request in others:
+                group.create_task(self._send_until_done(request, probe=True))
+        left = wanted - len(others)
+        first = evenly([waiting for waiting in self._queue if answered or not waiting.refused], left)
+        self._queue = deque([*first, *(waiting for waiting in self._queue if waiting not in first)])
+        await asyncio.sleep(0)  # in which the other rows' requests come to the front
+        count = len(others) + len(first)
+        count += min(wanted - count, self._waiting_for_retry if answered else self._undecided)
+        self._probing = False
+        if count:
+            self._policy.on_probes(count)
+            self._probes = count
+        elif (stop := self._policy.conclude()) is not None:
+            self.stop(stop)
+        self._resumed.set()
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -241,9 +325,9 @@ class LiveLane:
         except TimeoutError:
             pass
 
-    async def _add_reply(self, request: Request, reply: Reply, attempt_count: int, seconds: float) -> None:
+    async def _add_reply(self, request: Request, reply: Reply, attempts: Attempts, seconds: float) -> None:
         """Keep a reply, which is read together with those that arrive close to it."""
-        self._replies.append((request, reply, attempt_count, seconds))
+        self._replies.append((request, reply, attempts, seconds))
         if self._policy.all_empty:  # the reply may end the run
             self._read_replies()
         elif len(self._replies) == 1:
@@ -259,12 +343,33 @@ class LiveLane:
 
     def _read_replies(self) -> None:
         while self._replies:
-            request, reply, attempt_count, seconds = self._replies.popleft()
+            request, reply, attempts, seconds = self._replies.popleft()
             answer = self._endpoint.read_answer(request.key, reply.raw, reply.data, "live")
-            recorded = self._emit(Outcome(request, answer, reply.data, None, attempt_count, seconds))
-            reason = None if recorded is None else self._policy.on_answer(recorded.verdict)
-            if reason is not None:
-                self.stop(reason)
+            count = 1 if attempts is _NONE else attempts.total + 1
+            recorded = self._emit(Outcome(request, answer, reply.data, None, count, seconds))
+            if recorded is None:
+                continue
+            decision = self._policy.on_answer(recorded.verdict, attempts)
+            if decision is not None:
+                self._follow(request, recorded.verdict, attempts, decision)
+
+    def _follow(
+        self, request: Request, verdict: Verdict, attempts: Attempts, decision: Retry | GiveUp | Stop
+    ) -> None:
+        """Ask once more after a paid body that is no answer, or let its row fail; or stop after an answer."""
+        if isinstance(decision, Retry) and self._group is not None:
+            self._group.create_task(
+                self._ask_again(request, attempts.after_verdict(verdict), decision.seconds)
+            )
+        elif verdict.again is not None:
+            failure = Failure(verdict.problem or "", verdict.detail, attempts.total + 1)
+            self._emit(Outcome(request, None, None, failure, failure.attempts))
+        if isinstance(decision, Stop):
+            self.stop(decision)
+
+    async def _ask_again(self, request: Request, attempts: Attempts, seconds: float) -> None:
+        await self._wait_for_retry(seconds)
+        await self._send_until_done(request, attempts)
 
     def _fail(self, request: Request, fault: RequestFault, attempts: Attempts, decision: object) -> None:
         failure = Failure(fault.code, fault.message, attempts.total)

@@ -7,18 +7,26 @@ monotonic clock.
 
 from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace
-from llmframe._pacing.retry import NO_KEY, Attempts, Retry, RetryPolicy, StopRun, remedy
+from llmframe._pacing.refusals import evenly, is_lasting, is_of_the_moment, refusal_kind, remedy, row_remedy
+from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, RetryPolicy, StopRun
 from llmframe._pacing.token_bucket import Ticket
 
 __all__ = [
     "NO_KEY",
     "Attempts",
+    "GiveUp",
     "Pace",
+    "Patience",
     "RateHeaders",
     "Retry",
     "RetryPolicy",
     "StopRun",
     "Ticket",
+    "evenly",
+    "is_lasting",
+    "is_of_the_moment",
+    "refusal_kind",
     "remedy",
     "retry_after",
+    "row_remedy",
 ]

@@ -1,13 +1,18 @@
-"""Whether a request is sent again: the one place that decides it, for a row and for the run."""
+"""Whether a request is sent again: the one place that decides it, for a row and for the run.
+
+What a refusal means by itself is in `refusals`; here is added what else has happened in the run.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
-from llmframe._values import FaultKind, RequestFault, Stop, Verdict
+from llmframe._pacing.refusals import Doubt, remedy
+from llmframe._values import Again, FaultKind, RequestFault, Stop, Verdict
 
 if TYPE_CHECKING:
     from random import Random
@@ -15,14 +20,16 @@ if TYPE_CHECKING:
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 
-SAME_REFUSALS = 5
-"""After this many first rows refused with the same message, the run stops: every request is malformed."""
-FIRST_REFUSALS = 50
-"""After this many first rows refused with any messages, the run stops for the same reason."""
+ACCESS_REFUSALS = 3
+"""After answers, this many refusals of the key or the account, one after the other, end the run."""
 EMPTY_ANSWERS = 20
 """After this many first answers, all paid and all empty, the run stops: the settings leave no tokens for text."""
+UNKNOWN_ENDINGS = 20
+"""After this many first answers with one and the same unknown ending, the run stops."""
 LOST_ROWS = 20
 """After this many rows in succession failed by passing faults, the run stops: the faults are permanent."""
+LIMIT_PROBES = 5
+"""A limit counts as lasting only after this many refusals, each of a request sent after the stated wait."""
 FIRST_CONTACT_ATTEMPTS = 3
 FIRST_CONTACT_SECONDS = 2.0
 """A server that was never reached is given up after this many attempts of a row, or this many seconds of the run."""
@@ -66,18 +73,37 @@ def _longest_delay(attempts: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Counts the failed attempts at one row's request."""
+    """Counts the attempts at one row's request that brought no answer."""
 
     faults: int = 0
     limits: int = 0
+    endings: int = 0
+    """Paid answers whose ending is unknown."""
 
     def after(self, fault: RequestFault) -> Attempts:
         limited = fault.kind is FaultKind.LIMIT
-        return Attempts(self.faults + (not limited), self.limits + limited)
+        return Attempts(self.faults + (not limited), self.limits + limited, self.endings)
+
+    def after_verdict(self, verdict: Verdict) -> Attempts:
+        """Count a paid body that is asked for again."""
+        once = verdict.again is Again.ONCE
+        return Attempts(self.faults + (not once), self.limits, self.endings + once)
 
     @property
     def total(self) -> int:
-        return self.faults + self.limits
+        return self.faults + self.limits + self.endings
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a run waits for limits, in seconds."""
+
+    longest_wait: float = 600.0
+    """A server that asks for a longer wait states a limit that will not pass today."""
+    without_answer: float = 900.0
+    """A run without an answer for this time ends, if its probes are refused."""
+    lasting: float = 60.0
+    """The same for a limit that will not pass today."""
 
 
 class RetryPolicy:
@@ -89,17 +115,32 @@ class RetryPolicy:
         Further attempts for a row after passing faults. Rate limits do not count.
     content
         The member of a body with the row's content: a fault there concerns its row alone.
+    key
+        How the user gives another key, for remedies.
     """
 
-    def __init__(self, max_retries: int, random: Random, content: str | None = None) -> None:
+    def __init__(
+        self,
+        max_retries: int,
+        random: Random,
+        content: str | None = None,
+        *,
+        patience: Patience | None = None,
+        key: str | None = None,
+    ) -> None:
         self._content = content
+        self._key = key
         self._max_retries = max_retries
         self._random = random
+        self._doubt = Doubt()
+        patience = patience or Patience()
+        self.longest_wait = patience.longest_wait
+        self._limit = _LimitWatch(patience)
         self._reached = False
         self._answered = 0
         self._empty = 0
+        self._endings = Counter[str]()
         self._lost = 0
-        self._refusals = Counter[tuple[str, str]]()
         self._unreached = 0
         self._unreachable_since: float | None = None
         self._longest_retry_seconds = sum(map(_longest_delay, range(1, max_retries + 1)))
@@ -109,9 +150,30 @@ class RetryPolicy:
         """Whether every answer so far was empty; the next one may end the run."""
         return self._answered == self._empty
 
-    def on_answer(self, verdict: Verdict) -> Stop | None:
-        """Count a paid answer; return why the run must end, if it must."""
+    @property
+    def paused(self) -> bool:
+        """Whether nothing but probes may be sent, because refusals may concern every row."""
+        return self._doubt.paused
+
+    @property
+    def probes(self) -> int:
+        """While `paused`, and nothing is in flight: how many requests may be sent, the unasked ones first."""
+        return self._doubt.wanted
+
+    def on_probes(self, count: int) -> None:
+        """Note that this many probes are sent."""
+        self._doubt.begin(count)
+
+    def on_answer(self, verdict: Verdict, attempts: Attempts = Attempts()) -> Retry | GiveUp | Stop | None:
+        """Decide about a row after a paid body; `attempts` are those before it. `None`: the verdict stands."""
         self.on_response()
+        self._limit.reset()
+        if verdict.again is Again.PASSING:
+            fault = RequestFault(FaultKind.PASSING, verdict.problem or "", verdict.detail)
+            return self._decide_passing(fault, attempts.after_verdict(verdict))
+        if verdict.again is Again.ONCE:
+            return self._decide_ending(verdict, attempts)
+        self._doubt.end(answered=True)
         self._answered += 1
         self._lost = 0
         self._empty += verdict.empty
@@ -123,19 +185,28 @@ class RetryPolicy:
             )
         return None
 
-    def on_fault(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | GiveUp | Stop:
-        """Decide about a row after `fault`; `attempts` includes it."""
+    def on_fault(  # noqa: PLR0911 (a table)
+        self, fault: RequestFault, attempts: Attempts, now: float, sent_at: float = -inf
+    ) -> Retry | GiveUp | Stop:
+        """Decide about a row after `fault`; `attempts` includes it, and its request was sent at `sent_at`."""
         if fault.kind is not FaultKind.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
             self.on_response()
         match fault.kind:
             case FaultKind.FATAL:
-                return Stop(fault.code, fault.message, remedy(fault))
+                return self._stop(fault, fault.message)
             case FaultKind.ROW:
                 return GiveUp()
-            case FaultKind.PARAMETER:
-                return self._decide_malformed(fault)
+            case FaultKind.PARAMETER | FaultKind.REFUSED:
+                if not self._concerns_content(fault):
+                    self._doubt.add(fault)
+                return GiveUp()
+            case FaultKind.ACCESS:
+                return self._decide_access(fault, attempts, now, sent_at)
+            case FaultKind.ELSEWHERE:
+                self._doubt.add(fault)
+                return self._decide_passing(fault, attempts)
             case FaultKind.LIMIT:
-                return Retry(max(fault.retry_after or 0.0, backoff(attempts.limits, self._random)))
+                return self._decide_limit(fault, attempts, now, sent_at)
             case FaultKind.UNREACHABLE:
                 return self._decide_unreachable(fault, attempts, now)
             case _:
@@ -147,19 +218,56 @@ class RetryPolicy:
         self._unreached = 0
         self._unreachable_since = None
 
+    def conclude(self) -> Stop | None:
+        """Decide when nothing is in flight and no probe is left: the run stops if all were refused alike."""
+        fault = self._doubt.end()
+        return None if fault is None else self._stop(fault, f"every row so far was refused: {fault.message}")
+
+    def check_limit(self, now: float) -> Stop | None:
+        """Return why the run must end if its limit has not passed for too long."""
+        fault = self._limit.lasting_fault(now)
+        if fault is None:
+            return None
+        seconds = now - (self._limit.since or now)
+        asks = f"; the server asks to wait {fault.retry_after:,.0f} s" if fault.retry_after else ""
+        return self._stop(
+            fault, f"a limit of the server did not pass in {seconds:,.0f} s{asks}: {fault.message}"
+        )
+
+    def _stop(self, fault: RequestFault, message: str) -> Stop:
+        return Stop(fault.code, message, remedy(fault, self._key))
+
     def _concerns_content(self, fault: RequestFault) -> bool:
         return fault.param is not None and re.split(r"[.\[]", fault.param)[0] == self._content
 
-    def _decide_malformed(self, fault: RequestFault) -> GiveUp | Stop:
-        if self._answered or self._concerns_content(fault):
-            return GiveUp()
-        self._refusals[fault.code, fault.param or fault.message] += 1
-        (_, most), refused = self._refusals.most_common(1)[0], self._refusals.total()
-        if most == refused == SAME_REFUSALS or refused == FIRST_REFUSALS:
+    def _decide_access(
+        self, fault: RequestFault, attempts: Attempts, now: float, sent_at: float
+    ) -> Retry | GiveUp | Stop:
+        self._doubt.add_access(fault, now, sent_at)
+        if self._doubt.strikes >= ACCESS_REFUSALS:
+            return self._stop(fault, fault.message)
+        return self._retry_or_give_up(fault, attempts)
+
+    def _decide_limit(
+        self, fault: RequestFault, attempts: Attempts, now: float, sent_at: float
+    ) -> Retry | Stop:
+        self._limit.add(fault, now, sent_at)
+        stop = self.check_limit(now)
+        return stop or Retry(self._limit.next_try(now, backoff(attempts.limits, self._random), fault))
+
+    def _decide_ending(self, verdict: Verdict, attempts: Attempts) -> Retry | GiveUp | Stop:
+        """Ask once more after an unknown ending; the same ending of all first answers stops the run."""
+        self._endings[verdict.detail] += 1
+        same = self._endings[verdict.detail] == self._endings.total() == UNKNOWN_ENDINGS
+        if same and not self._answered:
             return Stop(
-                fault.code, f"the first {refused} rows were all refused: {fault.message}", remedy(fault)
+                verdict.problem or "",
+                f"the first {UNKNOWN_ENDINGS} answers were all paid, and none is whole: {verdict.detail}",
+                "ask the provider what this ending means, or use another model",
             )
-        return GiveUp()
+        if attempts.endings or not self._max_retries:
+            return GiveUp()
+        return Retry(backoff(1, self._random))
 
     def _decide_unreachable(self, fault: RequestFault, attempts: Attempts, now: float) -> Retry | Stop:
         """Retry as long as one row's retries may take, then stop the run: no row fails because of the network."""
@@ -173,7 +281,7 @@ class RetryPolicy:
         )
         lost_contact = self._unreached > self._max_retries and seconds >= self._longest_retry_seconds
         if never_reached or lost_contact:
-            return Stop("unreachable", f"the server cannot be reached: {fault.message}", remedy(fault))
+            return self._stop(fault, f"the server cannot be reached: {fault.message}")
         return Retry(backoff(attempts.faults, self._random))
 
     def _decide_passing(self, fault: RequestFault, attempts: Attempts) -> Retry | GiveUp | Stop:
@@ -181,10 +289,8 @@ class RetryPolicy:
         if isinstance(decision, GiveUp):
             self._lost += 1
             if self._lost >= LOST_ROWS:
-                return Stop(
-                    fault.code,
-                    f"{LOST_ROWS} rows in succession failed, the last with: {fault.message}",
-                    remedy(fault),
+                return self._stop(
+                    fault, f"{LOST_ROWS} rows in succession failed, the last with: {fault.message}"
                 )
         return decision
 
@@ -194,26 +300,57 @@ class RetryPolicy:
         return Retry(max(min(fault.retry_after or 0.0, 120.0), backoff(attempts.faults, self._random)))
 
 
-def remedy(fault: RequestFault) -> str:  # noqa: PLR0911 (a table)
-    """Return one line that says what to change."""
-    match fault.code:
-        case "invalid_api_key" | "http_401":
-            return "set OPENAI_API_KEY, llmframe.options.api_key or api_key= to a valid key"
-        case "model_not_found" | "DeploymentNotFound":
-            return "pass a model= that this key may use (or set llmframe.options.model)"
-        case "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" | "http_402":
-            return (
-                "add credit to the account, then run the same call again: what is answered is not paid again"
-            )
-        case "unreachable":
-            return "check the network and base_url, then run the same call again: what is answered is not asked again"
-        case "http_407":
-            return "put the proxy's user and password into HTTPS_PROXY (or HTTP_PROXY)"
-        case "certificate":
-            return "install the server's certificate authority, or name it in SSL_CERT_FILE"
-        case "http_404" | "http_405" | "not_found" | "unparsable_answer" | "invalid_base_url":
-            return "check base_url (it usually ends in /v1)"
-    if fault.kind is FaultKind.PARAMETER:
-        parameter = f"{fault.param}=" if fault.param else "the parameter that the message names"
-        return f"change or leave out {parameter}"
-    return "when the cause is mended, run the same call again: what is answered is not asked again"
+class _LimitWatch:
+    """Tells a slow limit from one that will not pass.
+
+    Attributes
+    ----------
+    since : float or None
+        When a request was first refused after the last answer.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self.since: float | None = None
+        self._patience = patience
+        self._fault: RequestFault | None = None
+        self._lasting: RequestFault | None = None
+        self._wait_until = -inf
+        """The end of the wait that the server stated last."""
+        self._probes = 0
+        """Refusals in succession of requests that were sent after that wait."""
+
+    def reset(self) -> None:
+        if self.since is not None:
+            self.__init__(self._patience)  # type: ignore[misc]
+
+    def add(self, fault: RequestFault, now: float, sent_at: float) -> None:
+        self._fault = fault
+        if fault.lasting or (fault.retry_after or 0.0) > self._patience.longest_wait:
+            self._lasting = fault
+        if self.since is None:
+            self.since = self._wait_until = now
+        elif sent_at >= self._wait_until:
+            self._probes += 1
+            self._wait_until = now
+
+    def next_try(self, now: float, delay: float, fault: RequestFault) -> float:
+        """Return the seconds until a refused row is tried again; `delay` is the least."""
+        stated = fault.retry_after or 0.0
+        if stated > self._patience.longest_wait:
+            stated = 0.0
+        if now >= self._wait_until:
+            self._wait_until = now + stated
+        if self._lasting is not None and self.since is not None:
+            delay = min(delay, max(0.0, self.since + self._patience.lasting - now) + FIRST_DELAY_SECONDS / 10)
+        return max(delay, stated)
+
+    def lasting_fault(self, now: float) -> RequestFault | None:
+        """Return the refusal that ends the run, if the limit has not passed for too long."""
+        if self.since is None or now < self._wait_until:
+            return None
+        seconds = now - self.since
+        if self._lasting is not None and seconds >= self._patience.lasting:
+            return self._lasting
+        if seconds >= self._patience.without_answer and self._probes >= LIMIT_PROBES:
+            return self._fault
+        return None

@@ -16,6 +16,7 @@ from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.progress_bar import Progress, progress_bar, say
 from llmframe._run.reconciler import Reconciler
+from llmframe._run.report import short
 from llmframe._values import Failure, Stop, Traffic
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ class Execution:
         if self._lane is None:
             return Progress(done, results.failed, 0, results.cost)
         waiting = self._lane.waiting()
+        limit = self._lane.limit_wait
+        if limit is not None and limit.until is not None:
+            waiting = f"waiting for the rate limit until {limit.until.astimezone():%H:%M:%S}: {short(limit.words, 80)}"
         if not waiting and self._feed is not None and self._feed.waiting_for_others:
             waiting = "waiting for another run"
         done = min(results.to_answer, done + self._lane.ahead)
@@ -145,7 +149,7 @@ class Execution:
             for number, key in enumerate(keys, start):
                 stored = known.get(key)
                 verdict = None if stored is None else self._results.judge(stored)
-                if verdict is None or (self._settings.retry_failed and verdict.value is None):
+                if verdict is None or self._settings.asks_again(verdict):
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
+from llmframe._pacing import evenly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +51,7 @@ class ClaimedFeed:
     def __init__(
         self,
         plan: Plan,
-        wanted: Iterable[int],
+        wanted: Sequence[int],
         journal: Journal,
         session: Session,
         *,
@@ -63,7 +65,11 @@ class ClaimedFeed:
         largest: int = LARGEST_CLAIM,
     ) -> None:
         self._plan = plan
-        self._requests = plan.requests(wanted)
+        self._wanted = wanted
+        self._fed = -1
+        """The highest number fed so far, except those that were fed early."""
+        self._fed_early: set[int] = set()
+        self._requests = self._not_early(plan.requests(wanted))
         self._journal = journal
         self._session = session
         self._lease = lease
@@ -173,6 +179,7 @@ class ClaimedFeed:
         allowed = 0 if self._ended else max(0, limit - len(self._ready))
         block = list(islice(self._without_outcome(), allowed))
         if block:
+            self._fed = max(self._fed, block[-1].number)
             self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
@@ -182,6 +189,28 @@ class ClaimedFeed:
         if self._looked_up:
             return self._requests
         return (request for request in self._requests if not self._reconciler.has_outcome(request.number))
+
+    def _not_early(self, requests: Iterator[Request]) -> Iterator[Request]:
+        return (request for request in requests if request.number not in self._fed_early)
+
+    async def spread(self, count: int) -> list[Request]:
+        while not self._idle.is_set():
+            await self._idle.wait()
+        ready = {request.number: request for request in self._ready}
+        start = bisect_right(self._wanted, self._fed)
+        later = [number for number in self._wanted[start:] if number not in self._fed_early]
+        chosen = evenly([*ready, *later], count)
+        claimed = [ready[number] for number in chosen if number in ready]
+        self._ready = deque(request for request in self._ready if request not in claimed)
+        new = [number for number in chosen if number not in ready]
+        self._fed_early.update(new)
+        if new:
+            with self._claiming():
+                kept, self._ready = self._ready, deque()
+                await self._claim(list(self._plan.requests(sorted(new))))
+                claimed += self._ready
+                self._ready = kept
+        return claimed
 
     @property
     def _largest_ready(self) -> int:

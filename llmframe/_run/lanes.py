@@ -60,7 +60,13 @@ class LaneContext:
     @property
     def policy(self) -> RetryPolicy:
         settings = self.settings
-        return RetryPolicy(settings.max_retries, random.Random(), settings.verb.endpoint.content)  # noqa: S311 (for jitter)
+        return RetryPolicy(
+            settings.max_retries,
+            random.Random(),  # noqa: S311 (for jitter)
+            settings.verb.endpoint.content,
+            patience=settings.patience,
+            key=settings.account.key_remedy,
+        )
 
     def collector(self) -> Collector:
         settings, endpoint = self.settings, self.settings.verb.endpoint
@@ -90,13 +96,13 @@ class LaneContext:
             journal_failed=self.journal_failed,
             window=window,
             ahead_seconds=self.settings.tuning.claim_ahead_seconds,
-            is_failure=self._is_failure if self.settings.retry_failed else None,
+            is_failure=self._is_failure,
             looked_up=looked_up,
             largest=largest,
         )
 
     def _is_failure(self, body: bytes) -> bool:
-        return self.settings.verb.kind.judge(load(body)).value is None
+        return self.settings.asks_again(self.settings.verb.kind.judge(load(body)))
 
 
 def make_collector(  # noqa: PLR0917 (the parts of a collector)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmframe._values import Failure, FaultKind, Outcome, Recorded, Request
+from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmframe._batch import BatchResult
     from llmframe._columns import Plan
     from llmframe._journal import BatchPart, Recorder
     from llmframe._run.results import Results
-    from llmframe._values import Key
+    from llmframe._values import Answer, Key, Verdict
 
 
 class OutcomeSink:
@@ -30,10 +32,24 @@ class OutcomeSink:
             self._recorder.release_claim(outcome.request.key)
             return None
         cost = self._results.price(answer)
-        self._recorder.add_answer(answer, cost)  # first: an error in judging must not lose a paid answer
-        verdict = self._results.kind.judge(body)
-        self._results.add_paid(outcome, verdict, answer.usage, cost)
+        verdict = self._judge(answer, cost, body)
+        if verdict.again is Again.PASSING:
+            self._results.add_spent(answer.usage, cost)
+            return Recorded(cost, verdict)
+        self._recorder.add_answer(answer, cost)
+        if verdict.again is Again.ONCE:
+            self._results.add_spent(answer.usage, cost)
+        else:
+            self._results.add_paid(outcome, verdict, answer.usage, cost)
         return Recorded(cost, verdict)
+
+    def _judge(self, answer: Answer, cost: float | None, body: Mapping[str, Any]) -> Verdict:
+        """Judge a body; an error in judging does not lose the paid answer."""
+        try:
+            return self._results.kind.judge(body)
+        except BaseException:
+            self._recorder.add_answer(answer, cost)
+            raise
 
 
 class CollectedResults:

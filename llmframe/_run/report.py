@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmframe._errors import CompletionWarning
+from llmframe._pacing import row_remedy
 from llmframe._run.progress_bar import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmframe._values import Usage
-
-_REMEDIES = {
-    "context_length_exceeded": "shorten these rows, for example with {review:.8000} in the template",
-    "request_too_large": "shorten these rows, for example with {review:.8000} in the template",
-    "invalid_prompt": "mend these cells",
-    "not_in_journal": "run it with mode='live' to ask for these rows",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +147,7 @@ def failure_message(
     counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
     lines = [f"{failed:,} of {rows:,} {_rows(rows)} failed ({counts}); the others are written"]
     lines += [
-        f"  row {position} (label {label!r}): {code}: {_short(message)}"
+        f"  row {position} (label {short(repr(label), 160)}): {code}: {short(message, 160)}"
         for position, label, code, message in examples
     ]
     most = Counter(codes).most_common(1)[0][0]
@@ -162,7 +156,7 @@ def failure_message(
             f"{remedies[most]}; these answers were paid, and a plain re-run reports them without asking again"
         )
     else:
-        remedy = _REMEDIES.get(most, "run the same call again: what is answered is not asked again")
+        remedy = row_remedy(most, next((message for _, _, code, message in examples if code == most), ""))
     if batch:
         remedy += "; mode='live' asks for these rows at once, at the full price"
     lines.append(
@@ -187,9 +181,10 @@ def warn(message: str) -> None:
     warnings.warn(message, CompletionWarning, stacklevel=level)
 
 
-def _short(message: str) -> str:
-    line = " ".join(message.split())
-    return line if len(line) <= 160 else f"{line[:159]}…"
+def short(text: str, longest: int) -> str:
+    """Return a text as one line of at most this many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def html(summary: RunSummary) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from llmframe._columns import spread
+from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
 from llmframe._values import Failure, Usage
 
@@ -97,14 +98,18 @@ class Results:
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
+        self.add_spent(usage, cost)
+        self.latencies.append(outcome.seconds)
+        self.arrivals.append(time.monotonic() - self._began)
+        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+
+    def add_spent(self, usage: Usage, cost: float | None) -> None:
+        """Add the tokens and the cost of a paid answer."""
         self._add_tokens(usage)
         if cost is None:
             self._priced = False
         else:
             self._spent += cost
-        self.latencies.append(outcome.seconds)
-        self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
 
     def _add_tokens(self, usage: Usage) -> None:
         tokens = self._tokens
@@ -169,4 +174,4 @@ class Results:
             }
             for position, reason in self.reasons().items()
         ]
-        return pd.DataFrame(lines, columns=["position", "label", "code", "message", "attempts"])
+        return pd.DataFrame(lines, columns=list(FAILURE_COLUMNS))

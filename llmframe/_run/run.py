@@ -16,7 +16,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -37,6 +37,10 @@ class Run:
     """One call, during and after its work.
 
     A verb with `wait=False` and `llmframe.last_run()` return it, and errors carry it.
+
+    A copy (`pickle`, `copy`) is a finished run, detached from its frame and client: it keeps the attributes below and
+    can be shown and plotted; `result()` raises. A copy of a run that still works has the status `"interrupted"` and
+    what was there by then; the run itself continues.
 
     Attributes
     ----------
@@ -214,22 +218,45 @@ class Run:
 
     @property
     def latency(self) -> dict[str, float]:
-        return report.percentiles(self._results.latencies)
+        return report.percentiles(self._latencies)
 
     def plot(self) -> Any:
         """Draw answers per second and latencies as a matplotlib figure (`pip install llmframe[plot]`)."""
-        return report.plot(self._summary(), self._results.arrivals, self._results.latencies)
+        return report.plot(self._summary(), self._arrivals, self._latencies)
 
     def __repr__(self) -> str:
         return f"<Run {self.status}: {report.closing_line(self._summary())}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DetachedRun, ({name: getattr(self, name) for name in _TOLD},)
+
     def _repr_html_(self) -> str:
         return report.html(self._summary())
 
+    @property
+    def _unfinished(self) -> bool:
+        return not self.done()
+
+    @property
+    def _verb(self) -> str:
+        return self._settings.verb.name
+
+    @property
+    def _model(self) -> str:
+        return self._settings.model
+
+    @property
+    def _latencies(self) -> Sequence[float]:
+        return self._results.latencies
+
+    @property
+    def _arrivals(self) -> Sequence[float]:
+        return self._results.arrivals
+
     def _summary(self) -> report.RunSummary:
         return report.RunSummary(
-            verb=self._settings.verb.name,
-            model=self._settings.model,
+            verb=self._verb,
+            model=self._model,
             status=self.status,
             rows=self.rows,
             skipped=self.skipped,
@@ -319,6 +346,48 @@ class Run:
         examples = [(position, labels[position], reason.code, reason.message) for position, reason in first]
         remedies, batch = self._settings.verb.kind.remedies, self._settings.mode == "batch"
         return report.failure_message(codes, examples, self.rows, remedies, batch=batch)
+
+
+_TOLD = (
+    "_unfinished",  # read first: a run that ends meanwhile is told as unfinished
+    *(name for name, value in vars(Run).items() if isinstance(value, property) and not name.startswith("_")),
+    *("_verb", "_model", "_latencies", "_arrivals"),
+)
+"""What a detached run keeps: all public attributes, and what it is shown and plotted with."""
+
+
+class DetachedRun(Run):
+    """A copy of a run, made by `pickle` or `copy`: what the run told, without client, plan and frame."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        ended = {"status": "interrupted", "waiting": None} if told["_unfinished"] else {}
+        self._told = {**told, **ended}
+
+    def __repr__(self) -> str:
+        return f"<Run {self.status}, detached: {report.closing_line(self._summary())}>"
+
+    def done(self) -> bool:
+        return True
+
+    def cancel(self) -> None:
+        if self._unfinished:
+            raise RuntimeError(
+                "this is a copy of a run that still worked when it was copied; cancel that run, where it was started"
+            )
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
+        raise RuntimeError(
+            "this is a copy of a run, without the frame that it writes to: the answers are in run.values, "
+            f"the reasons in run.failures ({self!r})"
+        )
+
+
+def _as_told(name: str) -> property:
+    return property(lambda run: run._told[name])
+
+
+for _name in _TOLD:
+    setattr(DetachedRun, _name, _as_told(_name))
 
 
 _unpriced: set[str] = set()

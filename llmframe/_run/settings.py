@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmframe._columns import Recipe
+from llmframe._values import Again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from llmframe._api import Account
     from llmframe._options import Tuning
-    from llmframe._values import AnswerKind, Endpoint
+    from llmframe._pacing import Patience
+    from llmframe._values import AnswerKind, Endpoint, Verdict
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class AccountSettings:
     mode: str
     max_retries: int
     timeout: float
+    patience: Patience
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     prices: Mapping[str, Mapping[str, float]]
     reattach: bool
@@ -58,6 +61,10 @@ class RunSettings(AccountSettings):
     dedupe: bool = True
     fresh: bool = False
     retry_failed: bool = False
+
+    def asks_again(self, stored: Verdict) -> bool:
+        """Return whether a request is sent although the journal holds its body."""
+        return stored.again is Again.PASSING or (self.retry_failed and stored.value is None)
 
     @property
     def recipe(self) -> Recipe:

@@ -13,6 +13,7 @@ from llmframe._addresses import is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
 from llmframe._options import check, from_environment, options
+from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ DEFAULT_MODEL = "gpt-6-luna"
 
 _FROM_OPTIONS = (
     "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
-    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "reattach", "keep_batch_files", "_tuning",
+    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "reattach", "keep_batch_files",
+    "longest_wait", "limit_patience", "_tuning",
 )  # fmt: skip
 _ARGUMENTS = frozenset(
     {
@@ -95,9 +97,15 @@ def _account_fields(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict
         "server": _server(account, chosen["server"]),
         "journal": _journal(chosen["journal"]),
         "timeout": float(given.get("timeout") or account.timeout or chosen["timeout"]),
+        "patience": _patience(chosen),
         "tuning": chosen["_tuning"],
         **{name: chosen[name] for name in ("mode", "max_retries", "prices", "reattach", "keep_batch_files")},
     }
+
+
+def _patience(chosen: Mapping[str, Any]) -> Patience:
+    lasting: float = chosen["_tuning"].lasting_limit_seconds
+    return Patience(float(chosen["longest_wait"]), float(chosen["limit_patience"]), lasting)
 
 
 def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:

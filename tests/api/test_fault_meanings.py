@@ -18,12 +18,12 @@ CASES = [
     (400, {"code": 400, "message": "This model's maximum context length is 4096 tokens."}, FaultKind.ROW, "http_400"),
     (400, {"code": "unsupported_parameter", "param": "top_p"}, FaultKind.PARAMETER, "unsupported_parameter"),
     (422, {"message": "Unprocessable"}, FaultKind.PARAMETER, "http_422"),
-    (401, {"code": "invalid_api_key"}, FaultKind.FATAL, "invalid_api_key"),
-    (401, None, FaultKind.FATAL, "http_401"),
-    (402, {"message": "Payment required"}, FaultKind.FATAL, "http_402"),
-    (403, {"code": "missing_scope"}, FaultKind.FATAL, "missing_scope"),
-    (404, {"code": "model_not_found"}, FaultKind.FATAL, "model_not_found"),
-    (404, {"code": "DeploymentNotFound"}, FaultKind.FATAL, "DeploymentNotFound"),
+    (401, {"code": "invalid_api_key"}, FaultKind.ACCESS, "invalid_api_key"),
+    (401, None, FaultKind.ACCESS, "http_401"),
+    (402, {"message": "Payment required"}, FaultKind.ACCESS, "http_402"),
+    (403, {"code": "missing_scope"}, FaultKind.REFUSED, "missing_scope"),
+    (404, {"code": "model_not_found"}, FaultKind.REFUSED, "model_not_found"),
+    (404, {"code": "DeploymentNotFound"}, FaultKind.REFUSED, "DeploymentNotFound"),
     (413, {"message": "Too big"}, FaultKind.ROW, "http_413"),
     (429, {"code": "rate_limit_exceeded", "message": "Limit 500, Used 500, Requested 1."}, FaultKind.LIMIT, "rate_limit_exceeded"),
     (429, {"code": "rate_limit_exceeded", "message": "Request too large: Limit 30,000, Requested 36,278."}, FaultKind.ROW, "request_too_large"),
@@ -37,6 +37,30 @@ CASES = [
     (502, "<html><h1>502 Bad Gateway</h1></html>", FaultKind.PASSING, "http_502"),
     (503, {"error": "overloaded"}, FaultKind.PASSING, "http_503"),
     (529, {"type": "overloaded_error"}, FaultKind.PASSING, "overloaded_error"),
+    (407, "<html>Proxy Authentication Required</html>", FaultKind.REFUSED, "http_407"),
+    (405, {"detail": "Method Not Allowed"}, FaultKind.REFUSED, "http_405"),
+    (403, {"error": {"code": 403, "message": "Your account is not active"}}, FaultKind.ACCESS, "http_403"),
+    (403, {"error": {"message": "Country, region, or territory not supported"}}, FaultKind.ACCESS, "http_403"),
+    (403, {"error": {"code": 403, "message": "Your chosen model requires moderation. Your input was flagged"}}, FaultKind.ROW, "http_403"),
+    (404, {"error": {"message": "No endpoints found that support image input", "code": 404}}, FaultKind.REFUSED, "http_404"),
+    (400, {"error": {"message": "The model `gpt-9` does not exist", "type": "invalid_request_error"}}, FaultKind.REFUSED, "invalid_request_error"),
+    (400, {"object": "error", "message": "This model's maximum context length is 8 tokens. Please reduce the length of the messages."}, FaultKind.ROW, "http_400"),
+    (400, {"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}, FaultKind.ROW, "exceed_context_size_error"),
+    (500, {"error": {"message": "litellm.ContextWindowExceededError: context window exceeded"}}, FaultKind.ROW, "http_500"),
+    (400, {"error": {"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation": "{"}}, FaultKind.ROW, "json_validate_failed"),
+    (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error", "code": "invalid_request_error"}}, FaultKind.ROW, "invalid_request_error"),
+    (422, {"detail": [{"loc": ["body", "input"], "msg": "Input is too long", "type": "value_error"}]}, FaultKind.ROW, "http_422"),
+    (413, {"error": {"message": "Request too large: Limit 6000, Requested 9000", "code": "rate_limit_exceeded"}}, FaultKind.ROW, "rate_limit_exceeded"),
+    (400, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, FaultKind.LIMIT, "rate_limit_exceeded"),
+    (403, {"message": "You have reached the rate limit"}, FaultKind.LIMIT, "http_403"),
+    (400, {"error": "The server is currently loading the model, try again later"}, FaultKind.PASSING, "http_400"),
+    (421, None, FaultKind.PASSING, "http_421"),
+    (424, None, FaultKind.PASSING, "http_424"),
+    (425, None, FaultKind.PASSING, "http_425"),
+    (498, {"error": {"message": "capacity exceeded"}}, FaultKind.PASSING, "http_498"),
+    (499, None, FaultKind.PASSING, "http_499"),
+    (400, {"error": {"message": "max_tokens is too large: 200000", "param": "max_tokens"}}, FaultKind.PARAMETER, "http_400"),
+    (400, {"error": {"message": "Fix the parameter and try again"}}, FaultKind.PARAMETER, "http_400"),
 ]  # fmt: skip
 
 
@@ -46,6 +70,55 @@ def test_each_error_of_the_guide_has_its_meaning(status, body, kind, code):
     fault = faults.status_fault(status, body, None)
     assert (fault.kind, fault.code) == (kind, code)
     assert fault.message
+
+
+LIMITS = [
+    ({"message": "Rate limit reached on requests per day (RPD): Limit 200, Used 200"}, True),
+    (
+        {"message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free requests"},
+        True,
+    ),
+    ({"code": "budget_exceeded", "message": "Over budget"}, True),
+    ({"type": "exceeded_current_quota_error", "message": "Check your plan"}, True),
+    ({"message": "Quota exceeded for metric: free_tier_requests, limit: 0"}, True),
+    ({"message": "Monthly usage reached"}, True),
+    ({"message": "Insufficient balance"}, True),
+    (
+        {"message": "Rate limit reached on tokens per minute (TPM): Limit 6000. Upgrade to Dev Tier today"},
+        False,
+    ),
+    ({"message": "You exceeded your current quota, limit: 15, please retry in 31s"}, False),
+    ({"message": "Limit 3 requests per min. Increase it by adding credit"}, False),
+    ({"message": "limit: 0.5 per second"}, False),
+    (None, False),
+]
+
+
+@pytest.mark.parametrize(("error", "lasting"), LIMITS)
+def test_the_words_of_a_limit_tell_whether_it_passes_today(error, lasting):
+    fault = faults.status_fault(429, {"error": error}, None)
+    assert (fault.kind, fault.lasting) == (FaultKind.LIMIT, lasting)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([{"error": {"code": 400, "message": "Invalid argument", "status": "INVALID_ARGUMENT"}}], "Invalid argument"),
+        ({"error": "plain words"}, "HTTP 400: plain words"),
+        ({"error": ["one", {"message": "two"}]}, "HTTP 400: one; two"),
+        ({"message": "at the top"}, "at the top"),
+        ({"detail": "Not Found"}, "HTTP 400: Not Found"),
+        ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "HTTP 400: field required"),
+        ({"error": {"message": {"text": "deep"}}}, 'HTTP 400: {"text": "deep"}'),
+        ({"error": {"code": None, "x": True}}, 'HTTP 400: {"code": null, "x": true}'),
+        ("  words\n", "HTTP 400: words"),
+        (None, "HTTP 400"),
+        ([], "HTTP 400"),
+    ],
+)  # fmt: skip
+def test_error_bodies_of_any_form_are_read(body, message):
+    """What holds no words is shown as JSON, and never as Python."""
+    assert faults.status_fault(400, body, None).message == message
 
 
 def test_a_proxys_web_page_is_named_and_not_quoted():

@@ -44,7 +44,7 @@ def test_what_a_proxy_refuses_names_the_proxy(proxy, scheme, status, code):
     """So does the answer to `CONNECT`; the password is not shown."""
     proxy.reply = http(PAGE, status, media="text/html")
     for refused in both(account(scheme)):
-        assert (refused.fault.kind, refused.fault.code) == (FaultKind.FATAL, code)
+        assert (refused.fault.kind, refused.fault.code) == (FaultKind.ELSEWHERE, code)
         assert f"the proxy {proxy.url}" in refused.fault.message
         assert "secret-word" not in refused.fault.message
 

@@ -35,7 +35,7 @@ def test_a_redirect_to_another_origin_is_named_and_nothing_is_sent_there(wire, s
     with listening(Wire()) as other:
         wire.reply = http(b"", f"{status} Go", f"location: {other.url}/v2?token=secret")
         for refused in both(plain(wire)):
-            assert (refused.fault.kind, refused.fault.code) == (FaultKind.FATAL, "invalid_base_url")
+            assert (refused.fault.kind, refused.fault.code) == (FaultKind.ELSEWHERE, "invalid_base_url")
             assert refused.fault.message == f"the server redirects to {other.url}/v2; set base_url"
         assert not other.seen
 

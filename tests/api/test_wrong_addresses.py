@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -39,10 +40,22 @@ def test_a_200_of_another_server_or_path_ends_the_run_at_once(wire, reply):
     wire.reply = reply
     ours, sdks = (result.fault for result in both(plain(wire)))
     assert ours == sdks
-    assert (ours.kind, ours.code) == (FaultKind.FATAL, "unexpected_endpoint")
+    assert (ours.kind, ours.code) == (FaultKind.ELSEWHERE, "unexpected_endpoint")
     with pytest.raises(llmframe.StoppedError, match=r"base_url .*/v1"):
         asked(100).llm.complete("q", base_url=f"{wire.url}/v1", api_key="any", model="m")
     assert len(wire.seen) < 60
+
+
+@pytest.mark.parametrize("reply", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_where_other_rows_are_answered_such_a_200_is_tried_again(wire, reply):
+    """A page of maintenance or an empty body passes; no row is lost."""
+    numbers = itertools.count()
+    wire.reply = lambda _: reply if next(numbers) in {20, 30, 31, 32, 33} else http()
+    run = asked(60).llm.complete(
+        "q", base_url=f"{wire.url}/v1", api_key="any", model="m", max_concurrency=4, wait=False
+    )
+    run.result()
+    assert (run.answered, run.retries) == (60, 5)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from datetime import UTC, datetime
 
 import pytest
 from end_to_end.live_calls import answers, complete
-from helpers import about, asked, tune
+from helpers import about, asked, tune, wait_until
 
 import llmframe
 from llmframe.testing import Fault, LocalServer
@@ -22,9 +23,13 @@ STOPS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("errors", "after"), [("raise", 0), ("coerce", 0), ("raise", 200), ("coerce", 200)])
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop[0])
-def test_a_fatal_fault_stops_a_run_within_a_few_requests(llm, errors, after, stop):
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [*((stop, 0) for stop in STOPS), *((stop, 200) for stop in STOPS if stop[0] != "model_not_found")],
+    ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
+)
+@pytest.mark.parametrize("errors", ["raise", "coerce"])
+def test_what_no_row_can_survive_stops_a_run_within_a_few_requests(llm, errors, after, stop):
     """At the start and in mid-run: what is answered is kept, and the error says what to change."""
     kind, code, remedy = stop
     llm.faults = [Fault(kind, after=after)]
@@ -158,3 +163,72 @@ def test_what_is_in_flight_at_a_stop_is_awaited_and_kept(llm):
     frame = asked(10)
     frame.llm.complete("q", into="a", mode="offline")
     assert frame["a"].tolist() == answers(frame)
+
+
+@pytest.mark.parametrize("concurrency", [1, 20, None])
+def test_refusals_of_the_first_rows_alone_end_nothing(llm, concurrency):
+    """Fifty in a frame that is sorted by length: other rows are asked before the run would stop."""
+    llm.faults = [Fault(404, when=about(*range(50)))]
+    run, error = complete(asked(120), max_concurrency=concurrency)
+    assert not isinstance(error, llmframe.StoppedError)
+    assert (run.answered, run.failed) == (70, 50)
+    assert run.sent == llm.ledger.requests == 120
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+@pytest.mark.parametrize("row", [0, 150, 299])
+def test_a_single_refusal_ends_nothing(llm, status, row):
+    """A refused key is tried again once other rows are answered; any other refusal is its row's."""
+    llm.faults = [Fault(status, when=about(row), times_per_request=1)]
+    frame = asked(300)
+    run, error = complete(frame)
+    assert not isinstance(error, llmframe.StoppedError)
+    assert run.failures["position"].tolist() == ([] if status == 401 else [row])
+    assert frame["a"].notna().sum() == 300 - run.failed
+
+
+def test_a_single_row_with_a_bad_key_stops_after_one_request(llm):
+    llm.faults = [Fault("invalid_api_key")]
+    _, error = complete(asked(1), errors="coerce")
+    assert error.code == "invalid_api_key"
+    assert llm.ledger.requests == 1
+
+
+@pytest.mark.parametrize("kind", ["invalid_api_key", "model_not_found", "unsupported_parameter", 404, 405])
+@pytest.mark.parametrize(("rows", "concurrency"), [(7, None), (1_000, None), (1_000, 1), (1_000, 300)])
+def test_what_every_row_meets_stops_within_80_requests(llm, kind, rows, concurrency):
+    llm.faults = [Fault(kind)]
+    _, error = complete(asked(rows), temperature=0.5, max_concurrency=concurrency)
+    assert isinstance(error, llmframe.StoppedError)
+    assert llm.ledger.requests <= 80
+    assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_a_wait_of_hours_ends_the_run_with_the_servers_words(llm, rows):
+    """What was answered before is kept, and what remains is told."""
+    tune(lasting_limit_seconds=0.5)
+    llm.faults = [Fault("rate_limit", seconds=28_800, after=rows // 2)]
+    frame = asked(rows)
+    run, error = complete(frame, max_concurrency=10)
+    assert isinstance(error, llmframe.StoppedError)
+    assert "Rate limit reached" in str(error)
+    assert "28,800 s" in str(error)
+    assert f"{rows - rows // 2 - run.failed:,} not done" in str(error) or rows == 1
+    assert run.answered == llm.ledger.billed == rows // 2
+    assert run.limited > 0
+
+
+def test_a_run_says_whose_words_it_waits_for_and_until_when(llm):
+    llm.faults = [Fault("rate_limit", seconds=30)]
+    run = asked(1).llm.complete("q", wait=False)
+    try:
+        assert llm.ledger.wait_for(lambda ledger: ledger.requests == 1, timeout=60)
+        wait_until(lambda: run.waiting is not None)
+        waiting = run.waiting
+        assert "Rate limit reached" in waiting.words
+        assert 20 < (waiting.until - datetime.now(UTC)).total_seconds() <= 30
+    finally:
+        run.cancel()
+    wait_until(run.done)
+    assert run.waiting is None

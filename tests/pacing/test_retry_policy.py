@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe._pacing import retry
-from llmframe._pacing.retry import Attempts, GiveUp, Retry, RetryPolicy, backoff
-from llmframe._values import FaultKind, RequestFault, Stop, Verdict
+from llmframe._pacing import refusals, retry
+from llmframe._pacing.retry import Attempts, GiveUp, Patience, Retry, RetryPolicy, backoff
+from llmframe._values import Again, FaultKind, RequestFault, Stop, Verdict
 
 PASSING = RequestFault(FaultKind.PASSING, "server_error", "The server had an error.")
 
@@ -25,7 +25,13 @@ LIMITED = RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "Rate limit reach
 ROW = RequestFault(FaultKind.ROW, "context_length_exceeded", "Too long.")
 
 
-FATAL = RequestFault(FaultKind.FATAL, "invalid_api_key", "Incorrect API key provided.")
+FATAL = RequestFault(FaultKind.FATAL, "insufficient_quota", "You exceeded your current quota.")
+
+
+REFUSED = RequestFault(FaultKind.REFUSED, "model_not_found", "There is no such model.", status=404)
+
+
+ACCESS = RequestFault(FaultKind.ACCESS, "invalid_api_key", "Incorrect API key provided.", status=401)
 
 
 MALFORMED = RequestFault(
@@ -37,6 +43,12 @@ GOOD = Verdict("Yes.")
 
 
 EMPTY = Verdict(None, "length", "no text came", empty=True)
+
+
+BROKEN_OFF = Verdict(None, "finish_reason", "the answer broke off", again=Again.PASSING)
+
+
+ODD = Verdict(None, "finish_reason", "the answer ended with 'weird'", again=Again.ONCE)
 
 
 def policy(max_retries=6):
@@ -82,10 +94,11 @@ def test_rate_limits_never_cost_a_row_its_attempts(faults, max_retries):
 
 @given(seconds=st.floats(0, 3600), fault=st.sampled_from([LIMITED, PASSING]))
 def test_retry_after_is_honoured(seconds, fault):
-    """The server's wait is a lower bound; from a fault that is no limit, up to two minutes."""
+    """The server's wait is a lower bound up to `longest_wait`; from a fault that is no limit, up to two minutes."""
     told = RequestFault(fault.kind, fault.code, fault.message, retry_after=seconds)
     decision = policy().on_fault(told, Attempts().after(told), 0.0)
-    assert decision.seconds >= (seconds if fault is LIMITED else min(seconds, 120.0))
+    stated = seconds if seconds <= 600 else 0.0
+    assert decision.seconds >= (stated if fault is LIMITED else min(seconds, 120.0))
 
 
 def test_a_row_that_cannot_succeed_fails_at_once_and_alone():
@@ -96,34 +109,93 @@ def test_a_row_that_cannot_succeed_fails_at_once_and_alone():
 
 @pytest.mark.parametrize("before", [[], [GOOD] * 100])
 def test_what_no_row_can_survive_stops_the_run(before):
-    """A bad key stops at once, at the start and in the middle, with a remedy."""
+    """An empty account stops at once, at the start and in the middle, with a remedy."""
     run_policy = policy()
     for answer in before:
         run_policy.on_answer(answer)
     stop, tried = attempts(run_policy, FATAL)
-    assert (stop.code, tried) == ("invalid_api_key", 1)
-    assert "OPENAI_API_KEY" in stop.remedy
+    assert (stop.code, tried) == ("insufficient_quota", 1)
+    assert "add credit" in stop.remedy
 
 
-def test_first_rows_that_are_all_refused_alike_stop_the_run():
-    """The fifth equal refusal before any answer is enough, and the remedy names the parameter."""
+def in_doubt(fault, count, run_policy=None):
+    """Return a policy after this many first requests were refused in this way."""
+    run_policy = run_policy or policy()
+    for _ in range(count):
+        assert not isinstance(run_policy.on_fault(fault, Attempts(1), 0.0), Stop)
+    return run_policy
+
+
+@pytest.mark.parametrize("fault", [MALFORMED, REFUSED, ACCESS])
+def test_first_refusals_pause_the_sending_until_others_are_asked(fault):
+    """When all of five other rows are refused alike, the run stops; the remedy names the cause."""
+    run_policy = in_doubt(fault, 3)
+    assert run_policy.paused
+    assert run_policy.probes == refusals.PROBES
+    run_policy.on_probes(refusals.PROBES)
+    in_doubt(fault, refusals.PROBES, run_policy)
+    assert run_policy.probes == 0
+    assert run_policy.conclude().code == fault.code
+
+
+@pytest.mark.parametrize("fault", [MALFORMED, REFUSED, ACCESS])
+def test_one_answer_among_the_probes_ends_the_doubt(fault):
+    """The refusals were their rows' own."""
+    run_policy = in_doubt(fault, 40)
+    run_policy.on_probes(refusals.PROBES)
+    in_doubt(fault, refusals.PROBES - 1, run_policy)
+    run_policy.on_answer(GOOD)
+    assert not run_policy.paused
+
+
+@pytest.mark.parametrize("other", [ROW, PASSING, LIMITED, REFUSED])
+def test_probes_that_are_not_all_refused_alike_do_not_stop_the_run(other):
+    """The next refusals pause it anew."""
+    run_policy = in_doubt(MALFORMED, 3)
+    run_policy.on_probes(refusals.PROBES)
+    in_doubt(MALFORMED, refusals.PROBES - 1, run_policy)
+    run_policy.on_fault(other, Attempts(1), 0.0)
+    assert run_policy.conclude() is None
+    assert not run_policy.paused
+    assert in_doubt(MALFORMED, 1, run_policy).probes == refusals.PROBES
+
+
+def test_refusals_are_alike_whatever_row_their_words_name():
     run_policy = policy()
-    decisions = [run_policy.on_fault(MALFORMED, Attempts(1), 0.0) for _ in range(retry.SAME_REFUSALS)]
-    assert decisions[:-1] == [GiveUp()] * (retry.SAME_REFUSALS - 1)
-    assert "temperature=" in decisions[-1].remedy
+    run_policy.on_probes(refusals.PROBES)
+    for row in range(refusals.PROBES):
+        words = f"Request req_{row}a is wrong: 'text {row}' has {row} tokens"
+        run_policy.on_fault(RequestFault(FaultKind.PARAMETER, "http_400", words), Attempts(1), 0.0)
+    assert isinstance(run_policy.conclude(), Stop)
 
 
-def test_first_rows_that_are_all_refused_stop_the_run_whatever_the_words():
-    """Messages that differ from row to row need a few more."""
+def test_a_frame_of_few_rows_stops_for_its_key_and_not_for_its_parameter():
+    """One malformed row may be malformed by itself; a refused key is every row's."""
+    assert in_doubt(MALFORMED, refusals.SAME_REFUSALS - 1).conclude() is None
+    assert in_doubt(MALFORMED, refusals.SAME_REFUSALS).conclude().remedy == "change or leave out temperature="
+    assert "api_key=" in in_doubt(ACCESS, 1).conclude().remedy
+
+
+def test_after_answers_a_refused_key_is_of_the_moment():
+    """Its row is tried again; an answer in between starts the count anew."""
     run_policy = policy()
-    faults = [
-        RequestFault(FaultKind.PARAMETER, "http_400", f"Bad request {number}.")
-        for number in range(retry.FIRST_REFUSALS)
-    ]
-    decisions = [run_policy.on_fault(fault, Attempts(1), 0.0) for fault in faults]
-    assert [isinstance(decision, Stop) for decision in decisions] == [False] * (retry.FIRST_REFUSALS - 1) + [
-        True
-    ]
+    for now in range(0, 100, 10):
+        run_policy.on_answer(GOOD)
+        for second in range(retry.ACCESS_REFUSALS - 1):
+            decision = run_policy.on_fault(ACCESS, Attempts(1), now + second + 0.5, now + second)
+            assert isinstance(decision, Retry)
+            assert run_policy.paused
+
+
+def test_after_answers_refusals_one_after_the_other_end_the_run():
+    """Those of requests that were in flight together count once."""
+    run_policy = policy()
+    run_policy.on_answer(GOOD)
+    together = [run_policy.on_fault(ACCESS, Attempts(1), 1.0, 0.5) for _ in range(20)]
+    second = run_policy.on_fault(ACCESS, Attempts(1), 2.0, 1.0)
+    third = run_policy.on_fault(ACCESS, Attempts(1), 3.0, 2.0)
+    assert {type(decision) for decision in (*together, second)} == {Retry}
+    assert isinstance(third, Stop)
 
 
 @given(st.lists(st.sampled_from([MALFORMED, ROW, PASSING]), min_size=1, max_size=200))
@@ -198,3 +270,101 @@ def test_an_outage_that_ends_is_forgotten():
             isinstance(run_policy.on_fault(UNREACHABLE, Attempts(9), start + second), Retry)
             for second in range(3)
         )
+
+
+def test_a_body_that_broke_off_is_asked_for_as_often_as_any_passing_fault():
+    tries, run_policy = Attempts(), policy(2)
+    decisions = []
+    while not decisions or isinstance(decisions[-1], Retry):
+        decisions.append(run_policy.on_answer(BROKEN_OFF, tries))
+        tries = tries.after_verdict(BROKEN_OFF)
+    assert (len(decisions), decisions[-1]) == (3, GiveUp())
+
+
+@pytest.mark.parametrize(("max_retries", "asked_again"), [(6, True), (0, False)])
+def test_an_unknown_ending_is_asked_for_once_more(max_retries, asked_again):
+    """Whatever faults its row had before; not where the user wants no retries."""
+    run_policy = policy(max_retries)
+    first = run_policy.on_answer(ODD, Attempts(faults=max_retries))
+    assert isinstance(first, Retry) == asked_again
+    assert run_policy.on_answer(ODD, Attempts(endings=1)) == GiveUp()
+
+
+@pytest.mark.parametrize("other", [None, GOOD, ODD._replace(detail="another ending")])
+def test_first_answers_with_one_and_the_same_unknown_ending_stop_the_run(other):
+    run_policy = policy()
+    if other is not None:
+        run_policy.on_answer(other)
+    decisions = [run_policy.on_answer(ODD) for _ in range(retry.UNKNOWN_ENDINGS)]
+    assert isinstance(decisions[-1], Stop) == (other is None)
+    assert other is not None or "'weird'" in decisions[-1].message
+
+
+def refused_until(run_policy, fault, until, *, every, now=0.0):
+    """Send one request after the other, each refused in this way; return when the run stops, if it does."""
+    count = 0
+    while now < until:
+        count += 1
+        decision = run_policy.on_fault(fault, Attempts(limits=count), now + 0.1, now)
+        if isinstance(decision, Stop):
+            return now, decision
+        now += 0.1 + max(every, fault.retry_after or 0.0)
+    return None, None
+
+
+DAILY = RequestFault(FaultKind.LIMIT, "http_429", "1000 requests a day", lasting=True)
+
+
+@pytest.mark.parametrize(
+    "fault", [DAILY, RequestFault(FaultKind.LIMIT, "http_429", "Later.", retry_after=28_800.0)]
+)
+def test_a_limit_that_will_not_pass_today_ends_the_run_after_a_minute(fault):
+    """By its words, or by a wait of hours; the server's words are told."""
+    told = RequestFault(fault.kind, fault.code, fault.message, lasting=True)
+    now, stop = refused_until(policy(), told, 1_000, every=2.0)
+    assert 60 <= now <= 64
+    assert fault.message in stop.message
+    assert "run the same call again" in stop.remedy
+
+
+@pytest.mark.parametrize(
+    "fault", [DAILY, RequestFault(FaultKind.LIMIT, "http_429", "Later.", retry_after=28_800.0)]
+)
+def test_a_row_under_a_lasting_limit_is_tried_again_when_the_run_would_end(fault):
+    """A single row makes the run end then, and not after hours."""
+    run_policy, tries, now = policy(), Attempts(), 0.0
+    while isinstance(decision := run_policy.on_fault(fault, tries := tries.after(fault), now), Retry):
+        now += decision.seconds
+    assert 60 <= now <= 61
+
+
+def test_an_answer_starts_the_wait_for_a_lasting_limit_anew():
+    run_policy = policy()
+    for _ in range(10):
+        assert refused_until(run_policy, DAILY, 55, every=2.0) == (None, None)
+        run_policy.on_answer(GOOD)
+
+
+@pytest.mark.parametrize("wait", [None, 20.0, 60.0, 600.0])
+def test_any_other_limit_ends_the_run_only_after_patience_and_five_refused_probes(wait):
+    """Each probe is sent after the wait that the server stated: waits that are not too long never end a run."""
+    fault = RequestFault(FaultKind.LIMIT, "http_429", "Too many requests.", retry_after=wait)
+    now, stop = refused_until(policy(), fault, 10_000, every=5.0)
+    assert now >= max(900, 5 * (wait or 0))
+    assert now <= max(910, 6 * (wait or 0)) + 1
+    assert "Too many requests." in stop.message
+
+
+def test_requests_that_leave_within_the_stated_wait_are_no_probes():
+    fault = RequestFault(FaultKind.LIMIT, "http_429", "Too many requests.", retry_after=600.0)
+    run_policy = policy()
+    for second in range(0, 2_990, 10):
+        assert isinstance(run_policy.on_fault(fault, Attempts(limits=1), second + 0.1, second), Retry)
+
+
+def test_patience_is_the_users():
+    patient = RetryPolicy(
+        6, random.Random(0), patience=Patience(longest_wait=5.0, without_answer=30.0, lasting=3.0)
+    )
+    told = RequestFault(FaultKind.LIMIT, "http_429", "Later.", retry_after=6.0)
+    assert 3.0 < refused_until(patient, told, 100, every=1.0)[0] < 7.0

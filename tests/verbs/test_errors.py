@@ -128,6 +128,15 @@ def test_failures_name_position_label_code_message_and_attempts(bad):
     assert failures["message"].str.len().gt(0).all()
 
 
+def test_a_long_label_is_shortened_in_the_text_and_whole_in_the_table(bad):
+    """Dask replaces an exception by a plain one when its text is longer than 10,000 characters."""
+    label = "a review as label " * 1_000
+    with pytest.raises(llmframe.CompletionError, match=r"row 0 \(label 'a review as label a") as error:
+        pd.Series(["bad"], index=[label]).llm.complete()
+    assert len(str(error.value)) < 1_000
+    assert error.value.failures["label"].tolist() == [label]
+
+
 def test_a_run_without_failures_has_an_empty_table(llm, lane):
     llmframe.complete(["x"])
     assert list(llmframe.last_run().failures) == ["position", "label", "code", "message", "attempts"]

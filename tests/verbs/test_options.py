@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import pickle
 import re
 import threading
 
+import cloudpickle
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +114,114 @@ def test_a_context_is_its_threads_own():
         thread.start()
         thread.join()
     assert seen == ["everywhere"]
+
+
+def test_one_context_serves_nested_blocks_and_threads_at_once():
+    """Leaving it in one thread changes nothing in another, where it is left later."""
+    llmframe.options.model = "own"
+    context = llmframe.option_context(model="inner")
+    both, seen = threading.Barrier(2, timeout=10), []
+
+    def block(name):
+        with llmframe.option_context(model=name), context, context:
+            both.wait()
+            seen.append(llmframe.options.model)
+        both.wait()
+        seen.append(llmframe.options.model)
+
+    threads = [threading.Thread(target=block, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == ["inner", "inner", "own", "own"]
+
+
+def test_a_context_decorates_a_function_that_calls_itself():
+    @llmframe.option_context(max_concurrency=3)
+    def concurrency(depth):
+        inner = concurrency(depth - 1) if depth else []
+        return [*inner, llmframe.options.max_concurrency]
+
+    assert concurrency(2) == [3, 3, 3]
+    assert llmframe.options.max_concurrency is None
+
+
+SENDING = {
+    **{
+        f"protocol {number}": lambda value, number=number: pickle.dumps(value, number)
+        for number in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+    "cloudpickle": cloudpickle.dumps,
+}
+
+
+@pytest.fixture(params=SENDING)
+def dumps(request):
+    return SENDING[request.param]
+
+
+def test_options_are_received_as_the_own_ones(dumps):
+    """They hold nothing: what the other process has set stays."""
+    llmframe.options.api_key = SECRET
+    llmframe.options.model = "sender"
+    raw = dumps(llmframe.options)
+    llmframe.options.model = "receiver"
+    assert pickle.loads(raw) is llmframe.options
+    assert llmframe.options.model == "receiver"
+    assert copy.copy(llmframe.options) is copy.deepcopy(llmframe.options) is llmframe.options
+    for secret in (SECRET, "sender"):
+        assert secret.encode() not in raw
+
+
+def test_a_context_is_received_with_its_values_but_neither_key_nor_client(dumps, tmp_path):
+    """They are the receiver's own, and so is what the context does not set."""
+    values = {
+        "model": "m", "errors": "coerce", "journal": tmp_path / "j.sqlite", "max_concurrency": 3, "max_retries": 0,
+        "mode": "offline", "progress": True, "server": "s", "timeout": 0.5, "base_url": "http://localhost:1/v1",
+        "prices": {"m": {"input": 1, "output": 2}}, "keep_batch_files": True, "reattach": False, "loop": "nested",
+    }  # fmt: skip
+    assert sorted([*values, "api_key", "client"]) == OPTIONS
+    raw = dumps(llmframe.option_context(api_key=SECRET, client=None, **values))
+    assert SECRET.encode() not in raw
+    context = pickle.loads(raw)
+    llmframe.options.api_key = "receiver's"
+    with pickle.loads(dumps(context)):
+        assert {name: getattr(llmframe.options, name) for name in values} == values
+        assert llmframe.options.api_key == "receiver's"
+    assert llmframe.options.model is None
+
+
+def test_an_open_context_is_received_closed(dumps):
+    context = llmframe.option_context(model="m")
+    with context:
+        raw = dumps(context)
+    received = pickle.loads(raw)
+    assert llmframe.options.model is None
+    with received:
+        assert llmframe.options.model == "m"
+    assert llmframe.options.model is None
+
+
+@pytest.mark.parametrize("kind", [openai.AsyncOpenAI, openai.OpenAI])
+def test_a_context_with_a_client_is_received_with_its_address(kind, dumps, llm):
+    """Rows that were meant for one server are not sent to another because the client stays behind."""
+    address = llm.base_url.replace("://", "://me:password@") + "?key=password"
+    raw = dumps(llmframe.option_context(client=kind(base_url=address, api_key=SECRET), model="gpt-5-nano"))
+    assert b"password" not in raw
+    assert SECRET.encode() not in raw
+    llmframe.options.base_url = None
+    with pickle.loads(raw):
+        assert llmframe.options.client is None
+        llmframe.complete(["x"])
+    assert llm.ledger.bodies[0]["model"] == "gpt-5-nano"
+
+
+def test_a_copied_context_stays_in_the_process_and_keeps_all():
+    context = llmframe.option_context(api_key=SECRET)
+    for copied in (copy.copy(context), copy.deepcopy([context])[0]):
+        with copied:
+            assert llmframe.options.api_key == SECRET
 
 
 def test_a_run_keeps_the_settings_of_its_call(llm):

@@ -1,0 +1,50 @@
+"""How an answer ended: whole, cut off, held back by a filter, broken off, or in a way that is not known."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from llmframe._json import as_json
+from llmframe._pacing import is_of_the_moment
+
+
+class Ending(Enum):
+    """What a `finish_reason` means for the text beside it."""
+
+    WHOLE = "whole"
+    CUT_OFF = "cut off"
+    FILTERED = "filtered"
+    BROKEN_OFF = "broken off"
+    UNKNOWN = "unknown"
+
+
+_WORDS = {
+    Ending.WHOLE: "stop stop_sequence end_turn eos eos_token complete completed tool_calls function_call tool_use",
+    Ending.CUT_OFF: "length max_tokens model_length",
+    Ending.FILTERED: "content_filter content_filtered safety recitation prohibited_content blocklist spii "
+    "image_safety guardrail_intervened sensitive refusal",
+    Ending.BROKEN_OFF: "error abort timeout insufficient_system_resource",
+}
+"""The words of OpenAI and of other servers; without case."""
+_ENDINGS = {word: ending for ending, words in _WORDS.items() for word in words.split()}
+
+
+def read_ending(reason: object) -> Ending:
+    """Read a `finish_reason`; an absent or empty one is that of servers that state none."""
+    if not reason:
+        return Ending.WHOLE
+    return _ENDINGS.get(str(reason).strip().lower(), Ending.UNKNOWN)
+
+
+def read_error(body: Any) -> tuple[str, bool] | None:
+    """Read an error beside the choices of a body: its words, and whether it is of the moment; `None`: there is none."""
+    error = body.get("error")
+    if not error:
+        return None
+    parts = error if isinstance(error, dict) else {"message": error}
+    message, code = parts.get("message"), parts.get("code")
+    text = message if isinstance(message, str) else as_json(error)
+    names = frozenset(name for name in (code, parts.get("type")) if isinstance(name, str))
+    status = isinstance(code, int) and (code >= 500 or code in {408, 429})
+    return text, status or is_of_the_moment(names, text)
