@@ -253,7 +253,7 @@ def _stops_on_full_disk() -> Iterator[None]:
 
 def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
     decision = policy.on_fault(fault, attempts, time.monotonic())
-    if isinstance(decision, Retry) and fault.kind is not FaultKind.ACCESS:
+    if isinstance(decision, Retry) and fault.kind not in {FaultKind.ACCESS, FaultKind.ELSEWHERE}:
         return decision.seconds
     stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault))
     raise StopRun(stop)

@@ -182,13 +182,9 @@ def no_answer_fault(said: object) -> RequestFault:
     """
     said = said.replace("\ufffd", "") if isinstance(said, str) else said
     if isinstance(said, str) and said.lstrip().startswith(("{", "[")):
-        return RequestFault(
-            FaultKind.PASSING, "unparsable_answer", "the answer is not a JSON object", uncertain=True
-        )
+        return unreadable_fault("the answer is not a JSON object")
     if isinstance(said, dict) and ("usage" in said or said.get("object", "error") != "error"):
-        return RequestFault(
-            FaultKind.PASSING, "unparsable_answer", "the answer is incomplete", uncertain=True
-        )
+        return unreadable_fault("the answer is incomplete")
     page = isinstance(said, str) and said.lstrip().startswith("<")
     words = " ".join(_words(said).split())
     shown = "a web page" if page else repr(without_half_pairs(words[:300])) if words else "nothing readable"
@@ -199,6 +195,11 @@ def no_answer_fault(said: object) -> RequestFault:
         f"the server answered with {shown}, not as the API does: check base_url (it usually ends in /v1)",
         uncertain=not (words and told),  # a web page or a message says that nothing was processed
     )
+
+
+def unreadable_fault(message: str) -> RequestFault:
+    """Return the fault of an answer that cannot be read."""
+    return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
 
 
 def names_wrong_path(error: object) -> bool:
