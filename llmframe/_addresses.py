@@ -25,6 +25,18 @@ def normalise(base_url: str) -> str:
     return urlunsplit((parts.scheme.lower(), host + port, parts.path.rstrip("/"), parts.query, ""))
 
 
+def origin(url: str) -> str:
+    """Return an address's scheme, host and port, in normal form.
+
+    Examples
+    --------
+    >>> origin("https://Api.OpenAI.com:443/v1/chat/completions")
+    'https://api.openai.com'
+    """
+    parts = urlsplit(normalise(url))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def is_openai(base_url: str) -> bool:
     """Return whether an address is OpenAI's own (data residency included)."""
     host = normalise(base_url).partition("://")[2].partition("/")[0]

@@ -248,7 +248,8 @@ class Options:
     base_url : str
         Address of the API; from `OPENAI_BASE_URL`. The default is OpenAI's own.
     client : openai client
-        `AsyncOpenAI`, `AsyncAzureOpenAI` or their sync twins, instead of key and address.
+        `AsyncOpenAI`, `AsyncAzureOpenAI` or their sync twins, instead of key and address. Its `timeout` (of
+        reading) counts before `options.timeout`; its `max_retries` and connection limits do not count.
     server : str
         A name for a server whose address changes, by which the journal recognises it.
     journal : bool or path

@@ -60,6 +60,8 @@ class FaultKind(Enum):
     """The request is refused; unless other rows are answered, every row's will be."""
     ACCESS = "access"
     """The key or account is refused; where other rows are answered, this is of the moment."""
+    ELSEWHERE = "elsewhere"
+    """What answered is not the API: another server or path, or a proxy; where other rows are answered, this is passing."""
     FATAL = "fatal"
     """No row can succeed."""
     LIMIT = "limit"

@@ -255,6 +255,7 @@ class BatchApi:
                 yield
         except sdk_client.errors() as error:
             fault = sdk_client.translated(error, self._client, self._headers).fault
+            fault = await sdk_client.explained(fault, self._client)
             raise _Unanswered(fault, getattr(error, "status_code", None)) from None
 
     async def _repeat(
@@ -324,7 +325,7 @@ def _unreadable_stops() -> Iterator[None]:
 
 def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
     decision = policy.on_fault(fault, attempts, time.monotonic())
-    if isinstance(decision, Retry) and fault.kind is not FaultKind.ACCESS:
+    if isinstance(decision, Retry) and fault.kind not in {FaultKind.ACCESS, FaultKind.ELSEWHERE}:
         return decision.seconds
     stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault))
     raise StopRun(stop)

@@ -6,11 +6,15 @@ aiohttp and httpx, which are recognised by name.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeGuard
+from urllib.parse import urljoin
 
+from llmframe._addresses import origin
 from llmframe._json import as_json, without_half_pairs
 from llmframe._pacing import is_lasting, refusal_kind
 from llmframe._values import FaultKind, RequestFault
@@ -22,7 +26,8 @@ _MOST_ERRORS = 5
 """Of a list of errors, this many are told."""
 _DEEPEST_ERROR = 5
 
-_NEVER_CONNECTED = frozenset({"ConnectionTimeoutError", "ClientProxyConnectionError", "ClientHttpProxyError"})
+_PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
+_NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
 _BROKEN = frozenset(
     {
         "ServerDisconnectedError",
@@ -33,9 +38,27 @@ _BROKEN = frozenset(
         "ConnectionResetError",
     }
 )
-_NEVER_CONNECTED_UNLESS_BROKEN = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
+_NEVER_CONNECTED_UNLESS_BROKEN = frozenset({"ConnectError", "ConnectTimeout"})
 """httpx's names; the SDK's aiohttp transport also raises `ConnectTimeout` for a broken connection."""
 _NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError"})
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+)
+"""OpenSSL's reasons where a server answers the handshake with something else, such as plain HTTP."""
+_PLAIN_ON_TLS = re.compile(r"plain http request was sent to https|http request to an https", re.IGNORECASE)
+"""The 400 of nginx, Apache and Go's servers."""
+_WRONG_PATH = re.compile(
+    r"(unexpected|unknown|unsupported|unrecogni[sz]ed|no such) (endpoint|route|path|url|method)"
+    r"|invalid url \(|cannot (get|post) /|^not found\.?$"
+    r"|(endpoint|route|path|page|method)\b.{0,80}\b(not (be )?(found|allowed|supported)|not exist)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+SPEAKS_TLS = RequestFault(
+    FaultKind.FATAL,
+    "invalid_base_url",
+    "the server speaks TLS at this port; base_url must begin with https://",
+)
 
 
 def status_fault(status: int, body: object, wait: float | None) -> RequestFault:
@@ -105,13 +128,87 @@ def _words(error: object, depth: int = 0) -> str:
     return "" if error is None else as_json(error)
 
 
+def response_fault(
+    status: int, body: object, wait: float | None, *, url: str, location: str | None, proxy: str | None
+) -> RequestFault:
+    """Return the fault of a response that may not be the API's: a redirect's, a proxy's, or that of an HTTPS port.
+
+    Parameters
+    ----------
+    url
+        The address that was asked.
+    location
+        The address that the response names instead, absolute or relative.
+    proxy
+        The proxy that the request passed, without credentials.
+    """
+    target = _elsewhere(url, location)
+    if target is not None:
+        message = f"the server redirects to {target.partition('?')[0]}; set base_url"
+        return RequestFault(FaultKind.ELSEWHERE, "invalid_base_url", message)
+    if status == 400 and isinstance(body, str) and _PLAIN_ON_TLS.search(body):
+        return SPEAKS_TLS
+    fault = status_fault(status, body, wait)
+    page = isinstance(body, str) and body.lstrip().startswith("<")
+    if status == 407 or (page and (status in {401, 403} or proxy is not None)):
+        speaker = _named(proxy) if proxy is not None else "a proxy or gateway before the server"
+        kind = fault.kind if fault.kind is FaultKind.PASSING else FaultKind.ELSEWHERE
+        code = "http_407" if status == 407 else "proxy"
+        return replace(
+            fault, kind=kind, code=code, message=f"{speaker} answered: {fault.message}", status=None
+        )
+    return fault
+
+
+def _elsewhere(url: str, location: str | None) -> str | None:
+    """Return the absolute address of a redirect to another origin."""
+    try:
+        target = urljoin(url, location or "")
+        return None if origin(target) == origin(url) else target
+    except ValueError:  # such as a port that is no number
+        return location
+
+
+def no_answer_fault(said: object) -> RequestFault:
+    """Return the fault of a 200 that is no answer.
+
+    Its code is `unexpected_endpoint` where it looks like that of another server or path, and `unparsable_answer`
+    where an answer was damaged.
+
+    Parameters
+    ----------
+    said
+        The JSON value, or the text if it is not JSON.
+    """
+    said = said.replace("\ufffd", "") if isinstance(said, str) else said
+    if isinstance(said, str) and said.lstrip().startswith(("{", "[")):
+        return unreadable_fault("the answer is not a JSON object")
+    if isinstance(said, dict) and ("usage" in said or said.get("object", "error") != "error"):
+        return unreadable_fault("the answer is incomplete")
+    page = isinstance(said, str) and said.lstrip().startswith("<")
+    words = " ".join(_words(said).split())
+    shown = "a web page" if page else repr(without_half_pairs(words[:300])) if words else "nothing readable"
+    told = isinstance(said, str) or (isinstance(said, dict) and said.keys() & {"error", "message", "detail"})
+    return RequestFault(
+        FaultKind.ELSEWHERE,
+        "unexpected_endpoint",
+        f"the server answered with {shown}, not as the API does: check base_url (it usually ends in /v1)",
+        uncertain=not (words and told),  # a web page or a message says that nothing was processed
+    )
+
+
 def unreadable_fault(message: str) -> RequestFault:
     """Return the fault of an answer that cannot be read."""
     return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
 
 
-def connection_fault(error: Exception) -> RequestFault:
-    """Return the fault of a request whose connection failed."""
+def names_wrong_path(error: object) -> bool:
+    """Return whether an error with status 200 says that there is no such path."""
+    return bool(_WRONG_PATH.search(_words(error)))
+
+
+def connection_fault(error: Exception, proxy: str | None = None) -> RequestFault:  # noqa: PLR0911 (a table)
+    """Return the fault of a request whose connection failed, perhaps that to this proxy."""
     causes = list(_causes(error))
     last = next((str(cause) for cause in reversed(causes) if str(cause)), type(causes[-1]).__name__)
     names = {type(cause).__name__ for cause in causes}
@@ -119,6 +216,11 @@ def connection_fault(error: Exception) -> RequestFault:
         return RequestFault(
             FaultKind.FATAL, "certificate", f"the server's certificate is not trusted: {last}"
         )
+    if names & _PROXY_ERRORS:
+        return _proxy_fault(causes, last, proxy)
+    if any(getattr(cause, "reason", None) in _NO_TLS for cause in causes):
+        message = f"the server speaks no TLS at this port; base_url must begin with http:// ({last})"
+        return RequestFault(FaultKind.FATAL, "invalid_base_url", message)
     if "TooManyRedirects" in names:
         return RequestFault(
             FaultKind.FATAL, "invalid_base_url", f"the server sends requests round and round: {last}"
@@ -132,6 +234,27 @@ def connection_fault(error: Exception) -> RequestFault:
             FaultKind.PASSING, "connection_lost", f"the connection broke: {last}", uncertain=True
         )
     return RequestFault(FaultKind.PASSING, "timeout", "no answer within the timeout", uncertain=True)
+
+
+def _proxy_fault(causes: list[BaseException], last: str, proxy: str | None) -> RequestFault:
+    """Return the fault of a proxy that was not reached, or that refused to open a tunnel."""
+    status = next((found for cause in causes if (found := _tunnel_status(cause))), None)
+    if status is None or status >= 500:
+        return RequestFault(FaultKind.UNREACHABLE, "proxy", f"no connection through {_named(proxy)}: {last}")
+    code = "http_407" if status == 407 else "proxy"
+    return RequestFault(
+        FaultKind.ELSEWHERE, code, f"{_named(proxy)} refuses to connect to the server: {last}"
+    )
+
+
+def _tunnel_status(error: BaseException) -> int | None:
+    """Return the status of a proxy's answer to `CONNECT`: aiohttp's errors and httpx's begin with it."""
+    found = re.match(r"[45]\d\d\b", str(error)) if type(error).__name__ in _PROXY_ERRORS else None
+    return int(found[0]) if found else None
+
+
+def _named(proxy: str | None) -> str:
+    return "the proxy" if proxy is None else f"the proxy {proxy}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

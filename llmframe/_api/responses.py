@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from llmframe._api.faults import status_fault, unreadable_fault
+from llmframe._api.faults import names_wrong_path, no_answer_fault, status_fault
 
 if TYPE_CHECKING:
     import ssl
@@ -42,16 +42,17 @@ class Transport(Protocol):
 def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeaders | None) -> Reply | Refused:
     """Return the reply, or a fault if the body of a 200 is not an answer."""
     if not isinstance(data, dict):
-        return Refused(unreadable_fault("the answer is not a JSON object"))
+        is_text = data is None and raw.strip() != b"null"
+        return Refused(no_answer_fault(raw.decode(errors="replace") if is_text else data), headers)
     if data.get(endpoint.answer):
         return Reply(raw, data, headers)
     error = data.get("error")
-    if error:
+    if error and not names_wrong_path(error):
         status = error.get("code") if isinstance(error, dict) else None
         status = status if isinstance(status, int) and 400 <= status < 600 else 500
         return Refused(status_fault(status, error, None), headers)
-    if endpoint.answer not in data:
-        return Refused(unreadable_fault(f"the answer has no {endpoint.answer}"), headers)
+    if error or endpoint.answer not in data:
+        return Refused(no_answer_fault(data), headers)
     return Reply(raw, data, headers)
 
 

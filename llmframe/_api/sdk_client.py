@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
-import sys
+import re
 import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import orjson
 
 from llmframe._addresses import SECRET_HEADERS, normalise
-from llmframe._api.faults import connection_fault, status_fault, unreadable_fault
+from llmframe._api.faults import SPEAKS_TLS, connection_fault, no_answer_fault, response_fault
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
+from llmframe._api.sdk_http import http_client, library, proxy_of, settings_of, speaks_tls, unusable_socks
 from llmframe._json import UnreadableJSONError, load
 from llmframe._loop import submit
 from llmframe._options import header_fault, key_fault
@@ -41,33 +42,38 @@ if TYPE_CHECKING:
 Client: TypeAlias = "openai.AsyncOpenAI"
 
 _SHORTEST_SECRET = 8
+_FOREIGN_LOOP = re.compile(r"\bloop\b|(client|session) (has been|is) closed", re.IGNORECASE)
 _WRITTEN_BY_CLIENTS = frozenset({"connection", "accept-encoding", "content-length"})
 """Headers that an HTTP client writes itself, like a `host` that equals the address's."""
+
+_FOREIGN_CLIENT = RequestFault(
+    FaultKind.FATAL,
+    "client_error",
+    "client: its http_client was closed, or belongs to an event loop that has ended; "
+    "make the client anew, or leave its http_client out",
+)
 
 
 class _BuiltError(Exception):
     """Prevents a built request from being sent."""
 
 
-def connect(
-    account: Account, *, timeout: float, connect_seconds: float = 15.0, shared_loop: bool = False
-) -> tuple[Client, bool]:
+def connect(account: Account, *, timeout: float, connect_seconds: float = 15.0) -> tuple[Client, bool]:
     """Make the client of a run, inside the loop that will use it.
 
     Parameters
     ----------
     timeout, connect_seconds
         Timeouts of one request, and of a connection.
-    shared_loop
-        Whether this is the loop to which the user's own async client belongs.
 
     Returns
     -------
     tuple
         The client, and whether llmframe must close it.
     """
+    own = {} if account.client is None or account.asynchronous else settings_of(account.client)
     try:
-        return _connected(account, timeout, min(timeout, connect_seconds), shared_loop=shared_loop)
+        return _connected(account, timeout, min(timeout, connect_seconds), own)
     except errors() as error:
         raise ValueError(
             f"no client for {normalise(account.base_url)} can be made ({error}); "
@@ -76,44 +82,27 @@ def connect(
 
 
 def _connected(
-    account: Account, timeout: float, connect_seconds: float, *, shared_loop: bool
+    account: Account, timeout: float, connect_seconds: float, own: Mapping[str, Any]
 ) -> tuple[Client, bool]:
     import openai  # noqa: PLC0415
 
     timeouts = openai.Timeout(timeout, connect=connect_seconds)
     settings: dict[str, Any] = {"max_retries": 0, "timeout": timeouts}
+    if account.asynchronous and not _has_default_pool(account.client):
+        socks = unusable_socks(account.client._client, account.base_url)  # noqa: SLF001
+        if socks is not None:
+            raise ValueError(
+                f"client: DefaultAioHttpClient cannot use {socks}; DefaultAsyncHttpxClient can, with the package socksio"
+            )
+        return account.client.with_options(**settings), False
+    settings["http_client"] = http_client(account.base_url, own)
     if account.client is None:
         return openai.AsyncOpenAI(
-            api_key=_provider(account.api_key),
-            base_url=account.base_url,
-            http_client=_http_client(),
-            **settings,
+            api_key=_provider(account.api_key), base_url=account.base_url, **settings
         ), True
     if not account.asynchronous:
-        return _twin(account.client).with_options(http_client=_http_client(), **settings), True
-    if shared_loop or not _has_default_pool(account.client):
-        return account.client.with_options(**settings), False
-    return account.client.with_options(http_client=_http_client(), **settings), True
-
-
-def _http_client() -> Any:
-    """Make an HTTP client; the trusted certificates take 20 ms to read, so each source is read once."""
-    import openai  # noqa: PLC0415
-
-    known = _certificates.get(_trusted())
-    return openai.DefaultAioHttpClient() if known is None else openai.DefaultAioHttpClient(verify=known)
-
-
-def _trusted() -> tuple[str | None, str | None]:
-    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-
-
-_certificates: dict[tuple[str | None, str | None], ssl.SSLContext] = {}
-
-
-def forget_certificates() -> None:
-    """Let the next client read the trusted certificates again: a missing one may have been added."""
-    _certificates.clear()
+        return _twin(account.client, settings), True
+    return account.client.with_options(**settings), True
 
 
 def _provider(key: Any) -> Any:
@@ -135,12 +124,13 @@ def _provider(key: Any) -> Any:
 
 
 def _has_default_pool(client: Any) -> bool:
-    # A pool that the user made (proxies, certificates, mocks) is kept even on another loop.
+    # A pool that the user made (proxies, certificates, mocks) is kept; another is replaced, because its
+    # connections may belong to a loop that has ended.
     return type(getattr(client, "_client", None)).__name__ == "AsyncHttpxClientWrapper"
 
 
-def _twin(client: Any) -> Client:
-    """Copy a sync client's settings into an async one."""
+def _twin(client: Any, settings: Mapping[str, Any]) -> Client:
+    """Copy a sync client into an async one with these settings."""
     import openai  # noqa: PLC0415
 
     common = {
@@ -149,6 +139,7 @@ def _twin(client: Any) -> Client:
         "project": client.project,
         "default_headers": client._custom_headers,  # noqa: SLF001 (the SDK has no public way to read them)
         "default_query": client._custom_query,  # noqa: SLF001
+        **settings,
     }
     if isinstance(common["api_key"], str) is False:
         common["api_key"] = _provider(common["api_key"])
@@ -209,13 +200,25 @@ class SdkTransport:
         content = self._content(request.body)
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._post(self.client, content, self._kept_response)
+                response = await self._post_within_origin(content)
         except errors() as error:
-            return translated(error, self.client, self._headers)
+            refused = translated(error, self.client, self._headers)
+            return refused._replace(fault=await explained(refused.fault, self.client))
         return self.without_secrets(self._read(response))
 
+    async def _post_within_origin(self, content: dict[str, Any]) -> Any:
+        """Post a body, and follow a redirect unless it leads to another origin."""
+        try:
+            return await self._post(self.client, content, self._kept_response, follow_redirects=False)
+        except self._openai.APIStatusError as error:
+            if not 300 <= error.status_code < 400 or _refused(error).fault.code == "invalid_base_url":
+                raise
+        return await self._post(self.client, content, self._kept_response)
+
     def _read(self, response: Any) -> Reply | Refused:
-        raw, headers = getattr(response, "kept", (b"", {}))
+        if not hasattr(response, "kept"):  # the SDK's reading of text, or of null
+            return Refused(no_answer_fault(response))
+        raw, headers = response.kept
         try:
             data = load(raw)
         except UnreadableJSONError:
@@ -233,9 +236,10 @@ class SdkTransport:
     def _content(self, body: bytes) -> dict[str, Any]:
         return {"content": body} if self._takes_bytes else {"body": orjson.loads(body)}
 
-    async def _post(self, client: Client, content: dict[str, Any], cast_to: Any) -> Any:
-        options: Any = {"headers": self._headers} if self._headers else {}
-        return await client.post(self.endpoint.route, cast_to=cast_to, options=options, **content)
+    async def _post(self, client: Client, content: dict[str, Any], cast_to: Any, **options: Any) -> Any:
+        if self._headers:
+            options["headers"] = self._headers
+        return await client.post(self.endpoint.route, cast_to=cast_to, options=options, **content)  # type: ignore[call-overload]
 
     async def request_template(self, body: bytes) -> RequestTemplate | Refused | None:
         """Let the SDK build a request for this body without sending it.
@@ -248,7 +252,15 @@ class SdkTransport:
             built.append(request)
             raise _BuiltError
 
-        capturing = self._openai.DefaultAsyncHttpxClient(event_hooks={"request": [capture]}, verify=False)
+        http = self.client._client  # noqa: SLF001
+        capturing = self._openai.DefaultAsyncHttpxClient(
+            event_hooks={"request": [capture]},
+            verify=False,
+            trust_env=False,  # proxies are not needed, and may lack a package
+            headers=http.headers,
+            params=http.params,
+            cookies=http.cookies,
+        )
         try:
             with suppress(_BuiltError):
                 await self._post(self.client.with_options(http_client=capturing), self._content(body), object)
@@ -274,7 +286,6 @@ class SdkTransport:
         try:
             transport = self.client._client._transport_for_url(url)  # noqa: SLF001
             tls, proxy = transport.ssl_context, transport.proxy  # type: ignore[attr-defined]
-            _certificates.setdefault(_trusted(), tls)
             return tls, proxy and Proxy(str(proxy.url), proxy.auth, dict(proxy.headers))
         except AttributeError:
             return None
@@ -288,10 +299,8 @@ class SdkTransport:
 def _wire_errors() -> tuple[type[Exception], ...]:
     """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp below it."""
     import aiohttp  # noqa: PLC0415
-    import openai  # noqa: PLC0415
 
-    library = sys.modules[openai.Timeout.__init__.__module__.partition(".")[0]]
-    return (library.HTTPError, library.InvalidURL, aiohttp.ClientError, OSError)
+    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError)
 
 
 @cache
@@ -299,16 +308,16 @@ def errors() -> tuple[type[Exception], ...]:
     """Return the classes that `translated` translates.
 
     The SDK also raises errors of Python: `ValueError` for an invalid header or address, `ImportError` for a proxy
-    whose package is missing.
+    whose package is missing, `RuntimeError` for a closed loop, connection or client.
     """
     import openai  # noqa: PLC0415
 
-    return (openai.OpenAIError, *_wire_errors(), ValueError, RecursionError, ImportError)
+    return (openai.OpenAIError, *_wire_errors(), ValueError, RuntimeError, ImportError)
 
 
 def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
     """Return an error of the SDK as a fault, without the keys of the request."""
-    return _unsendable(client) or _without_secrets(_refused(error), client, headers)
+    return _unsendable(client) or _without_secrets(_refused(error, client), client, headers)
 
 
 def _unsendable(client: Client) -> Refused | None:
@@ -374,23 +383,53 @@ def _kept_response_type() -> Any:
     return KeptResponse
 
 
-def _refused(error: Exception) -> Refused:
+def _refused(error: Exception, client: Client | None = None) -> Refused:  # noqa: PLR0911 (a table)
     """Translate an error into a fault."""
     import openai  # noqa: PLC0415
 
+    proxy = None if client is None else proxy_of(client._client, str(client.base_url))  # noqa: SLF001
     if isinstance(error, openai.APIStatusError):
-        headers = error.response.headers
-        fault = status_fault(error.status_code, error.body, retry_after(headers, time.time()))
-        return Refused(fault, RateHeaders.parse(headers))
-    unreadable = (
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-        RecursionError,
-        openai.APIResponseValidationError,
-    )
-    if isinstance(error, unreadable):
-        return Refused(unreadable_fault("the answer is not a JSON object"))
-    if isinstance(error, (openai.APIConnectionError, *_wire_errors())):
-        return Refused(connection_fault(error))
+        return _refused_response(error, proxy)
+    if isinstance(error, json.JSONDecodeError):
+        return Refused(no_answer_fault(error.doc))
+    if isinstance(error, UnicodeDecodeError):
+        return Refused(no_answer_fault(error.object.decode(errors="replace")))
+    if isinstance(error, (RecursionError, openai.APIResponseValidationError)):
+        return Refused(no_answer_fault("{"))
+    cause = error.__cause__ or error
+    if isinstance(cause, RuntimeError) and _FOREIGN_LOOP.search(str(cause)):
+        return Refused(replace(_FOREIGN_CLIENT, uncertain="different" in str(cause)))
+    if isinstance(error, (openai.APIConnectionError, *_wire_errors(), RuntimeError)):
+        return Refused(connection_fault(error, proxy))
     message = f"{type(error).__name__}: {error}"
     return Refused(RequestFault(FaultKind.FATAL, "client_error", f"the request could not be made: {message}"))
+
+
+def _refused_response(error: openai.APIStatusError, proxy: str | None) -> Refused:
+    response = error.response
+    first = response.history[0] if response.history else response
+    location = str(response.url) if response.history else response.headers.get("location")
+    if response.url.path.endswith("/content"):  # files may lie with another host
+        location = None
+    fault = response_fault(
+        error.status_code,
+        error.body,
+        retry_after(response.headers, time.time()),
+        url=str(first.url),
+        location=location,
+        proxy=proxy,
+    )
+    return Refused(fault, RateHeaders.parse(response.headers))
+
+
+_probed: WeakSet[Client] = WeakSet()
+
+
+async def explained(fault: RequestFault, client: Client) -> RequestFault:
+    """Return a fault, or for the first connection that broke, that its port speaks TLS and was asked without it."""
+    url = str(client.base_url)
+    if fault.code != "connection_lost" or not url.startswith("http:") or client in _probed:
+        return fault
+    _probed.add(client)
+    through_proxy = proxy_of(client._client, url) is not None  # noqa: SLF001
+    return SPEAKS_TLS if not through_proxy and await speaks_tls(url) else fault

@@ -271,11 +271,15 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
     match fault.code:
         case "unreachable":
             return f"check the network and base_url, then {_ASK_AGAIN}"
+        case "proxy":
+            return (
+                "check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY (NO_PROXY names hosts without one)"
+            )
         case "http_407":
             return "put the proxy's user and password into HTTPS_PROXY (or HTTP_PROXY)"
         case "certificate":
             return "install the server's certificate authority, or name it in SSL_CERT_FILE"
-        case "unparsable_answer" | "invalid_base_url":
+        case "unparsable_answer" | "unexpected_endpoint" | "invalid_base_url":
             return "check base_url (it usually ends in /v1)"
     if fault.status in {404, 405, 410}:
         return "check base_url (it usually ends in /v1) and model"

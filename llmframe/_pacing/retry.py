@@ -207,6 +207,9 @@ class RetryPolicy:
                 return GiveUp()
             case FaultKind.ACCESS:
                 return self._decide_access(fault, attempts, now, sent_at)
+            case FaultKind.ELSEWHERE:
+                self._doubt.add(fault)
+                return self._decide_passing(fault, attempts)
             case FaultKind.LIMIT:
                 return self._decide_limit(fault, attempts, now, sent_at)
             case FaultKind.UNREACHABLE:

@@ -89,7 +89,7 @@ class Execution:
         if self._lane is not None:
             self._lane.cancel_batches()
 
-    async def carry_out(self, counts: Callable[[], dict[str, Any]], *, shared_loop: bool) -> None:
+    async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._bar(), self._open_session(counts) as (journal, session):
             wanted = await self._look_up(journal, session)
@@ -97,7 +97,7 @@ class Execution:
                 for number in wanted:
                     self._results.add_failure(number, _NOT_IN_JOURNAL)
             elif len(wanted):
-                await self._send_if_possible(journal, session, wanted, shared_loop=shared_loop)
+                await self._send_if_possible(journal, session, wanted)
 
     def _bar(self) -> AbstractAsyncContextManager[object]:
         if not self._settings.progress:
@@ -156,21 +156,17 @@ class Execution:
                     self._results.add_stored(number, verdict)
         return missing
 
-    async def _send_if_possible(
-        self, journal: Journal, session: Session, wanted: Sequence[int], *, shared_loop: bool
-    ) -> None:
+    async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
         if session.obstacle is not None:
             message = f"answers could not be kept, so nothing was sent: {session.obstacle}"
             self._stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
         elif not self._settings.account.has_key:
             self._stop_run(NO_KEY)
         else:
-            await self._send(journal, session, wanted, shared_loop=shared_loop)
+            await self._send(journal, session, wanted)
 
-    async def _send(
-        self, journal: Journal, session: Session, wanted: Sequence[int], *, shared_loop: bool
-    ) -> None:
-        client, transport = self._connect(shared_loop=shared_loop)
+    async def _send(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
+        client, transport = self._connect()
         tuning = self._settings.tuning
         recorder = Recorder(journal, session, tuning.commit_seconds, self._journal_failed)
         lease = Lease(journal, session, tuning.lease_seconds, self._journal_failed)
@@ -202,13 +198,12 @@ class Execution:
             self.stop = self.stop or (self._lane.stopped if self._lane is not None else None)
             await through(_finish(transport, recorder))
 
-    def _connect(self, *, shared_loop: bool) -> tuple[Client, Transport]:
+    def _connect(self) -> tuple[Client, Transport]:
         settings, account = self._settings, self._settings.account
         client, owned = connect(
             account,
             timeout=settings.timeout,
             connect_seconds=settings.tuning.connect_seconds,
-            shared_loop=shared_loop,
         )
         sdk = SdkTransport(
             client,

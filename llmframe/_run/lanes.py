@@ -73,6 +73,7 @@ class LaneContext:
             random.Random(),  # noqa: S311 (for jitter)
             settings.verb.endpoint.content,
             patience=settings.patience,
+            key=settings.account.key_remedy,
         )
 
     def collector(self) -> Collector:

@@ -284,16 +284,14 @@ class Run:
             latency=self.latency,
         )
 
-    def _begin(
-        self, start_task: Callable[[Callable[[], Any]], LoopTask[None]], *, shared_loop: bool
-    ) -> LoopTask[None]:
+    def _begin(self, start_task: Callable[[Callable[[], Any]], LoopTask[None]]) -> LoopTask[None]:
         """Start the work on the loop that `start_task` chooses."""
-        self._task = start_task(lambda: self._carry_out(shared_loop=shared_loop))
+        self._task = start_task(self._carry_out)
         return self._task
 
-    async def _carry_out(self, *, shared_loop: bool) -> None:
+    async def _carry_out(self) -> None:
         try:
-            await self._execution.carry_out(lambda: self._summary().as_dict(), shared_loop=shared_loop)
+            await self._execution.carry_out(lambda: self._summary().as_dict())
         finally:
             self._ended = time.monotonic()
 

@@ -56,11 +56,11 @@ def start(run: Run, *, background: bool = False, awaiting: bool = False) -> Run:
     current_loop = running_loop()
     needs_own_loop = run._settings.account.asynchronous or run._settings.nested
     if awaiting and needs_own_loop:
-        task = run._begin(begin_here, shared_loop=True)
+        task = run._begin(begin_here)
     elif current_loop is not None and needs_own_loop and not background:
-        task = run._begin(NestedTask, shared_loop=True)
+        task = run._begin(NestedTask)
     else:
-        task = run._begin(submit, shared_loop=False)
+        task = run._begin(submit)
     _active.add(run)
     task.future.add_done_callback(lambda _: _active.discard(run))
     _last[:] = [run]

@@ -107,7 +107,7 @@ def _account_fields(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict
         "account": account,
         "server": _server(account, chosen["server"]),
         "journal": _journal(chosen["journal"]),
-        "timeout": float(chosen["timeout"]),
+        "timeout": float(given.get("timeout") or account.timeout or chosen["timeout"]),
         "patience": _patience(chosen),
         "tuning": chosen["_tuning"],
         **{name: chosen[name] for name in ("mode", "max_retries", "prices", "reattach", "keep_batch_files")},
@@ -123,7 +123,7 @@ def _account(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Account:
     if "client" in given and {"api_key", "base_url"} & given.keys():
         raise ValueError("client: it brings its own key and address; leave api_key= and base_url= out")
     client = given.get("client") or (None if "base_url" in given or "api_key" in given else chosen["client"])
-    account = Account.of(client, chosen["api_key"], chosen["base_url"])
+    account = Account.of(client, chosen["api_key"], chosen["base_url"], _key_source(given, chosen, client))
     if account.client is not None:
         _check_client(account)
         return account
@@ -144,6 +144,15 @@ def _check_client(account: Account) -> None:
             raise ValueError(
                 f"client: {what} cannot be sent; {fault}: make the client with .strip() of it, or copy it again"
             )
+
+
+def _key_source(given: Mapping[str, Any], chosen: Mapping[str, Any], client: Any) -> str:
+    """Name the argument, option or environment variable that a key comes from."""
+    name = "api_key" if client is None else "client"
+    if name in given:
+        return f"{name}="
+    from_variable = client is None and chosen[name] in {None, from_environment(name)}
+    return "OPENAI_API_KEY" if from_variable else f"llmframe.options.{name}"
 
 
 def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import threading
 
-from api.wire import GOOD, Wire, listening, plain, send
+import pytest
+from api.wire import GOOD, Wire, http, listening, plain, send, send_all
 from helpers import asked
 
-from llmframe._api import sdk_client
+import llmframe
+from llmframe._api import Refused, sdk_client
 
 
 def test_connections_are_used_again():
@@ -19,6 +23,46 @@ def test_connections_are_used_again():
         asked(20).llm.complete("q", base_url=f"{counted.url}/v1", api_key="any", model="m", max_concurrency=1)
     assert len(counted.seen) == 20
     assert len(served) == 1
+
+
+class ClosingWire(Wire):
+    """A server whose connections bring one answer each, and do not say so."""
+
+    def serve(self, connection):
+        with connection:
+            super()._answer(connection)
+            if self.then == "stay":
+                connection.recv(65_536)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+
+@pytest.mark.parametrize("then", ["close", "stay"], ids=["after the answer", "upon the next request"])
+def test_a_server_that_closes_connections_without_saying_so_is_noticed_after_a_few(then):
+    """From then on each connection is used once; the few requests may have been billed."""
+    with listening(ClosingWire(then=then)) as wire:
+        address = {"base_url": f"{wire.url}/v1", "api_key": "any", "model": "m"}
+        asked(246).llm.complete("q", max_retries=20, max_concurrency=20, **address)
+    run = llmframe.last_run()
+    assert run.answered == 246
+    assert run.uncertain <= 40
+
+
+def test_single_connections_that_break_do_not_end_the_use_of_the_others(wire):
+    """Three among many answers are no habit of the server."""
+    requests = itertools.count(1)
+    served = []
+    serve = wire.serve
+
+    def reply(_):
+        if next(requests) % 300 == 0:
+            raise OSError
+        return http()
+
+    wire.serve = lambda connection: (served.append(1), serve(connection))
+    wire.reply = reply
+    results = send_all(plain(wire), "aiohttp", [None] * 1_000)
+    assert sum(isinstance(result, Refused) for result in results) == 3
+    assert len(served) <= 5
 
 
 def test_the_connection_of_a_cancelled_request_is_closed(wire):

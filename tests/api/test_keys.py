@@ -192,3 +192,26 @@ def test_credentials_in_the_address_are_refused_and_not_shown():
     with pytest.raises(ValueError, match="without credentials") as refused:
         llmframe.complete(["x"], model="m", base_url=f"http://me:{SECRET}@127.0.0.1:9/v1", api_key="any")
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"api_key": "given"}, "set api_key= to a valid key"),
+        ({"client": openai.OpenAI}, "give the client of client= a valid key"),
+        ({"client": openai.AsyncOpenAI}, "give the client of client= a valid key"),
+        ({}, "set OPENAI_API_KEY to a valid key"),
+    ],
+    ids=["argument", "client", "async client", "environment"],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["invalid_api_key", "no_such_thing", None])
+def test_a_key_that_is_refused_is_named_by_where_it_comes_from(wire, monkeypatch, arguments, named, code):
+    """Whatever code the 401 has."""
+    monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
+    wire.reply = http(orjson.dumps({"error": {"message": "No.", "code": code}}), "401 Unauthorized")
+    if "client" in arguments:
+        arguments = {"client": arguments["client"](base_url=f"{wire.url}/v1")}
+    else:
+        llmframe.options.base_url = f"{wire.url}/v1"
+    with pytest.raises(llmframe.StoppedError, match=re.escape(named)):
+        asked(3).llm.complete("q", model="m", **arguments)

@@ -70,9 +70,11 @@ def test_an_answer_with_odd_text_or_numbers_costs_no_other_its_place(wire, tmp_p
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
-        (http(b"<html>Please log in</html>", media="text/html"), "unparsable_answer", "not a JSON object"),
-        (http(b"[1, 2]"), "unparsable_answer", "not a JSON object"),
-        (http(b'{"ok": true}'), "unparsable_answer", "no choices"),
+        (http(b"<html>Please log in</html>", media="text/html"), "unexpected_endpoint", "a web page"),
+        (http(b"[1, 2]"), "unexpected_endpoint", "1; 2"),
+        (http(b'{"ok": true}'), "unexpected_endpoint", "not as the API does"),
+        (http(b'{"id": "chatcm'), "unparsable_answer", "not a JSON object"),
+        (http(b'{"object": "chat.completion"}'), "unparsable_answer", "incomplete"),
         (
             http(b'{"error": {"message": "Slow down", "code": 503}}'),
             "http_503",

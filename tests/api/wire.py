@@ -132,7 +132,7 @@ def send_all(
     """Send a request in one of the two ways after each of these was called; return what came of each."""
 
     async def replies():
-        client, owned = connect(account, timeout=timeout, shared_loop=False)
+        client, owned = connect(account, timeout=timeout)
         transport = SdkTransport(client, endpoint, owned=owned, timeout=timeout, headers=headers or {})
         if way == "aiohttp":
             transport = HttpTransport(transport, timeout=timeout, tuning=Tuning(**tuning))
