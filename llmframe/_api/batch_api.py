@@ -20,7 +20,7 @@ from llmframe._api import sdk_client
 from llmframe._api.batch_limits import batch_refusal
 from llmframe._api.batch_pages import Pages, UnreadablePagesError
 from llmframe._api.batch_states import read_state, text
-from llmframe._api.faults import status_fault, unreadable_fault
+from llmframe._api.faults import names_wrong_path, no_answer_fault, status_fault, unreadable_fault
 from llmframe._json import UnreadableJSONError, load
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, RequestFault, Stop, Traffic
@@ -45,12 +45,17 @@ _DELETE_SECONDS = 5.0
 """Deletions that fail may take this long together."""
 _STALLED_SECONDS = 0.25
 _PAGE = 100
+_NO_ACCESS = {FaultKind.ACCESS, FaultKind.ELSEWHERE, FaultKind.FATAL, FaultKind.UNREACHABLE}
 _LONGEST_METADATA = 512
 _LONGEST_WORDS = 200
 
 
 class NotFoundError(Exception):
     """The file or batch does not exist."""
+
+
+class NoAccessError(StopRun):
+    """No call can succeed: the key, the network or the address is at fault, and not what was asked for."""
 
 
 class _Unanswered(Exception):  # noqa: N818 (a value for the retry decision)
@@ -69,15 +74,25 @@ class BatchApi:
     ----------
     timeout
         Seconds for one request; large files get more.
+    key
+        How the user gives another key, for remedies.
     """
 
     def __init__(
-        self, client: sdk_client.Client, *, timeout: float, headers: Mapping[str, str], max_retries: int
+        self,
+        client: sdk_client.Client,
+        *,
+        timeout: float,
+        headers: Mapping[str, str],
+        max_retries: int,
+        key: str | None = None,
     ) -> None:
         self.traffic = Traffic()
         """Counts also the calls that were answered 429."""
         self.limit_wait: LimitWait | None = None
         """The limit that a call waits for now."""
+        self._answered = False
+        self._key = key
         self._client = client
         self._timeout = timeout
         self._headers = dict(headers)
@@ -281,12 +296,15 @@ class BatchApi:
                         raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
-                await self._sleep(_pause(fault, policy, attempts), fault)
+                if fault.kind is FaultKind.ELSEWHERE and not self._answered:
+                    raise NoAccessError(Stop(fault.code, fault.message, remedy(fault, self._key))) from None
+                await self._sleep(_pause(fault, policy, attempts, self._key), fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
             else:
                 policy.on_response()
+                self._answered = True
                 return result
 
     async def _sleep(self, seconds: float, fault: RequestFault) -> None:
@@ -323,12 +341,13 @@ def _unreadable_stops() -> Iterator[None]:
         raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
 
-def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts) -> float:
+def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts, key: str | None) -> float:
     decision = policy.on_fault(fault, attempts, time.monotonic())
-    if isinstance(decision, Retry) and fault.kind not in {FaultKind.ACCESS, FaultKind.ELSEWHERE}:
+    if isinstance(decision, Retry) and fault.kind is not FaultKind.ACCESS:
         return decision.seconds
-    stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault))
-    raise StopRun(stop)
+    stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault, key))
+    no_access = fault.kind in _NO_ACCESS and fault.status != 403  # a key may be good for other calls
+    raise NoAccessError(stop) if no_access else StopRun(stop)
 
 
 def _refused(unanswered: _Unanswered) -> BatchState:
@@ -370,12 +389,17 @@ def _read(response: Any, *others: type) -> Any:
         data = load(response.content)
     except UnreadableJSONError:
         data = None
-    if isinstance(data, dict) and data.get("error") and "id" not in data and "data" not in data:
-        code = data["error"].get("code") if isinstance(data["error"], dict) else None
+    error = data.get("error") if isinstance(data, dict) and not data.keys() & {"id", "data"} else None
+    if error and not names_wrong_path(error):
+        code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
         raise _Unanswered(status_fault(status, data, None), status)
-    if not isinstance(data, (dict, *others)):
-        raise _Unanswered(unreadable_fault("the answer is not a JSON object"))
+    if not isinstance(data, (dict, *others)) or (
+        isinstance(data, dict) and not data.keys() & {"id", "data", "object"}
+    ):
+        raise _Unanswered(
+            no_answer_fault(response.content.decode(errors="replace") if data is None else data)
+        )
     return data
 
 

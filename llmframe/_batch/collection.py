@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, NotFoundError, find_batch, no_batch_api
+from llmframe._api import (
+    COLUMN_KEY,
+    PART_KEY,
+    RECIPE_KEY,
+    NoAccessError,
+    NotFoundError,
+    find_batch,
+    no_batch_api,
+)
 from llmframe._batch.lines import UnreadableLineError, read_broken, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
@@ -129,9 +137,10 @@ class Collector:
             return await self.api.listed()
         except NotFoundError as missing:
             raise StopRun(no_batch_api(missing)) from None
+        except NoAccessError:
+            raise
         except StopRun as stopped:
-            message = f"the account's batches cannot be listed: {stopped}"
-            raise _unreadable(message, stopped.stop) from None
+            raise _unreadable(f"the account's batches cannot be listed: {stopped}") from None
 
     async def _with_metadata(
         self, states: Sequence[BatchState], known: AbstractSet[str | None]
@@ -438,9 +447,7 @@ def _metadata(name: str) -> Mapping[str, str]:
     return {} if found is None else {RECIPE_KEY: found[1], PART_KEY: found[2]}
 
 
-def _unreadable(message: str, stop: Stop | None = None) -> StopRun:
-    if stop is not None and stop.code in {"unreachable", "invalid_api_key", "http_401", "insufficient_quota"}:
-        return StopRun(stop)
+def _unreadable(message: str) -> StopRun:
     return StopRun(
         Stop(
             UNREADABLE,

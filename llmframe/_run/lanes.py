@@ -83,6 +83,7 @@ class LaneContext:
             timeout=settings.timeout,
             headers=settings.headers,
             max_retries=settings.max_retries,
+            key=settings.account.key_remedy,
         )
         kind = settings.verb.kind
         return make_collector(settings, endpoint, kind, api, self.journal, self.session, self.recorder)

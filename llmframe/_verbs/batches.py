@@ -145,7 +145,10 @@ async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
         raise StopRun(NO_KEY)
     client, owned = connect(settings.account, timeout=settings.timeout)
     try:
-        yield BatchApi(client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries)
+        key = settings.account.key_remedy
+        yield BatchApi(
+            client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries, key=key
+        )
     finally:
         if owned:
             await client.close()

@@ -205,7 +205,10 @@ def test_credentials_in_the_address_are_refused_and_not_shown():
     ids=["argument", "client", "async client", "environment"],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_api_key", "no_such_thing", None])
-def test_a_key_that_is_refused_is_named_by_where_it_comes_from(wire, monkeypatch, arguments, named, code):
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_a_key_that_is_refused_is_named_by_where_it_comes_from(
+    wire, monkeypatch, arguments, named, code, mode
+):
     """Whatever code the 401 has."""
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
     wire.reply = http(orjson.dumps({"error": {"message": "No.", "code": code}}), "401 Unauthorized")
@@ -214,4 +217,4 @@ def test_a_key_that_is_refused_is_named_by_where_it_comes_from(wire, monkeypatch
     else:
         llmframe.options.base_url = f"{wire.url}/v1"
     with pytest.raises(llmframe.StoppedError, match=re.escape(named)):
-        asked(3).llm.complete("q", model="m", **arguments)
+        asked(3).llm.complete("q", model="m", mode=mode, **arguments)

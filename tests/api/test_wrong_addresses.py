@@ -46,6 +46,16 @@ def test_a_200_of_another_server_or_path_ends_the_run_at_once(wire, reply):
     assert len(wire.seen) < 60
 
 
+@pytest.mark.parametrize("name", sorted(ELSEWHERE.keys() - {"a list"}))
+def test_such_a_200_ends_a_run_by_batch_at_once(wire, swift, name):
+    """An empty list of batches may be one."""
+    del swift
+    wire.reply = ELSEWHERE[name]
+    with pytest.raises(llmframe.StoppedError, match=r"base_url .*/v1"):
+        asked(9).llm.complete("q", base_url=f"{wire.url}/v1", api_key="any", model="m", mode="batch")
+    assert len(wire.seen) == 1
+
+
 @pytest.mark.parametrize("reply", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_where_other_rows_are_answered_such_a_200_is_tried_again(wire, reply):
     """A page of maintenance or an empty body passes; no row is lost."""
