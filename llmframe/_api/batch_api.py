@@ -286,6 +286,7 @@ class BatchApi:
         """
         attempts = Attempts()
         while True:
+            sent_at = time.monotonic()
             try:
                 result = await send()
             except _Unanswered as unanswered:
@@ -298,14 +299,30 @@ class BatchApi:
                 attempts = attempts.after(fault)
                 if fault.kind is FaultKind.ELSEWHERE and not self._answered:
                     raise NoAccessError(Stop(fault.code, fault.message, remedy(fault, self._key))) from None
-                await self._sleep(_pause(fault, policy, attempts, self._key), fault)
+                await self._sleep(self._seconds_until_retry(fault, policy, attempts, sent_at), fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
             else:
-                policy.on_response()
                 self._answered = True
+                for one in (self._policy, self._polling_policy):
+                    one.on_success()
                 return result
+
+    def _seconds_until_retry(
+        self, fault: RequestFault, policy: RetryPolicy, attempts: Attempts, sent_at: float
+    ) -> float:
+        decision = policy.on_fault(fault, attempts, time.monotonic(), sent_at)
+        refused = fault.kind is FaultKind.ACCESS and not self._answered
+        if isinstance(decision, Retry) and not refused:
+            return decision.seconds
+        stop = (
+            decision
+            if isinstance(decision, Stop)
+            else Stop(fault.code, fault.message, remedy(fault, self._key))
+        )
+        no_access = fault.kind in _NO_ACCESS and fault.status != 403  # a key may be good for other calls
+        raise NoAccessError(stop) if no_access else StopRun(stop)
 
     async def _sleep(self, seconds: float, fault: RequestFault) -> None:
         if fault.kind is FaultKind.LIMIT:
@@ -339,15 +356,6 @@ def _unreadable_stops() -> Iterator[None]:
         yield
     except UnreadablePagesError as unreadable:
         raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
-
-
-def _pause(fault: RequestFault, policy: RetryPolicy, attempts: Attempts, key: str | None) -> float:
-    decision = policy.on_fault(fault, attempts, time.monotonic())
-    if isinstance(decision, Retry) and fault.kind is not FaultKind.ACCESS:
-        return decision.seconds
-    stop = decision if isinstance(decision, Stop) else Stop(fault.code, fault.message, remedy(fault, key))
-    no_access = fault.kind in _NO_ACCESS and fault.status != 403  # a key may be good for other calls
-    raise NoAccessError(stop) if no_access else StopRun(stop)
 
 
 def _refused(unanswered: _Unanswered) -> BatchState:

@@ -223,6 +223,11 @@ class RetryPolicy:
         self._unreached = 0
         self._unreachable_since = None
 
+    def on_success(self) -> None:
+        """Note a call that was answered and is no row's, such as the poll of a batch."""
+        self.on_response()
+        self._doubt.end(answered=True)
+
     def conclude(self) -> Stop | None:
         """Decide when nothing is in flight and no probe is left: the run stops if all were refused alike."""
         fault = self._doubt.end()

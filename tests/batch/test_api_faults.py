@@ -26,6 +26,7 @@ FAULTS = {
     "batches that are not known yet": [Fault(404, path="/v1/batches/", first=2)],
     "result files that are not known yet": [Fault(404, path="/v1/files/file-", method="GET", first=2)],
     "input files that are not known yet": [Fault(404, path="/v1/batches", method="POST", first=2)],
+    "a key that is refused for a moment": [Fault(401, path="/v1/batches/", first=2)],
     "deletions": [Fault("500", path="/v1/files/file-", method="DELETE", first=1)],
     "rate limits": [Fault("rate_limit", path="/v1/", first=4)],
 }

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 
+import openai
 import orjson
 import pandas as pd
 import pytest
@@ -67,7 +68,6 @@ def test_neither_prompts_nor_keys_are_in_the_file(llm, tmp_path):
             "Authorization": "Bearer sk-secret-in-header",
             "X-Api-Key": "sk-secret-in-other-header",
         },
-        "base_url": f"{llm.base_url}?key=sk-secret-in-query",
     }
     frame = pd.DataFrame({"q": ["zebra crossing"], "w": ["walrus"]})
     with contextlib.suppress(llmframe.StoppedError):
@@ -75,6 +75,9 @@ def test_neither_prompts_nor_keys_are_in_the_file(llm, tmp_path):
     frame.llm.complete(
         "q", "giraffe {q} {w}", into="a", system="hippo {w}", user="ostrich", api_key=secrets["api_key"]
     )
+    query = {"key": "sk-secret-in-query"}
+    client = openai.OpenAI(base_url=llm.base_url, api_key="sk-secret-of-client", default_query=query)
+    frame.llm.complete("q", into="c", client=client)
     frame.llm.complete("q", lambda row: [{"role": "user", "content": "panther " + row["q"]}], into="b")
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("journal.sqlite*"))
     assert raw.startswith(b"SQLite format 3")

@@ -80,7 +80,7 @@ def call(request, swift):
 def shows(monkeypatch):
     """Show what a run shows, and the line about an unknown price at each run."""
     llmframe.options.progress = True
-    monkeypatch.setattr("llmframe._run.run._unpriced", set())
+    monkeypatch.setattr("llmframe._run.run._without_price", set())
 
 
 def check_all_answered(frame, llm):
@@ -122,7 +122,7 @@ def check_any_write(monkeypatch, last, *said):
     plain(asked(ROWS))
     assert all(words in whole.getvalue() for words in said)
     for number in range(whole.writes):
-        monkeypatch.setattr("llmframe._run.run._unpriced", set())
+        monkeypatch.setattr("llmframe._run.run._without_price", set())
         monkeypatch.setattr(sys, "stderr", Stream(OSError(5, "x"), number, number + last))
         frame = plain(asked(ROWS))
         assert frame["a"].notna().all()
