@@ -47,12 +47,17 @@ class ClaimedFeed:
     is_failure
         With `retry_failed`: the verb's judgement of a stored body.
     on_late
-        Called with each claimed request that the lane has not taken after twice `ahead_seconds`.
+        Called with each claimed request that is still in `unsent` after twice `ahead_seconds`.
     looked_up
         Whether the run has looked the requests up in the journal, and records answers only of requests from this
         feed.
     largest
         The largest block, even if the window is larger.
+
+    Attributes
+    ----------
+    unsent : set
+        With `on_late`: requests that were claimed; whoever sends one removes it.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class ClaimedFeed:
         self._ahead_seconds = ahead_seconds
         self._is_failure = is_failure
         self._on_late = on_late
+        self.unsent: set[Key] = set()
         self._largest = largest
         self._ready: deque[Request] = deque()
         self._ready_since = time.monotonic()
@@ -257,18 +263,17 @@ class ClaimedFeed:
             self._ready.extend(block)
             if self._on_late is not None:
                 loop = asyncio.get_running_loop()
-                loop.call_later(2 * self._ahead_seconds, self._find_late, block, self._on_late)
+                self.unsent.update(claimed.granted)
+                loop.call_later(2 * self._ahead_seconds, self._find_late, claimed.granted, self._on_late)
         self._parts.update(claimed.parts)
         self._retries = self._retries if not claimed.granted else 0
         self._reconciler.add_inherited(claimed.uncertain)
         self._reconciler.on_batches(claimed.parts)
 
-    def _find_late(self, block: Sequence[Request], on_late: Callable[[Key], object]) -> None:
-        """Report the requests of a block that are still ready."""
-        ready = {request.key for request in self._ready}
-        for request in block:
-            if request.key in ready:
-                on_late(request.key)
+    def _find_late(self, keys: Iterable[Key], on_late: Callable[[Key], object]) -> None:
+        for key in keys:
+            if key in self.unsent:
+                on_late(key)
 
     def _granted(self, block: Sequence[Request], claimed: ClaimResult) -> list[Request]:
         """Return the requests that were granted; reconcile or hold the others."""
@@ -280,15 +285,25 @@ class ClaimedFeed:
 
 
 class JournaledTransport:
-    """Sends through a transport; a request that waits to be sent again does not count as possibly billed meanwhile."""
+    """Sends through a transport; a request that waits to be sent does not count as possibly billed meanwhile.
 
-    def __init__(self, transport: Transport, recorder: Recorder) -> None:
+    Parameters
+    ----------
+    unsent
+        The claimed requests that were not sent so far.
+    """
+
+    def __init__(self, transport: Transport, recorder: Recorder, unsent: set[Key]) -> None:
         self._transport = transport
         self._recorder = recorder
+        self._unsent = unsent
         self._uncertain: set[Key] = set()
         """Requests that an earlier attempt may have billed."""
 
     async def send(self, request: Request) -> Reply | Refused:
+        self._unsent.discard(
+            request.key
+        )  # first: while this waits, the request must not be reported as unsent
         if not await self._recorder.before_send(request.key):
             return Refused(_NOT_CLAIMED)
         result = await self._transport.send(request)

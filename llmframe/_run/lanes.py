@@ -135,8 +135,9 @@ async def make_live_lane(
     await collect_before_live(context.collector(), context.label, context.keys(wanted), add_result)
     settings, verb = context.settings, context.settings.verb
     pace = Pace(settings.max_concurrency)
+    feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(
-        JournaledTransport(context.transport, context.recorder),
+        JournaledTransport(context.transport, context.recorder, feed.unsent),
         pace,
         context.policy,
         endpoint=verb.endpoint,
@@ -151,7 +152,7 @@ async def make_live_lane(
         seconds=settings.tuning.exchange_seconds,
         journal_failed=context.journal_failed,
     )
-    return lane, context.live_feed(wanted, lambda: pace.window), exchange
+    return lane, feed, exchange
 
 
 async def make_batch_lane(

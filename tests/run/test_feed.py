@@ -3,21 +3,23 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import orjson
 import pytest
 from helpers import MODEL, asked, tune
 
+from llmframe._api import Refused
 from llmframe._batch.lines import BatchResult
 from llmframe._columns import TEXT, Plan
 from llmframe._journal import Journal, Lease, PartLabel, Recorder, Session, open_journal
 from llmframe._journal.sqlite import SqliteJournal
 from llmframe._run import Prices, Results
-from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed
+from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.reconciler import Reconciler
-from llmframe._values import Answer, FaultKind, RequestFault, Usage
+from llmframe._values import Answer, FaultKind, Request, RequestFault, Usage
 
 
 @pytest.fixture
@@ -97,8 +99,42 @@ def test_rows_that_others_have_answered_are_passed_over_in_growing_blocks(tmp_pa
     asyncio.run(main())
 
 
-def test_what_the_lane_does_not_take_in_time_is_reported(tmp_path):
-    """Once each; not what it has taken, whether or not it was returned."""
+def test_a_request_is_not_reported_as_unsent_while_it_is_claimed_again():
+    """It leaves as soon as that is done; afterwards it was refused, and an attempt that may have been billed stays one."""
+
+    class Transport:
+        fault = RequestFault(FaultKind.PASSING, "500", "why")
+
+        async def send(self, _):
+            return Refused(self.fault)
+
+    class Recording:
+        noted: ClassVar[list] = []
+
+        async def before_send(self, key):
+            self.noted.append(key in unsent)
+            return True
+
+        def add_unsent(self, key):
+            self.noted.append(key)
+
+    async def main():
+        transport, recorder = Transport(), Recording()
+        journaled = JournaledTransport(transport, recorder, unsent)
+        request = Request(b"key", 0, b"")
+        await journaled.send(request)
+        transport.fault = replace(transport.fault, uncertain=True)
+        await journaled.send(request)
+        transport.fault = replace(transport.fault, uncertain=False)
+        await journaled.send(request)
+        return recorder.noted
+
+    unsent = {b"key"}
+    assert asyncio.run(main()) == [False, b"key", False, False]
+
+
+def test_what_is_not_sent_in_time_is_reported(tmp_path):
+    """Whether the lane has taken it or not."""
 
     async def main():
         async with run_context(tmp_path / "journal.sqlite") as here:
@@ -110,11 +146,12 @@ def test_what_the_lane_does_not_take_in_time_is_reported(tmp_path):
                     all_late.set()
 
             feed = here.feed(window=lambda: 3, on_late=on_late)
-            request = await feed.next()
+            taken = [await feed.next(), await feed.next()]
+            feed.unsent.discard(taken[0].key)
             async with asyncio.timeout(60):
                 await all_late.wait()
-            feed.return_ready(request)
-            assert await numbers_fed(feed) == [0, 1, 2, 3, 4, 5]
+            feed.return_ready(taken[1])
+            assert await numbers_fed(feed) == [1, 2, 3, 4, 5]
             assert late[:2] == [1, 2]
 
     asyncio.run(main())
