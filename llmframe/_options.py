@@ -141,8 +141,8 @@ class Tuning:
     """This many rows are rendered at a time: fast, but without a copy of a whole column's text."""
     commit_seconds: float = 0.05
     """Answers that arrive within this time are committed together."""
-    claim_ahead_seconds: float = 0.03
-    """As many requests as are sent in this time may be claimed ahead of the window."""
+    claim_ahead_seconds: float = 0.05
+    """As many requests as leave in this time may be claimed before they are sent."""
     lease_seconds: float = 60.0
     """A claim is valid for this time after its last renewal; it is renewed every third of it."""
     exchange_seconds: float = 0.5

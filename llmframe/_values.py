@@ -300,6 +300,13 @@ class Feed(Protocol):
         """
 
     @property
+    def ahead(self) -> int:
+        """How many requests the lane may hold before they may leave, so that none is claimed long before it is sent."""
+
+    def return_ready(self, request: Request) -> None:
+        """Return a request that may not leave yet; it stays claimed and is fed first."""
+
+    @property
     def more(self) -> bool:
         """Whether other runs have claimed requests that may still become available."""
 

@@ -39,7 +39,8 @@ class ClaimResult:
     held: Sequence[Key]
     """Requests that another run or an open batch has claimed."""
     uncertain: int
-    """The number of granted requests that an owner which no longer exists may have sent."""
+    """The number of granted requests that an owner which no longer exists may have sent; those that it recorded
+    as unsent do not count."""
     parts: Sequence[str] = ()
     """The open parts of batches, by nonce, that hold some of `held`."""
 
@@ -204,6 +205,12 @@ class Journal(Protocol):
             lookup unless another connection has written.
         """
 
+    async def mark_unsent(self, session: Session, keys: Sequence[Key]) -> None:
+        """Note that claimed requests have not been sent, or that the server has surely not processed them.
+
+        They stay claimed, but do not count as possibly sent until the session claims them again.
+        """
+
     async def record(
         self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]
     ) -> None:
@@ -215,7 +222,7 @@ class Journal(Protocol):
         """Write this run's report for its group, or delete it (`None`); return the other runs' reports, by owner."""
 
     async def renew(self, session: Session) -> None:
-        """Extend the lease on all claims of the session."""
+        """Extend the lease on all claims of the session, also after it had expired."""
 
     async def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None:
         """End a run: its counts are kept, its claims are released."""

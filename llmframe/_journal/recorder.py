@@ -1,4 +1,4 @@
-"""Writes answers into the journal: they are committed in groups, soon after they arrive."""
+"""Writes outcomes into the journal: they are committed in groups, soon after they arrive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Commits answers in groups.
+    """Commits answers in groups, and which claimed requests have surely not been billed.
 
     Parameters
     ----------
@@ -38,8 +38,14 @@ class Recorder:
         self._journal_failed = journal_failed
         self._answers: list[PricedAnswer] = []
         self._released: list[Key] = []
+        self._unsent: dict[Key, None] = {}
+        """In their order, the unsent requests that the journal still counts as possibly sent."""
+        self._written_unsent: set[Key] = set()
+        self._to_claim: list[Key] = []
+        self._claiming = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
         self._failed = False
+        self._finished = False
 
     def add_answer(self, answer: Answer, cost: float | None) -> None:
         """Add an answer, and its cost in US dollars where it is known."""
@@ -49,9 +55,39 @@ class Recorder:
 
     def release_claim(self, key: Key) -> None:
         """Release the claim on a request without an answer."""
+        self._unsent.pop(key, None)
         self._released.append(key)
         if self._commit is None:
             self._commit_soon()
+
+    def add_unsent(self, key: Key) -> None:
+        """Add a request that waits to be sent: it has not been, or the server has surely not processed it."""
+        if self._finished:
+            return
+        self._unsent[key] = None
+        if self._commit is None:
+            self._commit_soon()
+
+    async def before_send(self, key: Key) -> bool:
+        """Let a request that waited count as possibly sent again; false when the journal has failed."""
+        if key in self._unsent:
+            del self._unsent[key]
+        elif key in self._written_unsent:
+            self._written_unsent.discard(key)
+            self._to_claim.append(key)
+            async with self._claiming:  # those that arrive meanwhile are claimed together
+                await self._claim_again()
+        return not self._failed
+
+    async def _claim_again(self) -> None:
+        keys, self._to_claim = self._to_claim, []
+        if not keys or self._failed:
+            return
+        try:
+            await self._journal.claim(self._session, keys, looked_up=True)
+        except JournalError as error:
+            self._failed = True
+            self._journal_failed(error)
 
     def _commit_soon(self) -> None:
         if not self._failed:
@@ -59,16 +95,25 @@ class Recorder:
 
     async def _commit_groups(self) -> None:
         """Commit until all is written; an error stays in the task, and `flush` raises it."""
-        while (self._answers or self._released) and not self._failed:
+        while self._unwritten and not self._failed:
             await asyncio.sleep(self._seconds)
             await self._write()
         self._commit = None
 
+    @property
+    def _unwritten(self) -> bool:
+        return bool(self._answers or self._released or self._unsent)
+
     async def _write(self) -> None:
         answers, self._answers = self._answers, []
         released, self._released = self._released, []
+        unsent, self._unsent = self._unsent, {}
+        self._written_unsent.update(unsent)
         try:
-            await self._journal.record(self._session, answers, released)
+            if unsent:
+                await self._journal.mark_unsent(self._session, list(unsent))
+            if answers or released:
+                await self._journal.record(self._session, answers, released)
         except Exception as error:
             self._answers, self._released = answers + self._answers, released + self._released
             self._failed = True
@@ -87,7 +132,8 @@ class Recorder:
 
     async def finish(self) -> None:
         """Write the rest; after a failure it is tried once more, since a full disk may have space again."""
+        self._finished = True
         await self.flush()
-        if self._answers or self._released:
+        if self._unwritten:
             self._failed = False
             await self._write()

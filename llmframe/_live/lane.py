@@ -178,16 +178,24 @@ class LiveLane:
     async def _work(self, feed: Feed) -> None:
         self._starting = False
         try:
-            while self.stopped is None and (vacant := self._vacant) >= 0:
+            while self.stopped is None and (vacant := self._vacant) >= 0 and not self._enough_wait(feed):
                 request = feed.next_ready() or await feed.next()
                 if request is None:
                     self._exhausted = True
+                    return
+                if self._enough_wait(feed):  # others came first while this worker waited for a claim
+                    feed.return_ready(request)
+                    self._exhausted = False
                     return
                 if vacant:
                     self._grow()
                 await self._send_until_done(request)
         finally:
             self._workers -= 1
+
+    def _enough_wait(self, feed: Feed) -> bool:
+        """Whether no more requests may be taken: they would only wait; `_serve_queue` adds the worker again."""
+        return len(self._queue) > 0 and len(self._queue) >= feed.ahead
 
     async def _send_until_done(
         self, request: Request, attempts: Attempts = _NONE, *, probe: bool = False
@@ -226,6 +234,7 @@ class LiveLane:
             return False
         self._pace.on_cancel()
         self._feed.put_back([request.number])
+        self._exhausted = False
         return True
 
     async def _wait_for_retry(self, seconds: float, *, refused: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A lane's requests, claimed in the journal before they are sent."""
+"""A lane's requests, claimed in the journal before they are sent; those that wait do not count as sent."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from llmframe._api import Refused
 from llmframe._errors import JournalError
 from llmframe._pacing import evenly
+from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
+    from llmframe._api import Reply, Transport
     from llmframe._columns import Plan
-    from llmframe._journal import ClaimResult, Journal, Lease, Session
+    from llmframe._journal import ClaimResult, Journal, Lease, Recorder, Session
     from llmframe._run.reconciler import Reconciler
-    from llmframe._values import Request
+    from llmframe._values import Key, Request
 
 LARGEST_CLAIM = 512
 """At most this many requests are claimed at once in the live lane."""
 
+_FIRST_CLAIM = 4
+"""The first block; each is at most twice as large as the one before."""
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0
+_NOT_CLAIMED = RequestFault(FaultKind.PASSING, "journal", "The request could not be claimed in the journal.")
 
 
 class ClaimedFeed:
@@ -37,15 +43,23 @@ class ClaimedFeed:
     Parameters
     ----------
     window
-        How many requests may be in flight now. At most this many are claimed ahead, or as many as are sent in
-        `ahead_seconds`.
+        How many requests may be in flight now; no more are claimed before the pace is known.
+    ahead_seconds
+        As many requests are claimed ahead as the lane took in this time lately, and at least one.
     is_failure
         With `retry_failed`: the verb's judgement of a stored body.
+    on_late
+        Called with each claimed request that is still in `unsent` after twice `ahead_seconds`.
     looked_up
         Whether the run has looked the requests up in the journal, and records answers only of requests from this
         feed.
     largest
         The largest block, even if the window is larger.
+
+    Attributes
+    ----------
+    unsent : set
+        With `on_late`: requests that were claimed; whoever sends one removes it.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class ClaimedFeed:
         window: Callable[[], int],
         ahead_seconds: float,
         is_failure: Callable[[bytes], bool] | None = None,
+        on_late: Callable[[Key], object] | None = None,
         looked_up: bool = False,
         largest: int = LARGEST_CLAIM,
     ) -> None:
@@ -78,6 +93,8 @@ class ClaimedFeed:
         self._window = window
         self._ahead_seconds = ahead_seconds
         self._is_failure = is_failure
+        self._on_late = on_late
+        self.unsent: set[Key] = set()
         self._largest = largest
         self._ready: deque[Request] = deque()
         self._ready_since = time.monotonic()
@@ -85,8 +102,10 @@ class ClaimedFeed:
         self._valid_until = 0.0
         self._refill_at = 0
         """When this many are left, the next block is claimed early: one worker waits for it, and not all of them."""
+        self._most_ready = 0
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
-        """The times and sizes of the last claimed blocks."""
+        """When the last claims were made, and how many requests each was granted."""
+        self._none_granted = False
         self._looked_up = looked_up
         """Whether this run has sent none of the requests since it looked them up."""
         self._held: list[int] = []
@@ -108,6 +127,14 @@ class ClaimedFeed:
     @property
     def parts(self) -> AbstractSet[str]:
         return self._parts
+
+    @property
+    def ahead(self) -> int:
+        if not self._claimed:
+            return 1
+        seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
+        taken = sum(size for _, size in self._claimed) - len(self._ready)
+        return max(1, min(int(taken * self._ahead_seconds / seconds), self._largest))
 
     def next_ready(self) -> Request | None:
         left = len(self._ready)
@@ -163,6 +190,9 @@ class ClaimedFeed:
                 await self._lease.renew()
             self._ready_since = time.monotonic()
 
+    def return_ready(self, request: Request) -> None:
+        self._ready.appendleft(request)
+
     def put_back(self, numbers: Iterable[int]) -> None:
         self._requests = chain(self._plan.requests(sorted(numbers)), self._requests)
         self._looked_up = False
@@ -174,13 +204,12 @@ class ClaimedFeed:
 
     async def _fill_up(self) -> bool:
         """Claim a block up to the allowed number of ready requests; false when no requests are left."""
-        limit = self._largest_ready
-        self._refill_at = limit // 4
-        allowed = 0 if self._ended else max(0, limit - len(self._ready))
+        self._most_ready = self._allowed_ready
+        self._refill_at = self._most_ready // 4
+        allowed = 0 if self._ended else max(0, self._most_ready - len(self._ready))
         block = list(islice(self._without_outcome(), allowed))
         if block:
             self._fed = max(self._fed, block[-1].number)
-            self._claimed.append((time.monotonic(), len(block)))
             await self._claim(block)
         return bool(block)
 
@@ -213,13 +242,13 @@ class ClaimedFeed:
         return claimed
 
     @property
-    def _largest_ready(self) -> int:
-        """How many requests may be ready: one window, or as many as are sent in `ahead_seconds`."""
-        limit = self._window()
-        if len(self._claimed) == self._claimed.maxlen:
-            seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
-            limit = max(limit, int(sum(size for _, size in self._claimed) * self._ahead_seconds / seconds))
-        return max(1, min(limit, self._largest))
+    def _allowed_ready(self) -> int:
+        """How many requests may be ready now."""
+        if not self._most_ready:
+            return max(1, min(self._window(), _FIRST_CLAIM))
+        doubled = min(2 * self._most_ready, self._largest)
+        # Rows that other runs have answered or claimed meanwhile are passed over quickly.
+        return doubled if self._none_granted else min(self.ahead, doubled)
 
     async def _fill(self, *, patient: bool) -> None:
         """Claim blocks until a request is ready; with `patient=False`, the held requests are tried once."""
@@ -246,7 +275,7 @@ class ClaimedFeed:
                 await self._end_event.wait()
 
     async def _claim(self, block: Sequence[Request]) -> None:
-        keys = [request.key for request in block]
+        keys, now = [request.key for request in block], time.monotonic()
         try:
             claimed = await self._journal.claim(
                 self._session, keys, is_failure=self._is_failure, looked_up=self._looked_up
@@ -255,14 +284,25 @@ class ClaimedFeed:
             self._ended = True
             self._journal_failed(error)
             return
+        self._none_granted = not claimed.granted
+        self._claimed.append((now, len(claimed.granted)))
         if len(claimed.granted) < len(keys):
             block = self._granted(block, claimed)
         if not self._ended:
             self._ready.extend(block)
+            if self._on_late is not None:
+                loop = asyncio.get_running_loop()
+                self.unsent.update(claimed.granted)
+                loop.call_later(2 * self._ahead_seconds, self._find_late, claimed.granted, self._on_late)
         self._parts.update(claimed.parts)
         self._retries = self._retries if not claimed.granted else 0
         self._reconciler.add_inherited(claimed.uncertain)
         self._reconciler.on_batches(claimed.parts)
+
+    def _find_late(self, keys: Iterable[Key], on_late: Callable[[Key], object]) -> None:
+        for key in keys:
+            if key in self.unsent:
+                on_late(key)
 
     def _granted(self, block: Sequence[Request], claimed: ClaimResult) -> list[Request]:
         """Return the requests that were granted; reconcile or hold the others."""
@@ -271,3 +311,40 @@ class ClaimedFeed:
         for stored in claimed.answered:
             self._reconciler.reconcile(requests[stored.key].number, stored)
         return [requests[key] for key in claimed.granted]
+
+
+class JournaledTransport:
+    """Sends through a transport; a request that waits to be sent does not count as possibly billed meanwhile.
+
+    Parameters
+    ----------
+    unsent
+        The claimed requests that were not sent so far.
+    """
+
+    def __init__(self, transport: Transport, recorder: Recorder, unsent: set[Key]) -> None:
+        self._transport = transport
+        self._recorder = recorder
+        self._unsent = unsent
+        self._uncertain: set[Key] = set()
+        """Requests that an earlier attempt may have billed."""
+
+    async def send(self, request: Request) -> Reply | Refused:
+        self._unsent.discard(
+            request.key
+        )  # first: while this waits, the request must not be reported as unsent
+        if not await self._recorder.before_send(request.key):
+            return Refused(_NOT_CLAIMED)
+        result = await self._transport.send(request)
+        if isinstance(result, Refused):
+            self._add_fault(request.key, uncertain=result.fault.uncertain)
+        return result
+
+    def _add_fault(self, key: Key, *, uncertain: bool) -> None:
+        if uncertain:
+            self._uncertain.add(key)
+        elif key not in self._uncertain:
+            self._recorder.add_unsent(key)
+
+    async def close_connections(self) -> None:
+        await self._transport.close_connections()

@@ -6,7 +6,7 @@ import random
 from array import array
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
 from llmframe._batch import (
@@ -22,7 +22,7 @@ from llmframe._json import load
 from llmframe._live import LimitExchange, LiveLane
 from llmframe._options import DEFAULT_MAX_RETRIES
 from llmframe._pacing import Pace, RetryPolicy
-from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed
+from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _BATCH_CLAIM = 2_000
 """At most this many requests of a batch are claimed in one transaction."""
+_BATCH_AHEAD_SECONDS = 3_600.0
+"""The requests of a batch leave together, so no pace limits how many are claimed ahead."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,25 @@ class LaneContext:
         """Yield the identities of these requests."""
         return (self.plan.keys[number] for number in wanted)
 
-    def feed(
-        self, wanted: Sequence[int], window: Callable[[], int], largest: int, *, looked_up: bool
-    ) -> ClaimedFeed:
+    def live_feed(self, wanted: Sequence[int], window: Callable[[], int]) -> ClaimedFeed:
+        return self._feed(
+            wanted,
+            window=window,
+            largest=LARGEST_CLAIM,
+            ahead_seconds=self.settings.tuning.claim_ahead_seconds,
+            on_late=self.recorder.add_unsent,
+            looked_up=True,
+        )
+
+    def batch_feed(self, wanted: Sequence[int]) -> ClaimedFeed:
+        return self._feed(
+            wanted,
+            window=lambda: _BATCH_CLAIM,
+            largest=_BATCH_CLAIM,
+            ahead_seconds=_BATCH_AHEAD_SECONDS,
+        )
+
+    def _feed(self, wanted: Sequence[int], **settings: Any) -> ClaimedFeed:
         left = array("i", (number for number in wanted if not self.results.has_outcome(number)))
         return ClaimedFeed(
             self.plan,
@@ -104,11 +122,8 @@ class LaneContext:
             lease=self.lease,
             reconciler=self.reconciler,
             journal_failed=self.journal_failed,
-            window=window,
-            ahead_seconds=self.settings.tuning.claim_ahead_seconds,
             is_failure=self._is_failure,
-            looked_up=looked_up,
-            largest=largest,
+            **settings,
         )
 
     def _is_failure(self, body: bytes) -> bool:
@@ -147,8 +162,9 @@ async def make_live_lane(
     await collect_before_live(context.collector(), context.label, context.keys(wanted), add_result)
     settings, verb = context.settings, context.settings.verb
     pace = Pace(settings.max_concurrency)
+    feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(
-        context.transport,
+        JournaledTransport(context.transport, context.recorder, feed.unsent),
         pace,
         context.policy,
         endpoint=verb.endpoint,
@@ -163,7 +179,7 @@ async def make_live_lane(
         seconds=settings.tuning.exchange_seconds,
         journal_failed=context.journal_failed,
     )
-    return lane, context.feed(wanted, lambda: pace.window, LARGEST_CLAIM, looked_up=True), exchange
+    return lane, feed, exchange
 
 
 async def make_batch_lane(
@@ -192,4 +208,4 @@ async def make_batch_lane(
         most_rounds=MOST_ROUNDS if settings.max_retries == DEFAULT_MAX_RETRIES else settings.max_retries,
     )
     await reattach(collector, label, context.keys(wanted), lane.add_earlier_result)
-    return lane, context.feed(wanted, lambda: _BATCH_CLAIM, _BATCH_CLAIM, looked_up=False)
+    return lane, context.batch_feed(wanted)

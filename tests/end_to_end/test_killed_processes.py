@@ -13,7 +13,7 @@ import orjson
 import pytest
 from helpers import MODEL, answer, body, texts
 
-from llmframe.testing import LocalServer, request_digest
+from llmframe.testing import Fault, Limits, LocalServer, request_digest
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def slow():
 class Caller:
     """A process of its own that makes one call and writes down what came of it."""
 
-    def __init__(self, server, tmp_path, rows, name="caller", lease_seconds=LONG):
+    def __init__(self, server, tmp_path, rows, name="caller", lease_seconds=LONG, **more):
         self._out = tmp_path / f"{name}.json"
         settings = {
             "rows": rows,
@@ -61,6 +61,7 @@ class Caller:
             "progress": False,
             "lease_seconds": lease_seconds,
             "max_concurrency": CONCURRENCY,
+            **more,
         }
         command = [sys.executable, "-c", CALLER, json.dumps(settings)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -127,7 +128,9 @@ def test_a_killed_run_goes_on_where_it_was(slow, tmp_path, seed):
     assert delivered <= recorded
     paid = {by_digest[digest] for digest in slow.ledger.billed_by_request}
     with reading(tmp_path) as journal:
-        claims = journal.execute("SELECT coalesce(sum(length(keys)), 0) / 16 FROM claim").fetchone()[0]
+        claims = journal.execute(
+            "SELECT coalesce(sum(length(keys)), 0) / 16 FROM claim WHERE sent"
+        ).fetchone()[0]
     # Claimed are the requests in flight, as many again that were next, and answers on their way to the disk.
     assert claims - len(paid - recorded) <= 2 * CONCURRENCY
 
@@ -141,6 +144,67 @@ def test_a_killed_run_goes_on_where_it_was(slow, tmp_path, seed):
     paid_twice = slow.ledger.billed - len(rows)
     assert paid_twice == len(paid - recorded) <= again["uncertain"]
     assert max(slow.ledger.billed_by_request.values()) <= 2
+
+
+KILLED = {
+    "waiting for a slow limit": (
+        {"latency": 0.3, "limits": Limits(requests_per_minute=1_200)},
+        {},
+        lambda ledger: ledger.billed >= 60,
+    ),
+    "waiting to try again": (
+        {"latency": 0.3, "faults": [Fault("rate_limit", after=60, seconds=30)]},
+        {"max_concurrency": 400},
+        lambda ledger: ledger.statuses[429] >= 40,
+    ),
+    "with all requests in flight": (
+        {"faults": [Fault("hang", after=1)]},
+        {"max_concurrency": 300},
+        lambda ledger: ledger.in_flight == 300,
+    ),
+}
+
+
+@needs_kill
+@pytest.mark.parametrize("moment", KILLED)
+def test_what_a_killed_run_had_sent_is_told_and_not_what_it_had_claimed(tmp_path, moment):
+    """Once, to the next run; the killed process leaves nothing else behind."""
+    server, call, until = KILLED[moment]
+    rows = texts(1000)
+    with LocalServer(**server) as llm:
+        with Caller(llm, tmp_path, rows, **call) as caller:
+            caller.go()
+            assert llm.ledger.wait_for(until, timeout=60)
+            time.sleep(0.5)  # what waits longer than a moment is known not to have been sent
+            caller.kill()
+            unanswered = llm.ledger.requests - llm.ledger.statuses[429]
+        unanswered -= len(recorded_texts(tmp_path))
+        llm.limits, llm.faults = None, []
+        with Caller(llm, tmp_path, rows, "again") as caller:
+            caller.go()
+            told = caller.result()["uncertain"]
+        with Caller(llm, tmp_path, [*rows, "one more"], "once more") as caller:
+            caller.go()
+            assert caller.result()["uncertain"] == 0
+    assert unanswered <= told <= unanswered + 5
+    with reading(tmp_path) as journal:
+        assert journal.execute("SELECT count(*) FROM owner").fetchone() == (0,)
+        assert journal.execute("SELECT count(*) FROM claim").fetchone() == (0,)
+
+
+def test_two_processes_under_a_slow_limit_share_the_rows(tmp_path):
+    """Neither claims the rows that the limit lets leave only later."""
+    rows = texts(120)
+    with LocalServer(latency=0.2, limits=Limits(requests_per_minute=1_200)) as llm:
+        one = Caller(llm, tmp_path, rows, "one", max_concurrency=None)
+        two = Caller(llm, tmp_path, rows, "two", max_concurrency=None)
+        with one, two:
+            one.go()
+            two.go()
+            results = one.result(), two.result()
+        assert llm.ledger.billed == len(rows)
+    assert [result["answers"] for result in results] == [[answer(text) for text in rows]] * 2
+    assert min(result["sent"] for result in results) >= len(rows) // 4
 
 
 def test_two_processes_pay_each_request_once(slow, tmp_path):

@@ -127,6 +127,58 @@ async def test_what_a_vanished_run_only_entered_into_batches_is_not_uncertain(pa
     assert (claimed.granted, claimed.uncertain) == (KEYS, 0)
 
 
+async def test_what_is_marked_as_unsent_is_claimed_but_not_uncertain_until_it_is_claimed_again(pair, clock):
+    """Others leave it alone; after its owner is gone, what it sent again counts, and what it did not does not."""
+    one, other = pair
+    far, here = await begin_elsewhere(one), await begin(other)
+    await one.claim(far, KEYS)
+    await one.mark_unsent(far, [KEYS[0], KEYS[1], key(9)])
+    claimed = await other.claim(here, [*KEYS, key(9)])
+    assert (claimed.granted, claimed.held) == ([key(9)], KEYS)
+    assert (await one.claim(far, KEYS[:1])).granted == KEYS[:1]
+    clock.now += LEASE_SECONDS + 1
+    await other.renew(here)
+    claimed = await other.claim(here, KEYS)
+    assert (claimed.granted, claimed.uncertain) == (KEYS, 2)
+
+
+async def test_what_is_marked_as_unsent_is_free_when_it_is_recorded(pair):
+    """Also when it was sent again, and marked and claimed once more."""
+    one, other = pair
+    mine = await begin(one)
+    await one.claim(mine, KEYS)
+    for _ in range(2):
+        await one.mark_unsent(mine, KEYS[:2])
+        await one.claim(mine, KEYS[:1], looked_up=True)
+    await one.record(mine, [], KEYS)
+    assert await count_claims(other) == 0
+    assert (await other.claim(await begin(other), KEYS)).granted == KEYS
+
+
+async def test_an_owner_that_comes_back_after_its_lease_has_its_claims_again(pair, clock):
+    """Those that nobody took over: a run that began meanwhile finds them held."""
+    one, other = pair
+    far = await begin_elsewhere(one)
+    await one.claim(far, KEYS)
+    clock.now += LEASE_SECONDS + 1
+    here = await begin(other)
+    assert (await other.claim(here, KEYS[:1])).uncertain == 1
+    await one.renew(far)
+    claimed = await other.claim(here, KEYS[1:])
+    assert (claimed.held, claimed.uncertain) == (KEYS[1:], 0)
+
+
+async def test_two_runs_that_take_over_from_a_third_tell_each_request_once(pair, clock):
+    one, other = pair
+    far = await begin_elsewhere(one)
+    await one.claim(far, KEYS)
+    clock.now += LEASE_SECONDS + 1
+    first, second = await begin(one), await begin(other)
+    assert (await one.claim(first, KEYS[:2])).uncertain == 2
+    claimed = await other.claim(second, KEYS)
+    assert (claimed.granted, claimed.held, claimed.uncertain) == (KEYS[2:], KEYS[:2], 1)
+
+
 async def test_a_clock_that_jumps_costs_nobody_the_claims(pair, clock, monkeypatch):
     """A run of this machine is given time to renew a lease that is over by the wall clock, by one that nobody sets."""
     one, other = pair

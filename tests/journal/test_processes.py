@@ -106,6 +106,22 @@ def test_claims_of_a_process_that_is_gone_are_taken_over_at_once(tmp_path, clock
     assert (claimed.granted, claimed.held, claimed.uncertain) == (KEYS, [], 2)
 
 
+async def begin_and_end(path):
+    async with own_handle(path) as journal:
+        await journal.end(await begin(journal), {}, finished=True)
+
+
+def test_a_process_that_is_gone_leaves_the_owners_with_the_next_run(tmp_path, clock):
+    """Whatever that run asks; what the process had claimed is still told to whoever asks it."""
+    path = tmp_path / "journal.sqlite"
+    command = [sys.executable, "-c", ENDING_WITH_CLAIMS, str(path), str(clock.now)]
+    subprocess.run(command, check=True, timeout=60)
+    asyncio.run(begin_and_end(path))
+    with sql(path) as journal:
+        assert journal.execute("SELECT count(*) FROM owner").fetchone() == (0,)
+    assert asyncio.run(claim(path, KEYS)).uncertain == 2
+
+
 STAYING_WITH_CLAIMS = ENDING_WITH_CLAIMS.replace(
     "os._exit(0)", "print('claimed', flush=True), sys.stdin.readline(), os._exit(0)"
 )

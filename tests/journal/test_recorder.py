@@ -63,6 +63,59 @@ def test_a_journal_that_fails_is_told_once_and_gets_a_second_chance_in_the_end()
     assert store.commits == [([priced(1), priced(2)], [KEYS[0]])]
 
 
+class Claims(Store):
+    """Notes which requests count as possibly sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.noted = []
+
+    async def mark_unsent(self, _, keys):
+        self.noted.append(("unsent", list(keys)))
+
+    async def claim(self, _, keys, **__):
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.noted.append(("claimed", list(keys)))
+
+
+def test_requests_that_waited_are_claimed_together_before_they_are_sent():
+    """What is sent before its waiting was written costs nothing, and so does what never waited."""
+    store, (first, second, third) = Claims(), KEYS
+
+    async def main():
+        recorder = Recorder(store, None, 0.001, print)
+        for key in (first, second, b"early", third):
+            recorder.add_unsent(key)
+        assert await recorder.before_send(b"early")
+        await recorder.flush()
+        assert all(await asyncio.gather(*map(recorder.before_send, [*KEYS, b"never"])))
+        assert await recorder.before_send(KEYS[0])
+        await recorder.finish()
+        recorder.add_unsent(KEYS[0])
+        await recorder.finish()
+
+    asyncio.run(main())
+    assert store.noted == [("unsent", KEYS), ("claimed", [first]), ("claimed", [second, third])]
+    assert store.commits == []
+
+
+def test_a_request_that_cannot_be_claimed_again_is_not_sent():
+    failures, store = [], Claims()
+
+    async def main():
+        recorder = Recorder(store, None, 0.001, failures.append)
+        recorder.add_unsent(KEYS[0])
+        recorder.add_unsent(KEYS[1])
+        await recorder.flush()
+        store.error = llmframe.JournalError("full")
+        return await asyncio.gather(*map(recorder.before_send, KEYS[:2]))
+
+    assert asyncio.run(main()) == [False, False]
+    assert [str(error) for error in failures] == ["full"]
+
+
 @pytest.mark.parametrize("meanwhile", [0, 0.05])
 def test_what_nobody_foresaw_ends_the_run_and_loses_no_answer(meanwhile):
     """An error that is not the journal's is told as one, and what it kept from being written is written in the end."""

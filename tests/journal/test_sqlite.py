@@ -4,6 +4,7 @@ import sqlite3
 import time
 
 import pytest
+from journal.files import sql
 from journal.stores import KEYS, begin, key, label, own_handle, priced, read_export
 
 import llmframe
@@ -78,6 +79,25 @@ async def test_what_others_have_claimed_is_read_once(two_handles):
     await one.record(crashed, [], keys[:5])
     claimed = await other.claim(here, [key(4_000), *keys[:10]])
     assert (claimed.granted, claimed.held) == (keys[:5], [key(4_000), *keys[5:10]])
+
+
+async def test_an_earlier_file_of_this_format_is_used_as_it_is(tmp_path):
+    """The first ones did not tell the unsent claims apart: all of them count as possibly sent."""
+    path = tmp_path / "journal.sqlite"
+    async with own_handle(path) as journal:
+        mine = await begin(journal)
+        await journal.record(mine, [priced(1)], [])
+    with sql(path) as earlier:
+        earlier.execute("ALTER TABLE claim DROP COLUMN sent")
+        earlier.execute("INSERT INTO claim (owner, keys) VALUES (77, ?)", (KEYS[1],))
+    for uncertain in (1, 0):
+        async with own_handle(path) as journal:
+            mine = await begin(journal)
+            claimed = await journal.claim(mine, KEYS)
+            assert [stored.key for stored in claimed.answered] == KEYS[:1]
+            assert (claimed.granted, claimed.uncertain) == (KEYS[1:], uncertain)
+            await journal.mark_unsent(mine, KEYS[1:])
+            await journal.end(mine, {}, finished=False)
 
 
 async def test_one_process_shares_one_connection_to_a_file(tmp_path):

@@ -49,6 +49,8 @@ class Feed:
     def __init__(self, count):
         self._requests = iter([Request(b"%016d" % index, index, b"{}") for index in range(count)])
 
+    ahead = 1_000
+
     def next_ready(self):
         return None
 
@@ -131,6 +133,52 @@ def test_waiting_requests_leave_together_when_the_pace_admits_them():
         return turns
 
     assert asyncio.run(run()) < 20
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["claimed", "claimed later"])
+def test_no_more_requests_are_taken_than_may_leave_soon(at_once):
+    """While the pace holds requests back, few are held by the lane; it takes the rest when they may leave."""
+
+    class Claiming(Feed):
+        ahead = 3
+
+        def __init__(self, count):
+            super().__init__(count)
+            self.returned = []
+            self.taken = 0
+
+        def next_ready(self):
+            return self.take() if at_once else None
+
+        async def next(self, **_):
+            await asyncio.sleep(0)
+            return self.take()
+
+        def take(self):
+            request = self.returned.pop() if self.returned else next(self._requests, None)
+            self.taken += request is not None
+            return request
+
+        def return_ready(self, request):
+            self.taken -= 1
+            self.returned.append(request)
+
+    async def run():
+        sender, pace, feed, outcomes = Sender(), Gate(200), Claiming(401), []
+        work = asyncio.create_task(lane_of(sender, pace, outcomes.append).run(feed))
+        await until(lambda: sender.in_flight == 200)
+        pace.closed = True
+        sender.answer()
+        await until(lambda: sender.in_flight == 0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        held, sender.at_once, pace.closed = feed.taken - sender.sent, True, False
+        await work
+        return held, len(outcomes)
+
+    held, outcomes = asyncio.run(run())
+    assert 1 <= held <= 3
+    assert outcomes == 401
 
 
 def test_an_error_at_one_answer_loses_none_that_came_together_with_it():

@@ -1,22 +1,25 @@
 """How requests are claimed before they are fed to a lane, and what comes of those that others answered."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import orjson
 import pytest
 from helpers import MODEL, asked, tune
 
+from llmframe._api import Refused
 from llmframe._batch.lines import BatchResult
 from llmframe._columns import TEXT, Plan
 from llmframe._journal import Journal, Lease, PartLabel, Recorder, Session, open_journal
 from llmframe._journal.sqlite import SqliteJournal
 from llmframe._run import Prices, Results
-from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed
+from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.reconciler import Reconciler
-from llmframe._values import Answer, FaultKind, RequestFault, Usage
+from llmframe._values import Answer, FaultKind, Request, RequestFault, Usage
 
 
 @pytest.fixture
@@ -33,24 +36,125 @@ def claim_sizes(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize(("in_flight", "most_claims"), [(1, 60), (40, 600 // 25)])
-def test_no_more_is_claimed_than_may_be_in_flight_and_hardly_less(llm, claim_sizes, in_flight, most_claims):
-    """A kill leaves few requests uncertain that were never sent, and claims are not made one by one."""
-    tune(claim_ahead_seconds=0.0)
-    frame = asked(60 if in_flight == 1 else 600)
-    frame.llm.complete("q", max_concurrency=in_flight)
-    assert sum(claim_sizes) == len(frame)
-    assert max(claim_sizes) <= in_flight
-    assert len(claim_sizes) <= most_claims
-
-
-def test_what_is_sent_in_an_instant_may_be_claimed_ahead(llm, claim_sizes):
-    """Where answers come fast, claims are larger than what is in flight, up to the largest block."""
+def test_claims_grow_as_fast_as_requests_leave(llm, claim_sizes):
+    """They are not made one by one where answers come fast, and none is larger than the largest block."""
     tune(claim_ahead_seconds=3600.0)
-    asked(1200).llm.complete("q", max_concurrency=20)
-    assert sum(claim_sizes) == 1200
-    assert max(claim_sizes[:8]) <= 20 < max(claim_sizes) <= LARGEST_CLAIM
-    assert len(claim_sizes) <= 8 + 1200 // 150
+    asked(3000).llm.complete("q", max_concurrency=20)
+    assert sum(claim_sizes) == 3000
+    assert all(
+        size <= 2 * sum(before) for size, before in zip(claim_sizes[1:], ahead_of(claim_sizes), strict=False)
+    )
+    assert claim_sizes[0] <= 20 < max(claim_sizes) <= LARGEST_CLAIM
+    assert len(claim_sizes) <= 8 + 3000 // 256
+
+
+def ahead_of(sizes):
+    """Return what was claimed before each but the first."""
+    return [sizes[:number] for number in range(1, len(sizes))]
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """Stop the clock by which the pace of a feed is judged; the list's last time is now."""
+    times = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: times[-1])
+    return times
+
+
+def test_as_many_are_claimed_ahead_as_leave_in_a_moment(tmp_path, claim_sizes, still):
+    """The window does not count: at first few, then what the lane took lately, and one at a slow limit."""
+
+    async def main():
+        async with run_context(tmp_path / "journal.sqlite", 600) as here:
+            feed = here.feed(window=lambda: 512, ahead_seconds=0.05, looked_up=True)
+
+            async def take(count, seconds):
+                for _ in range(count):
+                    still.append(still[-1] + seconds)
+                    assert feed.next_ready() or await feed.next()
+                return sum(claim_sizes) - len(still) + 1
+
+            assert await take(1, 0.0) <= 3
+            assert 0 < await take(300, 0.001) <= 50
+            assert len(claim_sizes) < 30
+            assert 25 <= feed.ahead <= 50
+            assert await take(80, 0.2) <= 1
+            assert claim_sizes[-8:] == [1] * 8
+            assert feed.ahead == 1
+            assert 0 < await take(150, 0.001) <= 50
+
+    asyncio.run(main())
+
+
+def test_rows_that_others_have_answered_are_passed_over_in_growing_blocks(tmp_path, claim_sizes, still):
+    async def main():
+        async with run_context(tmp_path / "journal.sqlite", 600) as here:
+            other = await here.journal.begin(b"recipe", {})
+            answers = [(answer_to(key), None) for key in here.plan.keys[:-1]]
+            await here.journal.record(other, answers, [])
+            assert await numbers_fed(here.feed(ahead_seconds=0.05)) == [599]
+            assert here.results.answered == 599
+            assert len(claim_sizes) < 12
+
+    asyncio.run(main())
+
+
+def test_a_request_is_not_reported_as_unsent_while_it_is_claimed_again():
+    """It leaves as soon as that is done; afterwards it was refused, and an attempt that may have been billed stays one."""
+
+    class Transport:
+        fault = RequestFault(FaultKind.PASSING, "500", "why")
+
+        async def send(self, _):
+            return Refused(self.fault)
+
+    class Recording:
+        noted: ClassVar[list] = []
+
+        async def before_send(self, key):
+            self.noted.append(key in unsent)
+            return True
+
+        def add_unsent(self, key):
+            self.noted.append(key)
+
+    async def main():
+        transport, recorder = Transport(), Recording()
+        journaled = JournaledTransport(transport, recorder, unsent)
+        request = Request(b"key", 0, b"")
+        await journaled.send(request)
+        transport.fault = replace(transport.fault, uncertain=True)
+        await journaled.send(request)
+        transport.fault = replace(transport.fault, uncertain=False)
+        await journaled.send(request)
+        return recorder.noted
+
+    unsent = {b"key"}
+    assert asyncio.run(main()) == [False, b"key", False, False]
+
+
+def test_what_is_not_sent_in_time_is_reported(tmp_path):
+    """Whether the lane has taken it or not."""
+
+    async def main():
+        async with run_context(tmp_path / "journal.sqlite") as here:
+            late, all_late = [], asyncio.Event()
+
+            def on_late(key):
+                late.append(here.plan.keys.index(key))
+                if len(late) == 2:
+                    all_late.set()
+
+            feed = here.feed(window=lambda: 3, on_late=on_late)
+            taken = [await feed.next(), await feed.next()]
+            feed.unsent.discard(taken[0].key)
+            async with asyncio.timeout(60):
+                await all_late.wait()
+            feed.return_ready(taken[1])
+            assert await numbers_fed(feed) == [1, 2, 3, 4, 5]
+            assert late[:2] == [1, 2]
+
+    asyncio.run(main())
 
 
 BODY = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
@@ -91,9 +195,7 @@ class RunContext:
             lease=lease,
             reconciler=self.reconciler,
             journal_failed=self.stops.append,
-            window=lambda: 2,
-            ahead_seconds=0.0,
-            **settings,
+            **({"window": lambda: 2, "ahead_seconds": 0.0} | settings),
         )
 
     async def part(self):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from llmframe._journal.liveness import Liveness
     from llmframe._values import Key
@@ -48,28 +48,36 @@ class RequestClaims:
     def forget(self) -> None:
         self._read.clear()
 
-    def add(self, connection: sqlite3.Connection, owner: int, keys: Sequence[Key]) -> None:
-        """Claim requests that no other run has claimed."""
+    def add(
+        self, connection: sqlite3.Connection, owner: int, keys: Collection[Key], *, sent: bool = True
+    ) -> None:
+        """Claim requests that no other run has claimed, and that may have been sent unless `sent` is false."""
         if keys:
             packed = b"".join(keys)
             block = connection.execute(
-                "INSERT INTO claim (owner, keys) VALUES (?, ?)", (owner, packed)
+                "INSERT INTO claim (owner, keys, sent) VALUES (?, ?, ?)", (owner, packed, sent)
             ).lastrowid
             self._read[block or 0, len(packed)] = frozenset(keys)
 
-    def drop(self, connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> None:
-        """Delete an owner's claims on these requests, if it has any."""
+    def drop(self, connection: sqlite3.Connection, owner: int, keys: Iterable[Key]) -> set[Key]:
+        """Delete an owner's claims on these requests, if it has any; return those that may have been sent."""
         dropped = frozenset(keys)
-        blocks = connection.execute("SELECT id, length(keys) FROM claim WHERE owner = ?", (owner,)).fetchall()
-        for block, size in blocks:
+        uncertain: set[Key] = set()
+        blocks = connection.execute(
+            "SELECT id, length(keys), sent FROM claim WHERE owner = ?", (owner,)
+        ).fetchall()
+        for block, size, sent in blocks:
             cached = self._read.pop((block, size), None) or _keys(connection, block)
             left = cached - dropped
+            if sent and len(left) < len(cached):
+                uncertain |= cached & dropped
             if not left:
                 connection.execute("DELETE FROM claim WHERE id = ?", (block,))
                 continue
             if len(left) < len(cached):
                 connection.execute("UPDATE claim SET keys = ? WHERE id = ?", (b"".join(left), block))
             self._read[block, len(left) * _KEY_BYTES] = left
+        return uncertain
 
 
 def _keys(connection: sqlite3.Connection, block: int) -> frozenset[Key]:
@@ -119,6 +127,21 @@ def ended_owners(connection: sqlite3.Connection, owners: set[int], liveness: Liv
     }
     alive = {owner for owner, (process, _) in known.items() if liveness.is_alive(owner, *process)}
     return {owner: known[owner][1] if owner in known else True for owner in owners - alive}
+
+
+def remove_ended(connection: sqlite3.Connection, liveness: Liveness) -> None:
+    """Delete the owners that no longer exist; the claims that they leave are free to be taken over."""
+    rows = connection.execute("SELECT id, sends, machine, pid, lease FROM owner").fetchall()
+    for owner, sends, *process in rows:
+        if not liveness.is_alive(owner, *process):
+            if not sends:
+                connection.execute("UPDATE claim SET sent = 0 WHERE owner = ?", (owner,))
+            remove_owner(connection, owner)
+
+
+def remove_owner(connection: sqlite3.Connection, owner: int) -> None:
+    connection.execute("DELETE FROM owner WHERE id = ?", (owner,))
+    connection.execute("DELETE FROM usage_report WHERE owner = ?", (owner,))
 
 
 def marks(values: Iterable[object]) -> str:

@@ -16,7 +16,14 @@ from llmframe._journal.liveness import Liveness, machine
 from llmframe._journal.protocol import ClaimResult, Session, StoredAnswer
 from llmframe._journal.sqlite import maintenance
 from llmframe._journal.sqlite.batch_store import SqliteBatchStore, nonces_of
-from llmframe._journal.sqlite.claims import RequestClaims, claimed_by_parts, ended_owners, marks
+from llmframe._journal.sqlite.claims import (
+    RequestClaims,
+    claimed_by_parts,
+    ended_owners,
+    marks,
+    remove_ended,
+    remove_owner,
+)
 from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
@@ -86,6 +93,7 @@ class SqliteJournal:
         with self._database.transaction() as connection:
             recipe = _recipe(connection, digest, description)
             since = _fresh_since(connection, recipe, fresh, now) if fresh else 0.0
+            remove_ended(connection, self._liveness)
             owner = connection.execute(
                 "INSERT INTO owner (machine, pid, lease, sends) VALUES (?, ?, ?, ?)",
                 (machine(), os.getpid(), now + self._lease_seconds, sends),
@@ -149,10 +157,11 @@ class SqliteJournal:
             taken = {key for key, owner in holders.items() if owner not in ended}
             held = [key for key in unanswered if key in taken] if taken else []
             granted = [key for key in unanswered if key not in taken] if taken else unanswered
-            for owner in ended:
-                self._claims.drop(connection, owner, granted)
+            uncertain = 0
+            for owner, sends in ended.items():
+                may_have_been_sent = self._claims.drop(connection, owner, granted)
+                uncertain += len(may_have_been_sent) if sends else 0
             self._claims.add(connection, session.owner, granted)
-            uncertain = sum(ended.get(owner, False) for owner in holders.values())
             parts = nonces_of(connection, {holders[key] for key in held})
         return ClaimResult(granted, list(answered.values()), held, uncertain, parts)
 
@@ -173,6 +182,12 @@ class SqliteJournal:
         """Return a version of the file by all other writers: other processes, and other runs of this process."""
         records = self._recorded.total() - self._recorded[owner]
         return (*self._database.foreign_state(), records)
+
+    @on_thread
+    def mark_unsent(self, session: Session, keys: Sequence[Key]) -> None:
+        with self._claiming() as connection:
+            sent = self._claims.drop(connection, session.owner, keys)
+            self._claims.add(connection, session.owner, sent, sent=False)
 
     @on_thread
     def record(self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]) -> None:
@@ -217,9 +232,11 @@ class SqliteJournal:
     @on_thread
     def renew(self, session: Session) -> None:
         with self._database.transaction() as connection:
+            # Another run deletes the owner when the lease has expired; the process may only have been suspended.
             connection.execute(
-                "UPDATE owner SET lease = ? WHERE id = ?",
-                (time.time() + self._lease_seconds, session.owner),
+                "INSERT INTO owner (id, machine, pid, lease) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET lease = excluded.lease",
+                (session.owner, machine(), os.getpid(), time.time() + self._lease_seconds),
             )
 
     @on_thread
@@ -229,8 +246,8 @@ class SqliteJournal:
             return
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM claim WHERE owner = ?", (session.owner,))
-            connection.execute("DELETE FROM owner WHERE id = ?", (session.owner,))
-            connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
+            remove_owner(connection, session.owner)
+            remove_ended(connection, self._liveness)
             connection.execute(
                 "UPDATE run SET finished = ?, counts = ? WHERE id = ?",
                 (time.time() if finished else None, orjson.dumps(counts).decode(), session.run),

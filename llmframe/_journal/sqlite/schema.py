@@ -60,7 +60,9 @@ CREATE INDEX answer_key ON answer (key);
 CREATE TABLE owner (
     id INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL,
     sends INTEGER NOT NULL DEFAULT 1);
-CREATE TABLE claim (id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL);
+CREATE TABLE claim (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, keys BLOB NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE part_claim (key BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
     id INTEGER PRIMARY KEY, recipe INTEGER NOT NULL REFERENCES recipe (id), started REAL NOT NULL,
@@ -125,17 +127,25 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        complete = version and _has_column(connection, "claim", "sent")
         if not version:
             for statement in _SCHEMA.split(";\n"):  # executescript() would commit
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        elif not complete:  # the first files of format 2; their programs can still use the table
+            connection.execute("ALTER TABLE claim ADD COLUMN sent INTEGER NOT NULL DEFAULT 1")
         # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("ROLLBACK" if version else "COMMIT")
+        connection.execute("ROLLBACK" if complete else "COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    found = connection.execute(f"SELECT 1 FROM pragma_table_info('{table}') WHERE name = ?", (column,))  # noqa: S608
+    return found.fetchone() is not None
 
 
 def temporary() -> sqlite3.Connection:
