@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from llmframe._values import Answer, BatchState, Key, UsageReport, Verdict
 
@@ -191,6 +192,7 @@ class Journal(Protocol):
         keys: Sequence[Key],
         *,
         is_failure: Callable[[bytes], bool] | None = None,
+        again: AbstractSet[Key] = frozenset(),
         looked_up: bool = False,
     ) -> ClaimResult:
         """Claim requests before they are sent; the answers that other runs have recorded are returned instead.
@@ -198,8 +200,10 @@ class Journal(Protocol):
         Parameters
         ----------
         is_failure
-            With `retry_failed`: the verb's judgement of a stored body. A failure that is older than the run does
-            not count as an answer.
+            The verb's judgement of a stored body, by which it is asked for again. A failure that is older than the
+            run does not count as an answer.
+        again
+            Requests that the run asks for once more, although it has recorded an answer itself.
         looked_up
             Whether the run has looked these up since it began and has sent none of them: they need no second
             lookup unless another connection has written.

@@ -47,7 +47,9 @@ class ClaimedFeed:
     ahead_seconds
         As many requests are claimed ahead as the lane took in this time lately, and at least one.
     is_failure
-        With `retry_failed`: the verb's judgement of a stored body.
+        The verb's judgement of a stored body, by which it is asked for again.
+    again
+        Requests that this run has recorded an answer for, and asks for once more.
     on_late
         Called with each claimed request that is still in `unsent` after twice `ahead_seconds`.
     looked_up
@@ -75,6 +77,7 @@ class ClaimedFeed:
         window: Callable[[], int],
         ahead_seconds: float,
         is_failure: Callable[[bytes], bool] | None = None,
+        again: AbstractSet[Key] = frozenset(),
         on_late: Callable[[Key], object] | None = None,
         looked_up: bool = False,
         largest: int = LARGEST_CLAIM,
@@ -93,6 +96,7 @@ class ClaimedFeed:
         self._window = window
         self._ahead_seconds = ahead_seconds
         self._is_failure = is_failure
+        self._again = again
         self._on_late = on_late
         self.unsent: set[Key] = set()
         self._largest = largest
@@ -278,7 +282,11 @@ class ClaimedFeed:
         keys, now = [request.key for request in block], time.monotonic()
         try:
             claimed = await self._journal.claim(
-                self._session, keys, is_failure=self._is_failure, looked_up=self._looked_up
+                self._session,
+                keys,
+                is_failure=self._is_failure,
+                again=self._again,
+                looked_up=self._looked_up,
             )
         except JournalError as error:
             self._ended = True

@@ -123,6 +123,7 @@ class LaneContext:
             reconciler=self.reconciler,
             journal_failed=self.journal_failed,
             is_failure=self._is_failure,
+            again=self.sink.asked_once,
             **settings,
         )
 

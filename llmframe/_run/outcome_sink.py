@@ -22,6 +22,8 @@ class OutcomeSink:
     def __init__(self, results: Results, recorder: Recorder) -> None:
         self._results = results
         self._recorder = recorder
+        self.asked_once: set[Key] = set()
+        """Requests with a recorded answer whose ending is unknown."""
 
     def add_outcome(self, outcome: Outcome) -> Recorded | None:
         """Add an outcome; return its answer's cost and the verb's verdict on it, if it has an answer."""
@@ -34,6 +36,8 @@ class OutcomeSink:
         verdict = self._judge(answer, body)
         passing = verdict.again is Again.PASSING
         cost = self._results.price(answer) if passing else self.record(answer)
+        if verdict.again is Again.ONCE:
+            self.asked_once.add(answer.key)
         if verdict.again is None:
             self._results.add_paid(outcome, verdict, answer.usage, cost)
         else:

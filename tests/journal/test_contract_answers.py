@@ -87,6 +87,17 @@ async def test_a_failure_that_another_run_has_just_paid_is_not_asked_for_again(p
     assert ([is_failure(stored.body) for stored in claimed.answered], claimed.granted) == ([True], [])
 
 
+async def test_an_answer_that_the_run_asks_for_once_more_is_claimed_again(pair, clock):
+    """Its ending is unknown; other runs wait meanwhile."""
+    one, other = pair
+    mine, theirs = await begin(one), await begin(other)
+    await one.claim(mine, KEYS)
+    await one.record(mine, [priced(1), priced(2)], [])
+    claimed = await one.claim(mine, KEYS[:2], again={KEYS[0]})
+    assert claimed.granted == KEYS[:1]
+    assert (await other.claim(theirs, KEYS[:1], again={KEYS[0]})).held == KEYS[:1]
+
+
 async def test_the_verb_says_which_answers_are_failures(pair, clock):
     """Without its judgement every paid answer counts; the newest answer alone is judged."""
     one, other = pair

@@ -33,6 +33,7 @@ from llmframe._values import UsageReport
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from llmframe._journal.protocol import Judge, PricedAnswer
@@ -138,6 +139,7 @@ class SqliteJournal:
         keys: Sequence[Key],
         *,
         is_failure: Callable[[bytes], bool] | None = None,
+        again: AbstractSet[Key] = frozenset(),
         looked_up: bool = False,
     ) -> ClaimResult:
         with self._claiming() as connection:
@@ -150,6 +152,7 @@ class SqliteJournal:
                     for key, stored in answered.items()
                     if stored.created >= session.began or not is_failure(stored.body)
                 }
+            answered = {key: stored for key, stored in answered.items() if key not in again}
             unanswered = [key for key in keys if key not in answered] if answered else keys
             holders = self._claims.claimed(connection, unanswered, but=session.owner)
             holders.update(claimed_by_parts(connection, unanswered))
