@@ -235,6 +235,8 @@ class LiveLane:
         self._pace.on_cancel()
         self._feed.put_back([request.number])
         self._exhausted = False
+        self._grow()
+        self._continue_in_doubt()
         return True
 
     async def _wait_for_retry(self, seconds: float, *, refused: bool = False) -> None:
