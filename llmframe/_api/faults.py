@@ -96,8 +96,8 @@ def _is_code(name: object) -> TypeGuard[str]:
 
 def _error(body: object) -> object:
     """Return the part of an error body that describes the error; some servers send a list of one."""
-    if isinstance(body, list) and body:
-        return _error(body[0])
+    while isinstance(body, list) and body:
+        body = body[0]
     return body.get("error") or body if isinstance(body, dict) else body
 
 
