@@ -305,16 +305,15 @@ class BatchApi:
                     return found
             else:
                 self._answered = True
-                for one in (self._policy, self._polling_policy):
-                    one.on_success()
+                policy.on_success()
                 return result
 
     def _seconds_until_retry(
         self, fault: RequestFault, policy: RetryPolicy, attempts: Attempts, sent_at: float
     ) -> float:
         decision = policy.on_fault(fault, attempts, time.monotonic(), sent_at)
-        refused = fault.kind is FaultKind.ACCESS and not self._answered
-        if isinstance(decision, Retry) and not refused:
+        polling = self._answered and policy is self._polling_policy
+        if isinstance(decision, Retry) and (polling or fault.kind is not FaultKind.ACCESS):
             return decision.seconds
         stop = (
             decision

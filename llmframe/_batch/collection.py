@@ -140,7 +140,7 @@ class Collector:
         except NoAccessError:
             raise
         except StopRun as stopped:
-            raise _unreadable(f"the account's batches cannot be listed: {stopped}") from None
+            raise _unreadable(f"the account's batches cannot be read: {stopped}") from None
 
     async def _with_metadata(
         self, states: Sequence[BatchState], known: AbstractSet[str | None]
@@ -152,7 +152,7 @@ class Collector:
         try:
             names = await self.api.uploads()
         except (NotFoundError, StopRun) as error:
-            message = f"the batches have no metadata, and the account's files cannot be listed: {error}"
+            message = f"the batches have no metadata, and the account's files cannot be read: {error}"
             raise _unreadable(message) from None
         return [replace(state, metadata=_metadata(names.get(state.input_file or "", ""))) for state in states]
 

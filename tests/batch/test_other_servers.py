@@ -195,7 +195,7 @@ def test_unknown_batches_without_metadata_and_files_are_asked_about(llm, tmp_pat
     interrupt(start(frame))
     use_empty_journal(tmp_path)
     llm.faults = [Fault(404, path="/v1/files", method="GET")]
-    with pytest.raises(llmframe.StoppedError, match=r"(?s)cannot be listed.*reattach"):
+    with pytest.raises(llmframe.StoppedError, match=r"(?s)cannot be read.*reattach"):
         complete(frame)
     assert llm.ledger.batches_created == 1
 

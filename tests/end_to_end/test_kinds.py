@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
 import warnings
 
 import pytest
@@ -13,7 +11,7 @@ from end_to_end.live_calls import answers, complete
 from helpers import about, asked, tune
 
 import llmframe
-from llmframe.testing import Fault, LocalServer
+from llmframe.testing import Fault
 
 ROWS = 30
 PLACES = {"first": range(6), "middle": range(14, 16), "last": range(28, 30)}
@@ -94,39 +92,15 @@ def stops(llm, stop, *, rows):
     assert len(llm.ledger.bodies) <= 80
 
 
-@pytest.mark.slow
-def test_a_limit_that_will_not_pass_today_ends_the_run(lane):
-    """After a minute without an answer, with the server's words; one run for each, at the same time."""
-    with contextlib.ExitStack() as stack:
-        runs = {name: spent(stack, reply) for name, reply in LIMITS.items()}
-        deadline = time.monotonic() + 90
-        ends = {name: ended(run, deadline) for name, run in runs.items()}
-    assert ends == {name: words_of(reply) for name, reply in LIMITS.items()}
-
-
-def spent(stack, reply):
-    """Start a call at a server of its own that is at its limit."""
-    server = stack.enter_context(LocalServer(faults=[Fault(reply)]))
-    return asked(20).llm.complete(
-        "q", into="a", base_url=server.base_url, api_key="any", model="gpt-6-luna", wait=False
-    )
-
-
-def ended(run, deadline):
-    """Return the server's words in the run's error, or that there is none in time."""
-    try:
-        run.result(max(0.0, deadline - time.monotonic()))
-    except llmframe.StoppedError as error:
-        return next(
-            (words for reply in LIMITS.values() if (words := words_of(reply)) in str(error)), str(error)
-        )
-    except llmframe.CompletionError as error:
-        return f"its rows fail: {error}"
-    except TimeoutError:
-        run.cancel()
-        return "it goes on"
-    return "it is answered"
-
-
-def words_of(reply):
-    return reply.body["error"]["message"]
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_that_will_not_pass_today_ends_the_run(llm, lane, name):
+    """After a time without an answer, with the server's words; a line of a batch has no `retry-after`."""
+    reply = LIMITS[name]
+    if lane == "batch" and reply.headers:
+        reply = LIMITS["budget"]
+    tune(lasting_limit_seconds=0.5)
+    llm.faults = [Fault(reply)]
+    run, error = called(asked(20))
+    assert isinstance(error, llmframe.StoppedError)
+    assert reply.body["error"]["message"] in str(error)
+    assert run.limited > 1
