@@ -65,7 +65,16 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("way", ["at once", "after an interrupt", "on a new machine", "by collect"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "at once",
+        *(
+            pytest.param(way, marks=pytest.mark.slow)
+            for way in ("after an interrupt", "on a new machine", "by collect")
+        ),
+    ],
+)
 def test_a_batch_in_any_form_is_collected_once(form, way, llm, tmp_path):
     """One row fails by a fault of its own; the part is closed, and the file deleted."""
     llm.batches = Batches(seconds=0 if way == "at once" else DAY, write_batch=FORMS[form])

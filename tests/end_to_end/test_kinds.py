@@ -34,7 +34,13 @@ def called(frame, **settings):
     "place",
     ["first", pytest.param("middle", marks=pytest.mark.slow), pytest.param("last", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if not index % 4 else pytest.param(name, marks=pytest.mark.slow)
+        for index, name in enumerate(KINDS)
+    ],
+)
 def test_a_kind_of_reply_costs_no_other_row(llm, name, place):
     """The rows that get it have what DESIGN says, all others their answers, each is paid once, and so it stays."""
     kind, rows = KINDS[name], PLACES[place]

@@ -67,7 +67,10 @@ def awaited(frame, **settings):
     return asyncio.run(frame.llm.acomplete("q", into="a", **settings))
 
 
-@pytest.fixture(params=[plain, background, awaited, "batch"], ids=lambda way: getattr(way, "__name__", way))
+@pytest.fixture(
+    params=[plain, *(pytest.param(way, marks=pytest.mark.slow) for way in (background, awaited, "batch"))],
+    ids=lambda way: getattr(way, "__name__", way),
+)
 def call(request, swift):
     """Give each way of calling, and the other lane."""
     if request.param == "batch":

@@ -36,7 +36,12 @@ WAYS = {f"protocol {number}": partial(pickled, protocol=number) for number in PR
 WAYS |= {"cloudpickle": cloudpickled, "deepcopy": copy.deepcopy}
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(
+    params=[
+        way if way in {"protocol 5", "cloudpickle"} else pytest.param(way, marks=pytest.mark.slow)
+        for way in WAYS
+    ]
+)
 def way(request):
     """Give a function that returns a copy of a value, made in one of the ways of sending it."""
     return WAYS[request.param]
