@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,20 @@ def load(raw: bytes) -> Any:
         return json.loads(without_half_pairs(json.dumps(_lenient(raw), ensure_ascii=False)))
     except RecursionError:
         raise UnreadableJSONError("JSON that is nested too deeply") from None
+
+
+def load_or_none(raw: bytes) -> Any:
+    """Read JSON as `load` does; `None` where it cannot be read."""
+    with suppress(UnreadableJSONError):
+        return load(raw)
+    return None
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object, also one that is written as text; empty for anything else."""
+    if isinstance(value, str):
+        value = load_or_none(value.encode())
+    return value if isinstance(value, dict) else {}
 
 
 def _lenient(raw: bytes) -> Any:

@@ -12,12 +12,10 @@ from llmframe._api.batch_api import (
     NoAccessError,
     NotFoundError,
     find_batch,
-    limit_wait,
-    no_batch_api,
 )
 from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
 from llmframe._api.endpoints import CHAT_COMPLETIONS
-from llmframe._api.faults import status_fault
+from llmframe._api.faults import status_fault, unreadable_fault
 from llmframe._api.http_client import HttpTransport
 from llmframe._api.responses import Refused, Reply, Transport
 from llmframe._api.sdk_client import Client, SdkTransport, connect, list_models
@@ -42,8 +40,7 @@ __all__ = [
     "batch_refusal",
     "connect",
     "find_batch",
-    "limit_wait",
     "list_models",
-    "no_batch_api",
     "status_fault",
+    "unreadable_fault",
 ]

@@ -106,11 +106,15 @@ def _message(status: int, error: object) -> str:
     message = error.get("message") if isinstance(error, dict) else None
     if isinstance(message, str) and message:
         return message
-    if isinstance(error, str) and error.lstrip().startswith("<"):
+    if _is_page(error):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
     words = _words(error)
     return f"HTTP {status}: {words}" if words else f"HTTP {status}"
+
+
+def _is_page(body: object) -> bool:
+    return isinstance(body, str) and body.lstrip().startswith("<")
 
 
 _WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
@@ -149,8 +153,7 @@ def response_fault(
     if status == 400 and isinstance(body, str) and _PLAIN_ON_TLS.search(body):
         return SPEAKS_TLS
     fault = status_fault(status, body, wait)
-    page = isinstance(body, str) and body.lstrip().startswith("<")
-    if status == 407 or (page and (status in {401, 403} or proxy is not None)):
+    if status == 407 or (_is_page(body) and (status in {401, 403} or proxy is not None)):
         speaker = _named(proxy) if proxy is not None else "a proxy or gateway before the server"
         kind = fault.kind if fault.kind is FaultKind.PASSING else FaultKind.ELSEWHERE
         code = "http_407" if status == 407 else "proxy"
@@ -185,9 +188,14 @@ def no_answer_fault(said: object) -> RequestFault:
         return unreadable_fault("the answer is not a JSON object")
     if isinstance(said, dict) and ("usage" in said or said.get("object", "error") != "error"):
         return unreadable_fault("the answer is incomplete")
-    page = isinstance(said, str) and said.lstrip().startswith("<")
     words = " ".join(_words(said).split())
-    shown = "a web page" if page else repr(without_half_pairs(words[:300])) if words else "nothing readable"
+    shown = (
+        "a web page"
+        if _is_page(said)
+        else repr(without_half_pairs(words[:300]))
+        if words
+        else "nothing readable"
+    )
     told = isinstance(said, str) or (isinstance(said, dict) and said.keys() & {"error", "message", "detail"})
     return RequestFault(
         FaultKind.ELSEWHERE,
@@ -197,14 +205,17 @@ def no_answer_fault(said: object) -> RequestFault:
     )
 
 
+def refused_answer_fault(error: object, said: object) -> RequestFault:
+    """Return the fault of a 200 whose JSON has no answer, but perhaps this error."""
+    if not error or _WRONG_PATH.search(_words(error)):
+        return no_answer_fault(said)
+    code = error.get("code") if isinstance(error, dict) else None
+    return status_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, error, None)
+
+
 def unreadable_fault(message: str) -> RequestFault:
     """Return the fault of an answer that cannot be read."""
     return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
-
-
-def names_wrong_path(error: object) -> bool:
-    """Return whether an error with status 200 says that there is no such path."""
-    return bool(_WRONG_PATH.search(_words(error)))
 
 
 def connection_fault(error: Exception, proxy: str | None = None) -> RequestFault:  # noqa: PLR0911 (a table)

@@ -33,7 +33,7 @@ from llmframe._api.faults import connection_fault, response_fault
 from llmframe._api.responses import Refused, Reply, read_reply
 from llmframe._api.sdk_client import explained
 from llmframe._api.sdk_http import forget_certificates
-from llmframe._json import UnreadableJSONError, load
+from llmframe._json import load_or_none
 from llmframe._pacing import RateHeaders, retry_after
 from llmframe._values import FaultKind, RequestFault
 
@@ -150,7 +150,7 @@ class ConnectionPool:
         return response.status, self._read(response.status, raw, response.headers)
 
     def _read(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Reply | Refused:
-        data, now = _json(raw), time.monotonic()
+        data, now = load_or_none(raw), time.monotonic()
         if 200 <= status < 300:
             self._answers += 1
             limits = None
@@ -281,10 +281,3 @@ def _nothing_left(headers: Mapping[str, str]) -> bool:
         headers.get("x-ratelimit-remaining-requests"),
         headers.get("x-ratelimit-remaining-tokens"),
     }
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return load(raw)
-    except UnreadableJSONError:
-        return None

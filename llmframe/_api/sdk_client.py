@@ -24,7 +24,7 @@ from llmframe._addresses import SECRET_HEADERS, normalise
 from llmframe._api.faults import SPEAKS_TLS, connection_fault, no_answer_fault, response_fault
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
 from llmframe._api.sdk_http import http_client, library, proxy_of, settings_of, speaks_tls, unusable_socks
-from llmframe._json import UnreadableJSONError, load
+from llmframe._json import load_or_none
 from llmframe._loop import submit
 from llmframe._options import header_fault, key_fault
 from llmframe._pacing import RateHeaders, retry_after
@@ -219,11 +219,7 @@ class SdkTransport:
         if not hasattr(response, "kept"):  # the SDK's reading of text, or of null
             return Refused(no_answer_fault(response))
         raw, headers = response.kept
-        try:
-            data = load(raw)
-        except UnreadableJSONError:
-            data = None
-        return read_reply(self.endpoint, raw, data, RateHeaders.parse(headers))
+        return read_reply(self.endpoint, raw, load_or_none(raw), RateHeaders.parse(headers))
 
     def without_secrets(
         self, result: Reply | Refused, headers: Mapping[str, str] | None = None

@@ -17,7 +17,6 @@ from llmframe._api import (
     NoAccessError,
     NotFoundError,
     find_batch,
-    no_batch_api,
 )
 from llmframe._batch.lines import UnreadableLineError, read_broken, read_key, read_result
 from llmframe._journal import BatchPart, PartLabel
@@ -135,8 +134,6 @@ class Collector:
     async def _listed(self) -> list[BatchState]:
         try:
             return await self.api.listed()
-        except NotFoundError as missing:
-            raise StopRun(no_batch_api(missing)) from None
         except NoAccessError:
             raise
         except StopRun as stopped:
