@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session
     from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
-    from llmframe._run.reconciler import Reconciler
     from llmframe._run.results import Results
     from llmframe._run.settings import AccountSettings, RunSettings
-    from llmframe._values import AnswerKind, Endpoint, Key
+    from llmframe._values import AnswerKind, Endpoint, Key, Stop
 
 _BATCH_CLAIM = 2_000
 """At most this many requests of a batch are claimed in one transaction."""
@@ -58,7 +57,8 @@ class LaneContext:
     recorder: Recorder
     sink: OutcomeSink
     collected: CollectedResults
-    reconciler: Reconciler
+    stop: Callable[[Stop], object]
+    """Stops the run."""
     journal_failed: Callable[[JournalError], object]
     client: Client
     transport: Transport
@@ -120,7 +120,9 @@ class LaneContext:
             self.journal,
             self.session,
             lease=self.lease,
-            reconciler=self.reconciler,
+            results=self.results,
+            stop=self.stop,
+            waits_for_batches=self.settings.mode == "batch",
             journal_failed=self.journal_failed,
             is_failure=self._is_failure,
             again=self.sink.asked_once,
