@@ -18,7 +18,8 @@ from llmframe._api.endpoints import CHAT_COMPLETIONS
 from llmframe._api.faults import status_fault, unreadable_fault
 from llmframe._api.http_client import HttpTransport
 from llmframe._api.responses import Refused, Reply, Transport
-from llmframe._api.sdk_client import Client, SdkTransport, connect, list_models
+from llmframe._api.sdk_client import SdkTransport, connect, list_models
+from llmframe._api.sdk_http import Client
 
 __all__ = [
     "CHAT_COMPLETIONS",

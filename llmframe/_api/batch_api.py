@@ -15,17 +15,19 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from llmframe._api import sdk_client
 from llmframe._api.batch_limits import batch_refusal
 from llmframe._api.batch_pages import Pages, UnreadablePagesError
 from llmframe._api.batch_states import read_state, text
 from llmframe._api.faults import refused_answer_fault, unreadable_fault
+from llmframe._api.sdk_errors import errors, translated
 from llmframe._json import load_or_none
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, RequestFault, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from llmframe._api.sdk_http import Client
 
 T = TypeVar("T")
 
@@ -78,7 +80,7 @@ class BatchApi:
 
     def __init__(
         self,
-        client: sdk_client.Client,
+        client: Client,
         *,
         timeout: float,
         headers: Mapping[str, str],
@@ -259,9 +261,8 @@ class BatchApi:
         try:
             async with asyncio.timeout(seconds):
                 yield
-        except sdk_client.errors() as error:
-            fault = sdk_client.translated(error, self._client, self._headers).fault
-            fault = await sdk_client.explained(fault, self._client)
+        except errors() as error:
+            fault = (await translated(error, self._client, self._headers)).fault
             raise _Unanswered(fault, getattr(error, "status_code", None)) from None
 
     async def _repeat(

@@ -31,7 +31,7 @@ from yarl import URL
 
 from llmframe._api.faults import connection_fault, response_fault
 from llmframe._api.responses import Refused, Reply, read_reply
-from llmframe._api.sdk_client import explained
+from llmframe._api.sdk_errors import explained
 from llmframe._api.sdk_http import forget_certificates
 from llmframe._json import load_or_none
 from llmframe._pacing import RateHeaders, retry_after
