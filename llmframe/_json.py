@@ -15,6 +15,11 @@ _INTEGER_DIGITS = 18
 """Longer integers are read as floats, as orjson reads them from 2**64 on."""
 
 
+_MOST_ERRORS = 5
+"""Of a list of errors, this many are told."""
+_DEEPEST_ERROR = 5
+
+
 class UnreadableJSONError(ValueError):
     """Bytes that are not JSON, or JSON that is nested too deeply."""
 
@@ -64,6 +69,21 @@ def as_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return "JSON that is nested too deeply"
+
+
+_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
+
+
+def words(error: object, depth: int = 0) -> str:
+    """Return the words of an error in any JSON form; what has none is shown as JSON."""
+    if isinstance(error, str):
+        return error.strip()
+    if isinstance(error, list) and depth < _DEEPEST_ERROR:
+        return "; ".join(filter(None, (words(part, depth + 1) for part in error[:_MOST_ERRORS])))
+    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
+        found = (words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
+        return next(filter(None, found), "") or (as_json(error) if error else "")
+    return "" if error is None else as_json(error)
 
 
 def without_half_pairs(text: str) -> str:

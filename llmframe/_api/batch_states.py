@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from llmframe._json import as_object
+from llmframe._json import as_object, words
 from llmframe._values import BatchError, BatchState
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _errors(value: object) -> tuple[BatchError, ...]:
 
 def _error(error: object) -> BatchError:
     if not isinstance(error, dict):
-        return BatchError("batch_failed", str(error))
+        return BatchError("batch_failed", words(error))
     line = error.get("line")
     message = text(error.get("message")) or text(error.get("detail"))
     return BatchError(

@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urljoin
 
 from llmframe._addresses import origin
-from llmframe._json import as_json, without_half_pairs
+from llmframe._json import without_half_pairs, words
 from llmframe._pacing import is_lasting, refusal_kind
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_MOST_ERRORS = 5
-"""Of a list of errors, this many are told."""
-_DEEPEST_ERROR = 5
 
 _PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
@@ -109,27 +105,12 @@ def _message(status: int, error: object) -> str:
     if _is_page(error):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
-    words = _words(error)
-    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    said = words(error)
+    return f"HTTP {status}: {said}" if said else f"HTTP {status}"
 
 
 def _is_page(body: object) -> bool:
     return isinstance(body, str) and body.lstrip().startswith("<")
-
-
-_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
-
-
-def _words(error: object, depth: int = 0) -> str:
-    """Return the words of an error in any JSON form; what has none is shown as JSON."""
-    if isinstance(error, str):
-        return error.strip()
-    if isinstance(error, list) and depth < _DEEPEST_ERROR:
-        return "; ".join(filter(None, (_words(part, depth + 1) for part in error[:_MOST_ERRORS])))
-    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
-        found = (_words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
-        return next(filter(None, found), "") or (as_json(error) if error else "")
-    return "" if error is None else as_json(error)
 
 
 def response_fault(
@@ -188,26 +169,21 @@ def no_answer_fault(said: object) -> RequestFault:
         return unreadable_fault("the answer is not a JSON object")
     if isinstance(said, dict) and ("usage" in said or said.get("object", "error") != "error"):
         return unreadable_fault("the answer is incomplete")
-    words = " ".join(_words(said).split())
-    shown = (
-        "a web page"
-        if _is_page(said)
-        else repr(without_half_pairs(words[:300]))
-        if words
-        else "nothing readable"
-    )
+    line = " ".join(words(said).split())
+    shown = repr(without_half_pairs(line[:300])) if line else "nothing readable"
+    shown = "a web page" if _is_page(said) else shown
     told = isinstance(said, str) or (isinstance(said, dict) and said.keys() & {"error", "message", "detail"})
     return RequestFault(
         FaultKind.ELSEWHERE,
         "unexpected_endpoint",
         f"the server answered with {shown}, not as the API does: check base_url (it usually ends in /v1)",
-        uncertain=not (words and told),  # a web page or a message says that nothing was processed
+        uncertain=not (line and told),  # a web page or a message says that nothing was processed
     )
 
 
 def refused_answer_fault(error: object, said: object) -> RequestFault:
     """Return the fault of a 200 whose JSON has no answer, but perhaps this error."""
-    if not error or _WRONG_PATH.search(_words(error)):
+    if not error or _WRONG_PATH.search(words(error)):
         return no_answer_fault(said)
     code = error.get("code") if isinstance(error, dict) else None
     return status_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, error, None)

@@ -16,7 +16,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pandas as pd
 
@@ -90,6 +90,8 @@ class Run:
         self._settings = settings
         self._plan = plan
         self._results = Results(plan, settings.verb.kind, Prices(settings.prices), settings.model)
+        self._verb, self._model = settings.verb.name, settings.model
+        self._latencies, self._arrivals = self._results.latencies, self._results.arrivals
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -244,22 +246,6 @@ class Run:
     def _unfinished(self) -> bool:
         return not self.done()
 
-    @property
-    def _verb(self) -> str:
-        return self._settings.verb.name
-
-    @property
-    def _model(self) -> str:
-        return self._settings.model
-
-    @property
-    def _latencies(self) -> Sequence[float]:
-        return self._results.latencies
-
-    @property
-    def _arrivals(self) -> Sequence[float]:
-        return self._results.arrivals
-
     def _closing_line(self) -> str:
         return report.closing_line(self, self._model)
 
@@ -293,8 +279,8 @@ class Run:
         recorded = ("rows", "answered", "failed", "cost", "unpriced", "prompt_tokens", "completion_tokens")
         numbers = report.numbers(self)
         identified = {
-            "verb": self._settings.verb.name,
-            "model": self._settings.model,
+            "verb": self._verb,
+            "model": self._model,
             "complete": self.status == "done",
         }
         return {**identified, **{name: numbers[name] for name in recorded}}
@@ -306,11 +292,9 @@ class Run:
         elif self._settings.progress and self._error is None:
             say(line)
         no_price = self.cost is None and self.tokens.total
-        if self._settings.progress and no_price and self._settings.model not in _without_price:
-            _without_price.add(self._settings.model)
-            say(
-                f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
-            )
+        if self._settings.progress and no_price and self._model not in _without_price:
+            _without_price.add(self._model)
+            say(f"llmframe: no price is known for {self._model}; set llmframe.options.prices to see costs")
         wait_until_shown()
 
     def _how_to_continue(self) -> str:

@@ -31,11 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "gpt-6-luna"
 
-_FROM_OPTIONS = (
-    "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
-    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "reattach", "keep_batch_files",
-    "longest_wait", "limit_patience", "_tuning",
-)  # fmt: skip
+_FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(
     {
         "model", "system", "mode", "errors", "max_concurrency", "dedupe", "fresh", "retry_failed", "version",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from llmframe._api import CHAT_COMPLETIONS, BatchApi, NotFoundError, connect
+from llmframe._api import CHAT_COMPLETIONS, NotFoundError, connect
 from llmframe._batch import UNREADABLE
 from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
@@ -22,6 +22,7 @@ from llmframe._verbs.arguments import resolve_for_batches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from llmframe._api import BatchApi
     from llmframe._batch import BatchResult
     from llmframe._journal import BatchPart, Journal, Session
     from llmframe._run import AccountSettings
@@ -145,10 +146,7 @@ async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
         raise StopRun(NO_KEY)
     client, owned = connect(settings.account, timeout=settings.timeout)
     try:
-        key = settings.account.key_remedy
-        yield BatchApi(
-            client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries, key=key
-        )
+        yield settings.batch_api(client)
     finally:
         if owned:
             await client.close()
