@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._addresses import normalise
+from llmframe._addresses import key_fault, normalise
 from llmframe._api.faults import no_answer_fault
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
 from llmframe._api.sdk_errors import errors, refused_by, translated, unsendable, without_secrets
 from llmframe._api.sdk_http import Client, http_client, settings_of, unusable_socks
 from llmframe._json import load_or_none
 from llmframe._loop import submit
-from llmframe._options import key_fault
 from llmframe._pacing import RateHeaders
 
 if TYPE_CHECKING:

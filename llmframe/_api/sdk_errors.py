@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from llmframe._addresses import SECRET_HEADERS
+from llmframe._addresses import SECRET_HEADERS, header_fault
 from llmframe._api.faults import SPEAKS_TLS, connection_fault, no_answer_fault, response_fault
 from llmframe._api.responses import Refused
 from llmframe._api.sdk_http import Client, library, proxy_of, speaks_tls
-from llmframe._options import header_fault
 from llmframe._pacing import RateHeaders, retry_after
 from llmframe._values import FaultKind, RequestFault
 

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._addresses import is_openai, normalise
+from llmframe._addresses import address_fault, header_fault, is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
-from llmframe._options import (
-    address_fault,
-    check,
-    check_environment,
-    from_environment,
-    header_fault,
-    options,
-)
+from llmframe._options import check, check_environment, from_environment, options
 from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
 
