@@ -128,7 +128,7 @@ class ConnectionPool:
             aiohttp.ClientError,
             OSError,
             RuntimeError,
-        ) as error:  # uvloop raises RuntimeError for closed handles
+        ) as error:  # the last from uvloop for closed handles
             self._stale += isinstance(error, _StaleConnectionError)
             proxy = self.template.proxy
             return 0, Refused(connection_fault(error, None if proxy is None else proxy.url))

@@ -286,9 +286,8 @@ def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], styl
     fields: list[str] = []
     try:
         for cell, is_missing in zip(cells.astype(object), cells.isna(), strict=True):
-            fields.append(
-                style.missing if is_missing else write_cell(cell)
-            )  # their number gives a failure's row
+            # The number of fields gives a failure's row.
+            fields.append(style.missing if is_missing else write_cell(cell))
     except orjson.JSONEncodeError as error:
         place = _place(column, rows.start + len(fields))
         message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"

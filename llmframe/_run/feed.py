@@ -354,9 +354,7 @@ class JournaledTransport:
         """Requests that an earlier attempt may have billed."""
 
     async def send(self, request: Request) -> Reply | Refused:
-        self._unsent.discard(
-            request.key
-        )  # first: while this waits, the request must not be reported as unsent
+        self._unsent.discard(request.key)  # first: while this waits, it must not be reported as unsent
         if not await self._recorder.before_send(request.key):
             return Refused(_NOT_CLAIMED)
         result = await self._transport.send(request)

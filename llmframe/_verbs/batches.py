@@ -20,7 +20,7 @@ from llmframe._run import Prices, make_collector
 from llmframe._verbs.arguments import resolve_for_batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from llmframe._api import BatchApi
     from llmframe._batch import BatchResult
@@ -127,11 +127,8 @@ def cancel(batch: str, **settings: Any) -> str:
     return _run_on_private_loop(lambda: _cancel(resolved, batch))
 
 
-def _run_on_private_loop(make: Callable[[], Awaitable[T]]) -> T:
-    async def run() -> T:
-        return await make()
-
-    task = submit(run)
+def _run_on_private_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    task = submit(make)
     task.wait()
     try:
         return task.future.result()
