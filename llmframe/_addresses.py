@@ -1,8 +1,14 @@
-"""Addresses of servers, and the headers that carry a key."""
+"""Addresses of servers, the headers that carry a key, and what neither can be."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+_ROUTE = "/chat/completions"
+_CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -41,3 +47,37 @@ def is_openai(base_url: str) -> bool:
     """Return whether an address is OpenAI's own (data residency included)."""
     host = normalise(base_url).partition("://")[2].partition("/")[0]
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def address_fault(address: str) -> str | None:
+    """Say why requests cannot go to an address, and what to write instead; `None` where they can."""
+    address = re.sub("//[^/?#]*@", "//", address.strip())
+    start = re.split("[?#]", address, maxsplit=1)[0]
+    if start != address:
+        part = "query" if address[len(start)] == "?" else "fragment"
+        return f"this one has a {part}: write {start!r}, and what every request needs in its query as client=openai.AsyncOpenAI(base_url={start!r}, default_query={{…}})"
+    if start.rstrip("/").endswith(_ROUTE):
+        return f"llmframe adds {_ROUTE} itself: write {start.rstrip('/').removesuffix(_ROUTE)!r}"
+    try:
+        parts = urlsplit(start)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number or too large, or half an IPv6 address
+        usable = False
+    if not usable or re.search(r"[\s\0-\x1f\x7f]", start):
+        return f"{start!r} is none: see to its host and port"
+    return None
+
+
+def header_fault(text: str) -> str | None:
+    """Say which character of a text no header can hold, without the text; `None` where there is none."""
+    found = re.search("[^ -~]", text)
+    if found is None:
+        return None
+    name = _CONTROLS.get(found[0]) or unicodedata.name(found[0], "a character without a name")
+    return f"its character {found.start() + 1} of {len(text)} is U+{ord(found[0]):04X} ({name}), which no header can hold"
+
+
+def key_fault(value: Any) -> str | None:
+    """Say why a key cannot be sent, without the key; white space around it is not sent anyway."""
+    fault = header_fault(value.strip()) if isinstance(value, str) else None
+    return fault and f"{fault}: copy the key again"

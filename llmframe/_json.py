@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,11 @@ import orjson
 
 _INTEGER_DIGITS = 18
 """Longer integers are read as floats, as orjson reads them from 2**64 on."""
+
+
+_MOST_ERRORS = 5
+"""Of a list of errors, this many are told."""
+_DEEPEST_ERROR = 5
 
 
 class UnreadableJSONError(ValueError):
@@ -36,6 +42,20 @@ def load(raw: bytes) -> Any:
         raise UnreadableJSONError("JSON that is nested too deeply") from None
 
 
+def load_or_none(raw: bytes) -> Any:
+    """Read JSON as `load` does; `None` where it cannot be read."""
+    with suppress(UnreadableJSONError):
+        return load(raw)
+    return None
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object, also one that is written as text; empty for anything else."""
+    if isinstance(value, str):
+        value = load_or_none(value.encode())
+    return value if isinstance(value, dict) else {}
+
+
 def _lenient(raw: bytes) -> Any:
     try:
         return json.loads(raw, parse_int=_number)
@@ -49,6 +69,21 @@ def as_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return "JSON that is nested too deeply"
+
+
+_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
+
+
+def words(error: object, depth: int = 0) -> str:
+    """Return the words of an error in any JSON form; what has none is shown as JSON."""
+    if isinstance(error, str):
+        return error.strip()
+    if isinstance(error, list) and depth < _DEEPEST_ERROR:
+        return "; ".join(filter(None, (words(part, depth + 1) for part in error[:_MOST_ERRORS])))
+    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
+        found = (words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
+        return next(filter(None, found), "") or (as_json(error) if error else "")
+    return "" if error is None else as_json(error)
 
 
 def without_half_pairs(text: str) -> str:

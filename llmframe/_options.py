@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import ChainMap
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from llmframe._addresses import address_fault, key_fault, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,28 +41,6 @@ def _address(value: object) -> bool:
     if not isinstance(value, str) or not value.strip().lower().startswith(("http://", "https://")):
         return False
     return "@" not in value.partition("://")[2].partition("/")[0]
-
-
-def address_fault(address: str) -> str | None:
-    """Say why requests cannot go to an address, and what to write instead; `None` where they can."""
-    address = re.sub("//[^/?#]*@", "//", address.strip())
-    start = re.split("[?#]", address, maxsplit=1)[0]
-    if start != address:
-        part = "query" if address[len(start)] == "?" else "fragment"
-        return f"this one has a {part}: write {start!r}, and what every request needs in its query as client=openai.AsyncOpenAI(base_url={start!r}, default_query={{…}})"
-    if start.rstrip("/").endswith(_ROUTE):
-        return f"llmframe adds {_ROUTE} itself: write {start.rstrip('/').removesuffix(_ROUTE)!r}"
-    try:
-        parts = urlsplit(start)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number or too large, or half an IPv6 address
-        usable = False
-    if not usable or re.search(r"[\s\0-\x1f\x7f]", start):
-        return f"{start!r} is none: see to its host and port"
-    return None
-
-
-_ROUTE = "/chat/completions"
 
 
 def _path(value: object) -> bool:
@@ -99,24 +77,6 @@ def _key(value: object) -> bool:
 
 def _dollars(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-
-
-def header_fault(text: str) -> str | None:
-    """Say which character of a text no header can hold, without the text; `None` where there is none."""
-    found = re.search("[^ -~]", text)
-    if found is None:
-        return None
-    name = _CONTROLS.get(found[0]) or unicodedata.name(found[0], "a character without a name")
-    return f"its character {found.start() + 1} of {len(text)} is U+{ord(found[0]):04X} ({name}), which no header can hold"
-
-
-_CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
-
-
-def key_fault(value: Any) -> str | None:
-    """Say why a key cannot be sent, without the key; white space around it is not sent anyway."""
-    fault = header_fault(value.strip()) if isinstance(value, str) else None
-    return fault and f"{fault}: copy the key again"
 
 
 def _client(value: object) -> bool:
@@ -350,11 +310,6 @@ def mask(key: str) -> str:
 options = Options()
 
 
-def _without_credentials(address: str) -> str:
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-
-
 class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in pandas)
     """Set other defaults for a block, in this task or thread only.
 
@@ -399,7 +354,7 @@ class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in
         settings.pop("api_key", None)
         address = getattr(settings.pop("client", None), "base_url", None)
         if address is not None:
-            settings["base_url"] = _without_credentials(str(address))
+            settings["base_url"] = normalise(str(address).partition("?")[0])
         return {"_settings": settings}
 
     def __copy__(self) -> option_context:

@@ -7,18 +7,20 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, MutableSequence, Sequence
     from collections.abc import Set as AbstractSet
-    from datetime import datetime
 
     import pandas as pd
 
 Key: TypeAlias = bytes
 """A request's identity: 16 bytes of BLAKE2b over everything that decides its answer."""
+
+_LONGEST_WORDS = 200
 
 LaneName: TypeAlias = Literal["live", "batch"]
 
@@ -347,6 +349,12 @@ class LimitWait(NamedTuple):
     """The server's own words."""
     until: datetime | None
     """When the next request leaves (aware, UTC), where the server states it."""
+
+    @classmethod
+    def of(cls, words: str, seconds: float | None) -> LimitWait:
+        """Shorten the words; the wait ends in so many seconds, where that is known."""
+        until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
+        return cls(words[:_LONGEST_WORDS], until)
 
 
 class Lane(Protocol):

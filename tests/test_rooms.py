@@ -13,7 +13,7 @@ import llmframe
 ROOT = Path(llmframe.__file__).parent
 
 ORDER = (
-    "_values", "_errors", "_options", "_json", "_addresses",
+    "_values", "_errors", "_addresses", "_options", "_json",
     "_loop", "_pacing", "_columns", "_journal", "_api", "_live", "_batch", "_files", "_run", "_verbs",
     "testing", "accessor", "__init__", "cli", "__main__",
 )  # fmt: skip

@@ -12,15 +12,14 @@ from llmframe._api.batch_api import (
     NoAccessError,
     NotFoundError,
     find_batch,
-    limit_wait,
-    no_batch_api,
 )
 from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
 from llmframe._api.endpoints import CHAT_COMPLETIONS
-from llmframe._api.faults import status_fault
+from llmframe._api.faults import status_fault, unreadable_fault
 from llmframe._api.http_client import HttpTransport
 from llmframe._api.responses import Refused, Reply, Transport
-from llmframe._api.sdk_client import Client, SdkTransport, connect, list_models
+from llmframe._api.sdk_client import SdkTransport, connect, list_models
+from llmframe._api.sdk_http import Client
 
 __all__ = [
     "CHAT_COMPLETIONS",
@@ -42,8 +41,7 @@ __all__ = [
     "batch_refusal",
     "connect",
     "find_batch",
-    "limit_wait",
     "list_models",
-    "no_batch_api",
     "status_fault",
+    "unreadable_fault",
 ]

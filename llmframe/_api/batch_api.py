@@ -13,20 +13,21 @@ import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from llmframe._api import sdk_client
 from llmframe._api.batch_limits import batch_refusal
 from llmframe._api.batch_pages import Pages, UnreadablePagesError
 from llmframe._api.batch_states import read_state, text
-from llmframe._api.faults import names_wrong_path, no_answer_fault, status_fault, unreadable_fault
-from llmframe._json import UnreadableJSONError, load
+from llmframe._api.faults import refused_answer_fault, unreadable_fault
+from llmframe._api.sdk_errors import errors, translated
+from llmframe._json import load_or_none
 from llmframe._pacing import Attempts, Retry, RetryPolicy, StopRun, remedy
 from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, RequestFault, Stop, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from llmframe._api.sdk_http import Client
 
 T = TypeVar("T")
 
@@ -47,7 +48,6 @@ _STALLED_SECONDS = 0.25
 _PAGE = 100
 _NO_ACCESS = {FaultKind.ACCESS, FaultKind.ELSEWHERE, FaultKind.FATAL, FaultKind.UNREACHABLE}
 _LONGEST_METADATA = 512
-_LONGEST_WORDS = 200
 
 
 class NotFoundError(Exception):
@@ -80,7 +80,7 @@ class BatchApi:
 
     def __init__(
         self,
-        client: sdk_client.Client,
+        client: Client,
         *,
         timeout: float,
         headers: Mapping[str, str],
@@ -100,23 +100,27 @@ class BatchApi:
         self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
         self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
 
+    @property
+    def _files(self) -> Any:
+        return self._client.files.with_raw_response
+
+    @property
+    def _batches(self) -> Any:
+        return self._client.batches.with_raw_response
+
     async def upload(self, name: str, lines: IO[bytes], size: int) -> str:
         """Upload an input file of `size` bytes and return its id."""
 
         async def send() -> str:
             lines.seek(0)
-            async with self._translated(self._timeout + size / _SLOWEST_BYTES_PER_SECOND):
-                stored = await self._client.files.with_raw_response.create(
-                    file=(name, lines, "application/jsonl"),
-                    purpose="batch",
-                    extra_headers=self._headers,
-                )
-            return _id(_read(stored))
+            seconds = self._timeout + size / _SLOWEST_BYTES_PER_SECOND
+            file = (name, lines, "application/jsonl")
+            return _id(_read(await self._ask(self._files.create, seconds, file=file, purpose="batch")))
 
         try:
             return await self._repeat(send, self._policy, before_again=lambda: self.find_upload(name))
         except NotFoundError as missing:
-            raise StopRun(no_batch_api(missing)) from None
+            raise _no_batch_api(missing) from None
 
     async def find_upload(self, name: str) -> str | None:
         """Look for an input file by the end of its name; `None` where there is none, or the files cannot be listed."""
@@ -128,55 +132,41 @@ class BatchApi:
 
     async def uploads(self) -> dict[str, str]:
         """Map the ids of the account's input files to their names."""
-        with _unreadable_stops():
-            return {
-                name: str(stored.get("filename"))
-                async for stored in self._entries(self._page_of_files)
-                if (name := text(stored.get("id"))) is not None
-            }
+        return {
+            name: str(stored.get("filename"))
+            async for stored in self._entries(self._page_of_files)
+            if (name := text(stored.get("id"))) is not None
+        }
 
     async def _page_of_files(self, after: Mapping[str, Any]) -> Any:
-        async with self._translated(self._timeout):
-            files = self._client.files.with_raw_response
-            return await files.list(purpose="batch", limit=_PAGE, extra_headers=self._headers, **after)
+        return await self._ask(self._files.list, purpose="batch", limit=_PAGE, **after)
 
     async def create(self, file: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
         """Create a batch; one that is refused at once by a limit is returned as `failed`, without an id."""
 
         async def send() -> BatchState:
             try:
-                async with self._translated(self._timeout):
-                    batch = await self._client.batches.with_raw_response.create(
-                        input_file_id=file,
-                        endpoint=endpoint,  # type: ignore[arg-type]
-                        completion_window="24h",
-                        metadata={name: value[:_LONGEST_METADATA] for name, value in metadata.items()},
-                        extra_headers=self._headers,
-                    )
+                batch = await self._ask(
+                    self._batches.create,
+                    input_file_id=file,
+                    endpoint=endpoint,
+                    completion_window="24h",
+                    metadata={name: value[:_LONGEST_METADATA] for name, value in metadata.items()},
+                )
             except _Unanswered as unanswered:
                 return _refused(unanswered)
             return _state(batch)
 
-        return await self._repeat(
-            send, self._policy, before_again=lambda: self._find(metadata[PART_KEY], file)
-        )
+        async def find() -> BatchState | None:
+            return find_batch(await self.listed(), metadata[PART_KEY], file)
 
-    async def _find(self, nonce: str, file: str) -> BatchState | None:
-        try:
-            states = await self.listed()
-        except NotFoundError as missing:
-            raise StopRun(no_batch_api(missing)) from None
-        return find_batch(states, nonce, file)
+        return await self._repeat(send, self._policy, before_again=find)
 
     async def retrieve(self, name: str) -> BatchState:
         """Retrieve the state of a batch."""
 
         async def send() -> BatchState:
-            async with self._translated(self._timeout):
-                batch = await self._client.batches.with_raw_response.retrieve(
-                    name, extra_headers=self._headers
-                )
-            return _state(batch)
+            return _state(await self._ask(self._batches.retrieve, batch_id=name))
 
         return await self._repeat(send, self._polling_policy, missing_tries=_MISSING_TRIES)
 
@@ -185,10 +175,7 @@ class BatchApi:
 
         async def send() -> BatchState:
             try:
-                async with self._translated(self._timeout):
-                    batch = await self._client.batches.with_raw_response.cancel(
-                        name, extra_headers=self._headers
-                    )
+                return _state(await self._ask(self._batches.cancel, batch_id=name))
             except _Unanswered as unanswered:
                 if unanswered.status not in {400, 409, 422}:  # the batch may have ended already
                     raise
@@ -196,7 +183,6 @@ class BatchApi:
                 if unanswered.status == 409 or state.final:
                     return state
                 raise
-            return _state(batch)
 
         return await self._repeat(send, self._policy)
 
@@ -204,12 +190,12 @@ class BatchApi:
         """List the account's batches from all pages, the newest first."""
 
         async def page(after: Mapping[str, Any]) -> Any:
-            async with self._translated(self._timeout):
-                batches = self._client.batches.with_raw_response
-                return await batches.list(limit=_PAGE, extra_headers=self._headers, **after)
+            return await self._ask(self._batches.list, limit=_PAGE, **after)
 
-        with _unreadable_stops():
+        try:
             return [_state_of(batch) async for batch in self._entries(page)]
+        except NotFoundError as missing:
+            raise _no_batch_api(missing) from None
 
     async def _entries(
         self, page: Callable[[Mapping[str, Any]], Awaitable[Any]], *, patient: bool = True
@@ -258,19 +244,25 @@ class BatchApi:
             return
         began = time.monotonic()
         try:
-            async with self._translated(min(self._timeout, _DELETE_SECONDS - self._wasted_seconds)):
-                await self._client.files.delete(file, extra_headers=self._headers)
+            seconds = min(self._timeout, _DELETE_SECONDS - self._wasted_seconds)
+            await self._ask(self._files.delete, seconds, file_id=file)
         except _Unanswered:
             self._wasted_seconds += time.monotonic() - began
+
+    async def _ask(
+        self, method: Callable[..., Awaitable[Any]], seconds: float | None = None, **arguments: Any
+    ) -> Any:
+        """Call one of the SDK's methods once, within the timeout or so many seconds."""
+        async with self._translated(seconds or self._timeout):
+            return await method(extra_headers=self._headers, **arguments)
 
     @asynccontextmanager
     async def _translated(self, seconds: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(seconds):
                 yield
-        except sdk_client.errors() as error:
-            fault = sdk_client.translated(error, self._client, self._headers).fault
-            fault = await sdk_client.explained(fault, self._client)
+        except errors() as error:
+            fault = (await translated(error, self._client, self._headers)).fault
             raise _Unanswered(fault, getattr(error, "status_code", None)) from None
 
     async def _repeat(
@@ -297,8 +289,6 @@ class BatchApi:
                         raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
-                if fault.kind is FaultKind.ELSEWHERE and not self._answered:
-                    raise NoAccessError(Stop(fault.code, fault.message, remedy(fault, self._key))) from None
                 await self._sleep(self._seconds_until_retry(fault, policy, attempts, sent_at), fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
@@ -312,31 +302,25 @@ class BatchApi:
         self, fault: RequestFault, policy: RetryPolicy, attempts: Attempts, sent_at: float
     ) -> float:
         decision = policy.on_fault(fault, attempts, time.monotonic(), sent_at)
-        polling = self._answered and policy is self._polling_policy
-        if isinstance(decision, Retry) and (polling or fault.kind is not FaultKind.ACCESS):
+        passing = {FaultKind.ELSEWHERE} if self._answered else set()
+        if self._answered and policy is self._polling_policy:
+            passing.add(FaultKind.ACCESS)
+        refused = fault.kind in {FaultKind.ACCESS, FaultKind.ELSEWHERE} - passing
+        if isinstance(decision, Retry) and not refused:
             return decision.seconds
-        stop = (
-            decision
-            if isinstance(decision, Stop)
-            else Stop(fault.code, fault.message, remedy(fault, self._key))
-        )
+        own = Stop(fault.code, fault.message, remedy(fault, self._key))
+        stop = decision if isinstance(decision, Stop) else own
         no_access = fault.kind in _NO_ACCESS and fault.status != 403  # a key may be good for other calls
         raise NoAccessError(stop) if no_access else StopRun(stop)
 
     async def _sleep(self, seconds: float, fault: RequestFault) -> None:
         if fault.kind is FaultKind.LIMIT:
             self.traffic.limited += 1
-            self.limit_wait = limit_wait(fault.message, seconds)
+            self.limit_wait = LimitWait.of(fault.message, seconds)
         try:
             await asyncio.sleep(seconds)
         finally:
             self.limit_wait = None
-
-
-def limit_wait(words: str, seconds: float | None) -> LimitWait:
-    """Return what a run says while a limit holds its requests back, for so long if that is known."""
-    until = None if seconds is None else datetime.now(UTC) + timedelta(seconds=max(0.0, seconds))
-    return LimitWait(words[:_LONGEST_WORDS], until)
 
 
 @contextmanager
@@ -347,14 +331,6 @@ def _stops_on_full_disk() -> Iterator[None]:
     except OSError as error:
         message = f"the file of a batch cannot be kept while it is read: {error}"
         raise StopRun(Stop("disk", message, "free space, or set TMPDIR to another folder")) from error
-
-
-@contextmanager
-def _unreadable_stops() -> Iterator[None]:
-    try:
-        yield
-    except UnreadablePagesError as unreadable:
-        raise StopRun(Stop("unparsable_answer", str(unreadable), "mend the server's list")) from None
 
 
 def _refused(unanswered: _Unanswered) -> BatchState:
@@ -385,29 +361,20 @@ def find_batch(states: Sequence[BatchState], nonce: str, file: str | None) -> Ba
     )
 
 
-def no_batch_api(missing: NotFoundError) -> Stop:
-    """Return the `Stop` for a server without a Batch API."""
-    return Stop("no_batch_api", f"this server has no batches: {missing}", "use mode='live'")
+def _no_batch_api(missing: NotFoundError) -> NoAccessError:
+    return NoAccessError(Stop("no_batch_api", f"this server has no batches: {missing}", "use mode='live'"))
 
 
 def _read(response: Any, *others: type) -> Any:
     """Read the JSON object of a response, or a value of another type that it may have."""
-    try:
-        data = load(response.content)
-    except UnreadableJSONError:
-        data = None
-    error = data.get("error") if isinstance(data, dict) and not data.keys() & {"id", "data"} else None
-    if error and not names_wrong_path(error):
-        code = error.get("code") if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        raise _Unanswered(status_fault(status, data, None), status)
-    if not isinstance(data, (dict, *others)) or (
-        isinstance(data, dict) and not data.keys() & {"id", "data", "object"}
-    ):
-        raise _Unanswered(
-            no_answer_fault(response.content.decode(errors="replace") if data is None else data)
-        )
-    return data
+    data = load_or_none(response.content)
+    named = data.keys() & {"id", "data", "object"} if isinstance(data, dict) else set()
+    error = data.get("error") if isinstance(data, dict) and named <= {"object"} else None
+    if isinstance(data, others) or (named and not error):
+        return data
+    said = response.content.decode(errors="replace") if data is None else data
+    fault = refused_answer_fault(error, said)
+    raise _Unanswered(fault, fault.status)
 
 
 def _id(data: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api.batch_states import text
+from llmframe._pacing import StopRun
+from llmframe._values import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +19,11 @@ _MOST_STALLED = 5
 _MOST_PAGES = 10_000
 
 
-class UnreadablePagesError(Exception):
+class UnreadablePagesError(StopRun):
     """The pages of a list do not come to an end, or one is no page."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Stop("unparsable_answer", message, "mend the server's list"))
 
 
 class Pages:

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from llmframe._json import UnreadableJSONError, load
+from llmframe._json import as_object, words
 from llmframe._values import BatchError, BatchState
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _LATEST_SECONDS = 10**11
 def read_state(name: str, data: Mapping[str, Any]) -> BatchState:
     """Read the state of the batch with this id; what cannot be read is unknown."""
     ends = {state: end for state in _ENDS if (end := _moment(data.get(f"{state}_at")))}
-    counts = _object(data.get("request_counts"))
+    counts = as_object(data.get("request_counts"))
     return BatchState(
         name,
         _status(data.get("status"), ends),
@@ -54,7 +54,7 @@ def read_state(name: str, data: Mapping[str, Any]) -> BatchState:
         failed=_count(counts.get("failed")),
         counted=counts.get("completed") is not None,
         errors=_errors(data.get("errors")),
-        metadata={str(key): str(value) for key, value in _object(data.get("metadata")).items()},
+        metadata={str(key): str(value) for key, value in as_object(data.get("metadata")).items()},
         endpoint=text(data.get("endpoint")),
     )
 
@@ -70,16 +70,6 @@ def _status(value: object, ends: Mapping[str, float]) -> str:
     """Return OpenAI's name of a state. Where a server's word is unknown, a time of its end tells that it has ended."""
     word = re.sub(r"[\s-]+", "_", (text(value) or "").lower())
     return _STATE_OF.get(word) or next(iter(ends), word)
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    """Return a JSON object, also one that is written as text; empty for anything else."""
-    if isinstance(value, str):
-        try:
-            value = load(value.encode())
-        except UnreadableJSONError:
-            return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int:
@@ -123,7 +113,7 @@ def _errors(value: object) -> tuple[BatchError, ...]:
 
 def _error(error: object) -> BatchError:
     if not isinstance(error, dict):
-        return BatchError("batch_failed", str(error))
+        return BatchError("batch_failed", words(error))
     line = error.get("line")
     message = text(error.get("message")) or text(error.get("detail"))
     return BatchError(

@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urljoin
 
 from llmframe._addresses import origin
-from llmframe._json import as_json, without_half_pairs
+from llmframe._json import without_half_pairs, words
 from llmframe._pacing import is_lasting, refusal_kind
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_MOST_ERRORS = 5
-"""Of a list of errors, this many are told."""
-_DEEPEST_ERROR = 5
 
 _PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
@@ -106,26 +102,15 @@ def _message(status: int, error: object) -> str:
     message = error.get("message") if isinstance(error, dict) else None
     if isinstance(message, str) and message:
         return message
-    if isinstance(error, str) and error.lstrip().startswith("<"):
+    if _is_page(error):
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
         return f"HTTP {status} ({phrase}), with a web page"
-    words = _words(error)
-    return f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    said = words(error)
+    return f"HTTP {status}: {said}" if said else f"HTTP {status}"
 
 
-_WORDS_IN = ("message", "msg", "detail", "error", "errors", "title", "reason", "description", "code", "type")
-
-
-def _words(error: object, depth: int = 0) -> str:
-    """Return the words of an error in any JSON form; what has none is shown as JSON."""
-    if isinstance(error, str):
-        return error.strip()
-    if isinstance(error, list) and depth < _DEEPEST_ERROR:
-        return "; ".join(filter(None, (_words(part, depth + 1) for part in error[:_MOST_ERRORS])))
-    if isinstance(error, dict) and depth < _DEEPEST_ERROR:
-        found = (_words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
-        return next(filter(None, found), "") or (as_json(error) if error else "")
-    return "" if error is None else as_json(error)
+def _is_page(body: object) -> bool:
+    return isinstance(body, str) and body.lstrip().startswith("<")
 
 
 def response_fault(
@@ -149,8 +134,7 @@ def response_fault(
     if status == 400 and isinstance(body, str) and _PLAIN_ON_TLS.search(body):
         return SPEAKS_TLS
     fault = status_fault(status, body, wait)
-    page = isinstance(body, str) and body.lstrip().startswith("<")
-    if status == 407 or (page and (status in {401, 403} or proxy is not None)):
+    if status == 407 or (_is_page(body) and (status in {401, 403} or proxy is not None)):
         speaker = _named(proxy) if proxy is not None else "a proxy or gateway before the server"
         kind = fault.kind if fault.kind is FaultKind.PASSING else FaultKind.ELSEWHERE
         code = "http_407" if status == 407 else "proxy"
@@ -185,26 +169,29 @@ def no_answer_fault(said: object) -> RequestFault:
         return unreadable_fault("the answer is not a JSON object")
     if isinstance(said, dict) and ("usage" in said or said.get("object", "error") != "error"):
         return unreadable_fault("the answer is incomplete")
-    page = isinstance(said, str) and said.lstrip().startswith("<")
-    words = " ".join(_words(said).split())
-    shown = "a web page" if page else repr(without_half_pairs(words[:300])) if words else "nothing readable"
+    line = " ".join(words(said).split())
+    shown = repr(without_half_pairs(line[:300])) if line else "nothing readable"
+    shown = "a web page" if _is_page(said) else shown
     told = isinstance(said, str) or (isinstance(said, dict) and said.keys() & {"error", "message", "detail"})
     return RequestFault(
         FaultKind.ELSEWHERE,
         "unexpected_endpoint",
         f"the server answered with {shown}, not as the API does: check base_url (it usually ends in /v1)",
-        uncertain=not (words and told),  # a web page or a message says that nothing was processed
+        uncertain=not (line and told),  # a web page or a message says that nothing was processed
     )
+
+
+def refused_answer_fault(error: object, said: object) -> RequestFault:
+    """Return the fault of a 200 whose JSON has no answer, but perhaps this error."""
+    if not error or _WRONG_PATH.search(words(error)):
+        return no_answer_fault(said)
+    code = error.get("code") if isinstance(error, dict) else None
+    return status_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, error, None)
 
 
 def unreadable_fault(message: str) -> RequestFault:
     """Return the fault of an answer that cannot be read."""
     return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
-
-
-def names_wrong_path(error: object) -> bool:
-    """Return whether an error with status 200 says that there is no such path."""
-    return bool(_WRONG_PATH.search(_words(error)))
 
 
 def connection_fault(error: Exception, proxy: str | None = None) -> RequestFault:  # noqa: PLR0911 (a table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from llmframe._api.faults import names_wrong_path, no_answer_fault, status_fault
+from llmframe._api.faults import no_answer_fault, refused_answer_fault
 
 if TYPE_CHECKING:
     import ssl
@@ -44,16 +44,10 @@ def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeader
     if not isinstance(data, dict):
         is_text = data is None and raw.strip() != b"null"
         return Refused(no_answer_fault(raw.decode(errors="replace") if is_text else data), headers)
-    if data.get(endpoint.answer):
-        return Reply(raw, data, headers)
     error = data.get("error")
-    if error and not names_wrong_path(error):
-        status = error.get("code") if isinstance(error, dict) else None
-        status = status if isinstance(status, int) and 400 <= status < 600 else 500
-        return Refused(status_fault(status, error, None), headers)
-    if error or endpoint.answer not in data:
-        return Refused(no_answer_fault(data), headers)
-    return Reply(raw, data, headers)
+    if data.get(endpoint.answer) or (endpoint.answer in data and not error):
+        return Reply(raw, data, headers)
+    return Refused(refused_answer_fault(error, data), headers)
 
 
 @dataclass(frozen=True)

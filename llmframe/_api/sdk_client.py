@@ -1,4 +1,4 @@
-"""Requests to the API through the SDK: its clients, and the translation of its errors.
+"""Requests to the API through the SDK: its clients, and a transport.
 
 Requests are sent by the SDK's public `client.post` with ready bytes and its aiohttp client, without the slow
 conversion of typed messages. `openai` takes a second to import, so the first call imports it.
@@ -8,50 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
-import re
-import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._addresses import SECRET_HEADERS, normalise
-from llmframe._api.faults import SPEAKS_TLS, connection_fault, no_answer_fault, response_fault
+from llmframe._addresses import key_fault, normalise
+from llmframe._api.faults import no_answer_fault
 from llmframe._api.responses import Proxy, Refused, Reply, RequestTemplate, read_reply
-from llmframe._api.sdk_http import http_client, library, proxy_of, settings_of, speaks_tls, unusable_socks
-from llmframe._json import UnreadableJSONError, load
+from llmframe._api.sdk_errors import errors, refused_by, translated, unsendable, without_secrets
+from llmframe._api.sdk_http import Client, http_client, settings_of, unusable_socks
+from llmframe._json import load_or_none
 from llmframe._loop import submit
-from llmframe._options import header_fault, key_fault
-from llmframe._pacing import RateHeaders, retry_after
-from llmframe._values import FaultKind, RequestFault
+from llmframe._pacing import RateHeaders
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping
-
-    import openai
+    from collections.abc import Mapping
 
     from llmframe._api.account import Account
     from llmframe._values import Endpoint, Request
 
-Client: TypeAlias = "openai.AsyncOpenAI"
-
-_SHORTEST_SECRET = 8
-_FOREIGN_LOOP = re.compile(r"\bloop\b|(client|session) (has been|is) closed", re.IGNORECASE)
 _WRITTEN_BY_CLIENTS = frozenset({"connection", "accept-encoding", "content-length"})
 """Headers that an HTTP client writes itself, like a `host` that equals the address's."""
-
-_FOREIGN_CLIENT = RequestFault(
-    FaultKind.FATAL,
-    "client_error",
-    "client: its http_client was closed, or belongs to an event loop that has ended; "
-    "make the client anew, or leave its http_client out",
-)
 
 
 class _BuiltError(Exception):
@@ -202,8 +182,7 @@ class SdkTransport:
             async with asyncio.timeout(self._timeout):
                 response = await self._post_within_origin(content)
         except errors() as error:
-            refused = translated(error, self.client, self._headers)
-            return refused._replace(fault=await explained(refused.fault, self.client))
+            return await translated(error, self.client, self._headers)
         return self.without_secrets(self._read(response))
 
     async def _post_within_origin(self, content: dict[str, Any]) -> Any:
@@ -211,7 +190,10 @@ class SdkTransport:
         try:
             return await self._post(self.client, content, self._kept_response, follow_redirects=False)
         except self._openai.APIStatusError as error:
-            if not 300 <= error.status_code < 400 or _refused(error).fault.code == "invalid_base_url":
+            if (
+                not 300 <= error.status_code < 400
+                or refused_by(error, self.client).fault.code == "invalid_base_url"
+            ):
                 raise
         return await self._post(self.client, content, self._kept_response)
 
@@ -219,11 +201,7 @@ class SdkTransport:
         if not hasattr(response, "kept"):  # the SDK's reading of text, or of null
             return Refused(no_answer_fault(response))
         raw, headers = response.kept
-        try:
-            data = load(raw)
-        except UnreadableJSONError:
-            data = None
-        return read_reply(self.endpoint, raw, data, RateHeaders.parse(headers))
+        return read_reply(self.endpoint, raw, load_or_none(raw), RateHeaders.parse(headers))
 
     def without_secrets(
         self, result: Reply | Refused, headers: Mapping[str, str] | None = None
@@ -231,7 +209,7 @@ class SdkTransport:
         """Mask in a message the keys of the request, from these headers or the client's own."""
         if isinstance(result, Reply):
             return result
-        return _without_secrets(result, self.client, {**self._headers, **(headers or {})})
+        return without_secrets(result, self.client, {**self._headers, **(headers or {})})
 
     def _content(self, body: bytes) -> dict[str, Any]:
         return {"content": body} if self._takes_bytes else {"body": orjson.loads(body)}
@@ -266,10 +244,10 @@ class SdkTransport:
                 await self._post(self.client.with_options(http_client=capturing), self._content(body), object)
         except errors() as error:
             if not built:
-                return translated(error, self.client, self._headers)
+                return await translated(error, self.client, self._headers)
         finally:
             await capturing.aclose()
-        if refused := _unsendable(self.client):
+        if refused := unsendable(self.client):
             return refused
         url = built[0].url.copy_with(userinfo=b"")  # the headers contain it
         default = {"host": url.netloc.decode()}
@@ -293,59 +271,6 @@ class SdkTransport:
     async def close_connections(self) -> None:
         if self._owned:
             await self.client.close()
-
-
-@cache
-def _wire_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp below it."""
-    import aiohttp  # noqa: PLC0415
-
-    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError)
-
-
-@cache
-def errors() -> tuple[type[Exception], ...]:
-    """Return the classes that `translated` translates.
-
-    The SDK also raises errors of Python: `ValueError` for an invalid header or address, `ImportError` for a proxy
-    whose package is missing, `RuntimeError` for a closed loop, connection or client.
-    """
-    import openai  # noqa: PLC0415
-
-    return (openai.OpenAIError, *_wire_errors(), ValueError, RuntimeError, ImportError)
-
-
-def translated(error: Exception, client: Client, headers: Mapping[str, str]) -> Refused:
-    """Return an error of the SDK as a fault, without the keys of the request."""
-    return _unsendable(client) or _without_secrets(_refused(error, client), client, headers)
-
-
-def _unsendable(client: Client) -> Refused | None:
-    """Return the fault of a key that a client's own function gave, or of a header, that cannot be sent."""
-    texts: dict[str, object] = {"api_key: the client's function gave a key that": client.api_key or ""}
-    texts |= {f"the client's header {name!r}": text for name, text in client.default_headers.items()}
-    for what, text in texts.items():
-        if isinstance(text, str) and (fault := header_fault(text)):
-            message = f"{what} cannot be sent; {fault}"
-            return Refused(RequestFault(FaultKind.FATAL, "client_error", message))
-    return None
-
-
-def _without_secrets(refused: Refused, client: Client, headers: Mapping[str, str]) -> Refused:
-    """Mask keys in a message: some servers repeat the key that they refuse."""
-    message = refused.fault.message
-    for secret in _secrets(client, headers):
-        message = message.replace(secret, "***")
-    return refused._replace(fault=replace(refused.fault, message=message))
-
-
-def _secrets(client: Client, headers: Mapping[str, str]) -> Iterator[str]:
-    address = urlsplit(str(client.base_url))
-    given = [
-        value.partition(" ")[2] or value for name, value in headers.items() if name.lower() in SECRET_HEADERS
-    ]
-    tokens = (client.api_key, getattr(client, "_azure_ad_token", None), address.password, *given)
-    return (token for token in tokens if isinstance(token, str) and len(token) >= _SHORTEST_SECRET)
 
 
 def list_models(account: Account) -> list[str]:
@@ -381,55 +306,3 @@ def _kept_response_type() -> Any:
             return model
 
     return KeptResponse
-
-
-def _refused(error: Exception, client: Client | None = None) -> Refused:  # noqa: PLR0911 (a table)
-    """Translate an error into a fault."""
-    import openai  # noqa: PLC0415
-
-    proxy = None if client is None else proxy_of(client._client, str(client.base_url))  # noqa: SLF001
-    if isinstance(error, openai.APIStatusError):
-        return _refused_response(error, proxy)
-    if isinstance(error, json.JSONDecodeError):
-        return Refused(no_answer_fault(error.doc))
-    if isinstance(error, UnicodeDecodeError):
-        return Refused(no_answer_fault(error.object.decode(errors="replace")))
-    if isinstance(error, (RecursionError, openai.APIResponseValidationError)):
-        return Refused(no_answer_fault("{"))
-    cause = error.__cause__ or error
-    if isinstance(cause, RuntimeError) and _FOREIGN_LOOP.search(str(cause)):
-        return Refused(replace(_FOREIGN_CLIENT, uncertain="different" in str(cause)))
-    if isinstance(error, (openai.APIConnectionError, *_wire_errors(), RuntimeError)):
-        return Refused(connection_fault(error, proxy))
-    message = f"{type(error).__name__}: {error}"
-    return Refused(RequestFault(FaultKind.FATAL, "client_error", f"the request could not be made: {message}"))
-
-
-def _refused_response(error: openai.APIStatusError, proxy: str | None) -> Refused:
-    response = error.response
-    first = response.history[0] if response.history else response
-    location = str(response.url) if response.history else response.headers.get("location")
-    if response.url.path.endswith("/content"):  # files may lie with another host
-        location = None
-    fault = response_fault(
-        error.status_code,
-        error.body,
-        retry_after(response.headers, time.time()),
-        url=str(first.url),
-        location=location,
-        proxy=proxy,
-    )
-    return Refused(fault, RateHeaders.parse(response.headers))
-
-
-_probed: WeakSet[Client] = WeakSet()
-
-
-async def explained(fault: RequestFault, client: Client) -> RequestFault:
-    """Return a fault, or for the first connection that broke, that its port speaks TLS and was asked without it."""
-    url = str(client.base_url)
-    if fault.code != "connection_lost" or not url.startswith("http:") or client in _probed:
-        return fault
-    _probed.add(client)
-    through_proxy = proxy_of(client._client, url) is not None  # noqa: SLF001
-    return SPEAKS_TLS if not through_proxy and await speaks_tls(url) else fault

@@ -13,7 +13,7 @@ import ssl
 import sys
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,6 +21,10 @@ from llmframe._addresses import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import openai
+
+Client: TypeAlias = "openai.AsyncOpenAI"
 
 _PROBE_SECONDS = 1.0
 _KNOWN_PROXY = re.compile(r"(https?|socks5h?)://|(?!.*://)", re.IGNORECASE)

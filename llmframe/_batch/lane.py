@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from collections.abc import Set as AbstractSet
 
-    from llmframe._batch.collection import AddResult, Collector
+    from llmframe._batch.collection import Collector
     from llmframe._batch.lines import BatchResult
+    from llmframe._batch.result_files import AddResult
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
     from llmframe._pacing import GiveUp, RetryPolicy
@@ -121,19 +122,12 @@ class BatchLane:
         if self._open:
             oldest = min(submitted.since for submitted in self._open)
             counts = f"batches: {counts}, since {_duration(time.monotonic() - oldest)}"
-        limit = self._rate_limit
-        if limit is None or limit.until is None:
-            return counts
-        limited = f"waiting for the rate limit until {limit.until.astimezone():%H:%M:%S} ({limit.words})"
-        return f"{counts}, {limited}" if counts else limited
+        return counts
 
     @property
     def limit_wait(self) -> LimitWait | None:
-        return self._rate_limit or self._queue.limit_wait
-
-    @property
-    def _rate_limit(self) -> LimitWait | None:
-        return self._limits.wait(time.monotonic()) or self._collector.api.limit_wait
+        limit = self._limits.wait(time.monotonic()) or self._collector.api.limit_wait
+        return limit or self._queue.limit_wait
 
     def stop(self, reason: Stop) -> None:
         """Submit nothing more; open batches continue, and a later run collects them."""

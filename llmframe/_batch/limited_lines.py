@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmframe._api import limit_wait
 from llmframe._pacing import Attempts, Retry, RetryPolicy
-from llmframe._values import Stop
+from llmframe._values import LimitWait, Stop
 
 if TYPE_CHECKING:
-    from llmframe._values import LimitWait, RequestFault
+    from llmframe._values import RequestFault
 
 
 class LimitPause:
@@ -48,5 +47,5 @@ class LimitPause:
         additional = max(0.0, seconds - self.left(now))
         self.waited_seconds += additional
         self._until = now + self.left(now) + additional
-        self._wait = limit_wait(limited.message, self.left(now))
+        self._wait = LimitWait.of(limited.message, self.left(now))
         return None

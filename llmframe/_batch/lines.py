@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._api import status_fault
-from llmframe._json import UnreadableJSONError, load
+from llmframe._api import status_fault, unreadable_fault
+from llmframe._json import UnreadableJSONError, as_object, load
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def read_result(line: bytes, endpoint: Endpoint) -> BatchResult | None:
     key = _key(data["custom_id"])
     if key is None:
         return None
-    response, error = _object(data.get("response")), _error(data.get("error"))
+    response, error = as_object(data.get("response")), _error(data.get("error"))
     status, body = _status(response.get("status_code")), response.get("body")
     if isinstance(body, str):
-        body = _object(body) or body
+        body = as_object(body) or body
     if (status is None or 200 <= status < 300) and isinstance(body, dict) and endpoint.answer in body:
         with suppress(orjson.JSONEncodeError):  # nested too deeply to be written
             raw = orjson.dumps(body)
@@ -85,10 +85,8 @@ def read_broken(line: bytes) -> BatchResult | None:
     found = _ANY_CUSTOM_ID.search(line)
     if found is None:
         return None
-    fault = RequestFault(
-        FaultKind.PASSING, "unparsable_answer", "the line of the answer is broken", uncertain=True
-    )
-    return BatchResult(bytes.fromhex(found[1].decode()), None, None, fault)
+    key = bytes.fromhex(found[1].decode())
+    return BatchResult(key, None, None, unreadable_fault("the line of the answer is broken"))
 
 
 def _key(custom_id: object) -> Key | None:
@@ -97,17 +95,9 @@ def _key(custom_id: object) -> Key | None:
     return None
 
 
-def _object(value: object) -> dict[str, Any]:
-    """Return a JSON object, also one that is written as text; empty for anything else."""
-    if isinstance(value, str):
-        with suppress(UnreadableJSONError):
-            value = load(value.encode())
-    return value if isinstance(value, dict) else {}
-
-
 def _error(value: object) -> dict[str, Any]:
     """Return what the server says of an error, an object or words; empty where it says nothing."""
-    return _object(value) or ({"message": value} if isinstance(value, str) and value.strip() else {})
+    return as_object(value) or ({"message": value} if isinstance(value, str) and value.strip() else {})
 
 
 def _status(value: object) -> int | None:
@@ -128,8 +118,7 @@ def _fault(status: int | None, body: object, error: dict[str, Any]) -> RequestFa
         return status_fault(named, {"error": said} if said else body, None)
     if said or status is None:
         return _unanswered(said)
-    message = "the answer is no completion"
-    return RequestFault(FaultKind.PASSING, "unparsable_answer", message, uncertain=True)
+    return unreadable_fault("the answer is no completion")
 
 
 def _is_limit(error: dict[str, Any]) -> bool:

@@ -10,7 +10,8 @@ from llmframe._values import Stop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmframe._batch.collection import AddResult, Collector
+    from llmframe._batch.collection import Collector
+    from llmframe._batch.result_files import AddResult
     from llmframe._journal import PartLabel
     from llmframe._values import Key
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
-from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize, NotFoundError, limit_wait
+from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize
 from llmframe._batch.collection import file_name
 from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
 from llmframe._batch.lines import request_line
 from llmframe._pacing import StopRun
-from llmframe._values import Failure
+from llmframe._values import Failure, LimitWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmframe._batch.collection import Collector
     from llmframe._journal import BatchPart, BatchStore, PartLabel
     from llmframe._options import Tuning
-    from llmframe._values import BatchState, Endpoint, Feed, Key, LimitWait, Request
+    from llmframe._values import BatchState, Endpoint, Feed, Key, Request
 
 _REQUESTS_PER_TURN = 500
 """After this many requests, other tasks of the loop may run."""
@@ -110,7 +110,7 @@ class SubmissionQueue:
         if not self.waiting or refusal is None or not self.waiting[0].refusals:
             return None
         seconds = self.waiting[0].not_before - time.monotonic()
-        return limit_wait(refusal.message, seconds if self.waiting[0].ends < 0 else None)
+        return LimitWait.of(refusal.message, seconds if self.waiting[0].ends < 0 else None)
 
     def keep_for_next(self, request: Request | None) -> bool:
         """Keep a request for the next part; false when there is none."""
@@ -252,7 +252,7 @@ class SubmissionQueue:
         """Return whether no other batch of the account is enqueued, and whether one that ended lately may still count."""
         try:
             states = await self._api.listed()
-        except (NotFoundError, StopRun):
+        except StopRun:
             return True, self.ends > 0
         model = self._context.label.model
         others = [state for state in states if state.id != refused.id and state.model in {None, "", model}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from llmframe._json import as_json
+from llmframe._json import words
 from llmframe._pacing import is_of_the_moment
 
 
@@ -42,9 +42,8 @@ def read_error(body: Any) -> tuple[str, bool] | None:
     error = body.get("error")
     if not error:
         return None
-    parts = error if isinstance(error, dict) else {"message": error}
-    message, code = parts.get("message"), parts.get("code")
-    text = message if isinstance(message, str) else as_json(error)
+    parts, text = error if isinstance(error, dict) else {}, words(error)
+    code = parts.get("code")
     names = frozenset(name for name in (code, parts.get("type")) if isinstance(name, str))
     status = isinstance(code, int) and (code >= 500 or code in {408, 429})
     return text, status or is_of_the_moment(names, text)

@@ -102,22 +102,22 @@ def to_csv(
     """
     check_separator(sep, "to_csv")
     table = _table(frame, index=index, labels=columns)
-    return _write(table, path, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    return _write(table, path, sep, encoding, escape_formulas=escape_formulas)
 
 
 def write_columns(frame: pd.DataFrame, names: Sequence[str], path: FilePath, sep: str) -> None:
     """Write a frame's columns under these names, which may be empty or duplicate, as in the file they are from."""
     table = [_Column(name, frame.iloc[:, position]) for position, name in enumerate(names)]
-    _write(
-        table, path, _Style(sep, "utf-8-sig", escape_formulas=True, missing="" if len(table) > 1 else "NA")
-    )
+    _write(table, path, sep, "utf-8-sig", escape_formulas=True)
 
 
-def _write(table: list[_Column], path: FilePath | TextIO | None, style: _Style) -> str | None:
-    chunks = _chunks(table, style)
+def _write(
+    table: list[_Column], path: FilePath | TextIO | None, sep: str, encoding: str, *, escape_formulas: bool
+) -> str | None:
+    chunks = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
     if path is None:
         return "".join(chunks)
-    with writer(path, style.encoding) as file:
+    with writer(path, encoding) as file:
         file.writelines(chunks)
     return None
 
@@ -286,9 +286,8 @@ def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], styl
     fields: list[str] = []
     try:
         for cell, is_missing in zip(cells.astype(object), cells.isna(), strict=True):
-            fields.append(
-                style.missing if is_missing else write_cell(cell)
-            )  # their number gives a failure's row
+            # The number of fields gives a failure's row.
+            fields.append(style.missing if is_missing else write_cell(cell))
     except orjson.JSONEncodeError as error:
         place = _place(column, rows.start + len(fields))
         message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"

@@ -15,7 +15,6 @@ from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.progress_bar import Progress, progress_bar, say
-from llmframe._run.reconciler import Reconciler
 from llmframe._run.report import short
 from llmframe._values import Failure, Stop, Traffic
 
@@ -55,7 +54,6 @@ class Execution:
         self._plan = plan
         self._results = results
         self._columns = columns
-        self._reconciler = Reconciler(results, self._stop_run, waits_for_batches=settings.mode == "batch")
         self._lane: Lane | None = None
         self._feed: ClaimedFeed | None = None
         self._cancelling = False
@@ -64,7 +62,7 @@ class Execution:
     @property
     def inherited(self) -> int:
         """Requests that a run which no longer exists had claimed, and may have paid without keeping the answers."""
-        return self._reconciler.inherited
+        return self._feed.inherited if self._feed is not None else 0
 
     @property
     def traffic(self) -> Traffic:
@@ -182,7 +180,7 @@ class Execution:
             recorder=recorder,
             sink=sink,
             collected=CollectedResults(self._plan, self._results, sink, session.since),
-            reconciler=self._reconciler,
+            stop=self._stop_run,
             journal_failed=self._journal_failed,
             client=client,
             transport=transport,

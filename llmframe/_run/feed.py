@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from llmframe._api import Refused
+from llmframe._batch import in_open_batch
 from llmframe._errors import JournalError
 from llmframe._pacing import evenly
 from llmframe._values import FaultKind, RequestFault
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from llmframe._api import Reply, Transport
     from llmframe._columns import Plan
     from llmframe._journal import ClaimResult, Journal, Lease, Recorder, Session
-    from llmframe._run.reconciler import Reconciler
-    from llmframe._values import Key, Request
+    from llmframe._run.results import Results
+    from llmframe._values import Key, Request, Stop
 
 LARGEST_CLAIM = 512
 """At most this many requests are claimed at once in the live lane."""
@@ -42,6 +43,12 @@ class ClaimedFeed:
 
     Parameters
     ----------
+    results
+        Which requests have an outcome; answers that other runs have recorded meanwhile are added to them.
+    stop
+        Stops the run.
+    waits_for_batches
+        Whether requests in other runs' batches are waited for; otherwise they stop the run.
     window
         How many requests may be in flight now; no more are claimed before the pace is known.
     ahead_seconds
@@ -60,6 +67,8 @@ class ClaimedFeed:
 
     Attributes
     ----------
+    inherited : int
+        Requests that a run which no longer exists had claimed, and may have paid without keeping the answers.
     unsent : set
         With `on_late`: requests that were claimed; whoever sends one removes it.
     """
@@ -72,7 +81,9 @@ class ClaimedFeed:
         session: Session,
         *,
         lease: Lease,
-        reconciler: Reconciler,
+        results: Results,
+        stop: Callable[[Stop], object],
+        waits_for_batches: bool,
         journal_failed: Callable[[JournalError], object],
         window: Callable[[], int],
         ahead_seconds: float,
@@ -91,7 +102,10 @@ class ClaimedFeed:
         self._journal = journal
         self._session = session
         self._lease = lease
-        self._reconciler = reconciler
+        self._results = results
+        self._stop = stop
+        self._waits_for_batches = waits_for_batches
+        self.inherited = 0
         self._journal_failed = journal_failed
         self._window = window
         self._ahead_seconds = ahead_seconds
@@ -221,7 +235,7 @@ class ClaimedFeed:
         """Return the remaining requests, except those that have an outcome already."""
         if self._looked_up:
             return self._requests
-        return (request for request in self._requests if not self._reconciler.has_outcome(request.number))
+        return (request for request in self._requests if not self._results.has_outcome(request.number))
 
     def _not_early(self, requests: Iterator[Request]) -> Iterator[Request]:
         return (request for request in requests if request.number not in self._fed_early)
@@ -269,7 +283,7 @@ class ClaimedFeed:
         if patient:
             await self._pause(min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._retries, 9)))
             self._retries += 1
-        held = [number for number in self._held if not self._reconciler.has_outcome(number)]
+        held = [number for number in self._held if not self._results.has_outcome(number)]
         self._requests, self._held, self._parts = self._plan.requests(held), [], set()
         self._looked_up = False
 
@@ -304,8 +318,9 @@ class ClaimedFeed:
                 loop.call_later(2 * self._ahead_seconds, self._find_late, claimed.granted, self._on_late)
         self._parts.update(claimed.parts)
         self._retries = self._retries if not claimed.granted else 0
-        self._reconciler.add_inherited(claimed.uncertain)
-        self._reconciler.on_batches(claimed.parts)
+        self.inherited += claimed.uncertain
+        if claimed.parts and not self._waits_for_batches:
+            self._stop(in_open_batch(["a batch of another run"]))
 
     def _find_late(self, keys: Iterable[Key], on_late: Callable[[Key], object]) -> None:
         for key in keys:
@@ -313,11 +328,12 @@ class ClaimedFeed:
                 on_late(key)
 
     def _granted(self, block: Sequence[Request], claimed: ClaimResult) -> list[Request]:
-        """Return the requests that were granted; reconcile or hold the others."""
+        """Return the requests that were granted; take the answers to others, and hold the rest."""
         requests = {request.key: request for request in block}
         self._held.extend(requests[key].number for key in claimed.held)
         for stored in claimed.answered:
-            self._reconciler.reconcile(requests[stored.key].number, stored)
+            if not self._results.has_outcome(number := requests[stored.key].number):
+                self._results.add_stored(number, self._results.judge(stored))
         return [requests[key] for key in claimed.granted]
 
 
@@ -338,9 +354,7 @@ class JournaledTransport:
         """Requests that an earlier attempt may have billed."""
 
     async def send(self, request: Request) -> Reply | Refused:
-        self._unsent.discard(
-            request.key
-        )  # first: while this waits, the request must not be reported as unsent
+        self._unsent.discard(request.key)  # first: while this waits, it must not be reported as unsent
         if not await self._recorder.before_send(request.key):
             return Refused(_NOT_CLAIMED)
         result = await self._transport.send(request)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from llmframe._api import BatchApi
 from llmframe._batch import (
     MOST_ROUNDS,
     BatchLane,
@@ -27,15 +26,14 @@ from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmframe._api import Client, Transport
+    from llmframe._api import BatchApi, Client, Transport
     from llmframe._columns import Plan
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session
     from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
-    from llmframe._run.reconciler import Reconciler
     from llmframe._run.results import Results
     from llmframe._run.settings import AccountSettings, RunSettings
-    from llmframe._values import AnswerKind, Endpoint, Key
+    from llmframe._values import AnswerKind, Endpoint, Key, Stop
 
 _BATCH_CLAIM = 2_000
 """At most this many requests of a batch are claimed in one transaction."""
@@ -58,7 +56,8 @@ class LaneContext:
     recorder: Recorder
     sink: OutcomeSink
     collected: CollectedResults
-    reconciler: Reconciler
+    stop: Callable[[Stop], object]
+    """Stops the run."""
     journal_failed: Callable[[JournalError], object]
     client: Client
     transport: Transport
@@ -79,16 +78,10 @@ class LaneContext:
         )
 
     def collector(self) -> Collector:
-        settings, endpoint = self.settings, self.settings.verb.endpoint
-        api = BatchApi(
-            self.client,
-            timeout=settings.timeout,
-            headers=settings.headers,
-            max_retries=settings.max_retries,
-            key=settings.account.key_remedy,
+        verb, api = self.settings.verb, self.settings.batch_api(self.client)
+        return make_collector(
+            self.settings, verb.endpoint, verb.kind, api, self.journal, self.session, self.recorder
         )
-        kind = settings.verb.kind
-        return make_collector(settings, endpoint, kind, api, self.journal, self.session, self.recorder)
 
     def keys(self, wanted: Sequence[int]) -> Iterator[Key]:
         """Yield the identities of these requests."""
@@ -120,7 +113,9 @@ class LaneContext:
             self.journal,
             self.session,
             lease=self.lease,
-            reconciler=self.reconciler,
+            results=self.results,
+            stop=self.stop,
+            waits_for_batches=self.settings.mode == "batch",
             journal_failed=self.journal_failed,
             is_failure=self._is_failure,
             again=self.sink.asked_once,
@@ -141,15 +136,14 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
     recorder: Recorder | None,
 ) -> Collector:
     """Make the collector of an account's batches; without a recorder it only finds them."""
-    keep_files, strict = settings.keep_batch_files, settings.reattach
     return Collector(
         api,
         endpoint,
         journal,
         session,
         recorder,
-        keep_files=keep_files,
-        strict=strict,
+        keep_files=settings.keep_batch_files,
+        strict=settings.reattach,
         is_good=lambda body: kind.judge(body).value is not None,
         tuning=settings.tuning,
     )
@@ -187,12 +181,8 @@ async def make_batch_lane(
     context: LaneContext, wanted: Sequence[int], announce: Callable[[], None]
 ) -> tuple[BatchLane, ClaimedFeed]:
     """Make the batch lane; the account's open batches of this call are found first."""
-    collector, label, session, settings = (
-        context.collector(),
-        context.label,
-        context.session,
-        context.settings,
-    )
+    collector, label = context.collector(), context.label
+    session, settings = context.session, context.settings
     if settings.reattach:
         await collector.find_batches(label, session.digest, session.since)
     submission = SubmissionContext(

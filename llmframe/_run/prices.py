@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from math import inf
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from llmframe._loop import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmframe._values import Answer, LaneName, Usage
 
-_log = logging.getLogger("llmframe")
 _shortener = Repr()
 _shortener.maxdict, _shortener.maxother = 8, 200
 
@@ -85,8 +85,7 @@ class Prices:
     def _log_once(self, about: str, message: str, *values: object) -> None:
         if about not in self._logged:
             self._logged.add(about)
-            with suppress(Exception):  # a log's handler may raise, for example that of a closed terminal
-                _log.warning(message, *map(_shortener.repr, values))
+            log(logging.WARNING, message, *map(_shortener.repr, values))
 
 
 def _possible(dollars: float) -> float:
@@ -129,17 +128,13 @@ def _table_price(model: str, context: dict[str, str]) -> Price:
             cache_write_tokens=written,
             output_tokens=completion,
         )
-        return float(calc_price(tokens, model, price_context=_price_context(context)).total_price)
+        return float(calc_price(tokens, model, price_context=context or None).total_price)
 
     def exact(usage: Usage) -> float:
         return price(usage.prompt, usage.cached, usage.cache_write, usage.completion)
 
     rates = _rates(price, _PROBE_TOKENS)
     return _linear(*rates, beyond=exact) if rates == _rates(price, _LINEAR_TOKENS) else exact
-
-
-def _price_context(context: dict[str, str]) -> Any:
-    return context or None
 
 
 def _rates(price: Callable[[int, int, int, int], float], tokens: int) -> tuple[float, float, float, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from dataclasses import dataclass
 from html import escape
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any
@@ -20,73 +19,39 @@ from llmframe._run.progress_bar import dollars, say
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmframe._values import Usage
+    from llmframe._values import RunView
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """A run in numbers, of rows unless stated otherwise."""
-
-    verb: str
-    model: str
-    status: str
-    rows: int
-    skipped: Mapping[str, int]
-    distinct: int
-    """Different requests among the rows."""
-    from_journal: int
-    """Distinct requests that were answered from the journal."""
-    sent: int
-    """Distinct requests that were sent."""
-    retries: int
-    limited: int
-    answered: int
-    failed: int
-    truncated: int
-    uncertain: int
-    """Requests that may have been billed without an answer."""
-    usage: Usage
-    cost: float | None
-    """US dollars of the paid answers whose cost is known."""
-    unpriced: int
-    """Paid answers whose cost is unknown."""
-    seconds: float
-    waited_seconds: float
-    latency: Mapping[str, float]
-    """Seconds at the 50th, 90th and 99th percentile of the answers of this run."""
-
-    @property
-    def unfinished(self) -> int:
-        return self.rows - sum(self.skipped.values()) - self.answered - self.failed
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the numbers as JSON values."""
-        return {
-            "rows": self.rows,
-            "skipped": dict(self.skipped),
-            "distinct": self.distinct,
-            "from_journal": self.from_journal,
-            "sent": self.sent,
-            "retries": self.retries,
-            "limited": self.limited,
-            "answered": self.answered,
-            "failed": self.failed,
-            "truncated": self.truncated,
-            "uncertain": self.uncertain,
-            "unfinished": self.unfinished,
-            "prompt_tokens": self.usage.prompt,
-            "completion_tokens": self.usage.completion,
-            "cached_tokens": self.usage.cached,
-            "cache_write_tokens": self.usage.cache_write,
-            "reasoning_tokens": self.usage.reasoning,
-            "cost": self.cost,
-            "unpriced": self.unpriced,
-            "seconds": round(self.seconds, 3),
-            "waited_seconds": round(self.waited_seconds, 3),
-        }
+def numbers(run: RunView) -> dict[str, Any]:
+    """Return a run's numbers as JSON values."""
+    tokens = run.tokens
+    return {
+        "rows": run.rows,
+        "skipped": dict(run.skipped),
+        **{name: getattr(run, name) for name in _COUNTS},
+        "unfinished": _unfinished(run),
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "cached_tokens": tokens.cached,
+        "cache_write_tokens": tokens.cache_write,
+        "reasoning_tokens": tokens.reasoning,
+        "cost": run.cost,
+        "unpriced": run.unpriced,
+        "seconds": round(run.seconds, 3),
+        "waited_seconds": round(run.waited_seconds, 3),
+    }
 
 
-def closing_line(summary: RunSummary) -> str:
+_COUNTS = (
+    "distinct", "from_journal", "sent", "retries", "limited", "answered", "failed", "truncated", "uncertain",
+)  # fmt: skip
+
+
+def _unfinished(run: RunView) -> int:
+    return run.rows - sum(run.skipped.values()) - run.answered - run.failed
+
+
+def closing_line(run: RunView, model: str) -> str:
     """Return one line that says how a run ended.
 
     Examples
@@ -100,31 +65,29 @@ def closing_line(summary: RunSummary) -> str:
     >>> repr(llmframe.last_run())  # doctest: +ELLIPSIS
     '<Run done: llmframe: 1 of 2 rows answered (not sent: prompt missing or blank in 1), ... s>'
     """
-    parts = [f"llmframe: {summary.answered:,} of {summary.rows:,} {_rows(summary.rows)} answered"]
-    if summary.skipped:
-        counts = ", ".join(
-            f"{column} missing or blank in {count:,}" for column, count in summary.skipped.items()
-        )
+    parts = [f"llmframe: {run.answered:,} of {run.rows:,} {_rows(run.rows)} answered"]
+    if run.skipped:
+        counts = ", ".join(f"{column} missing or blank in {count:,}" for column, count in run.skipped.items())
         parts[0] += f" (not sent: {counts})"
-    if summary.from_journal:
-        parts.append(f"{summary.from_journal:,} from the journal")
-    if summary.failed:
-        parts.append(f"{summary.failed:,} failed")
-    if summary.unfinished:
-        parts.append(f"{summary.unfinished:,} not done")
-    if summary.uncertain:
-        parts.append(f"{summary.uncertain:,} requests may have been billed without an answer")
-    if summary.sent or summary.usage.total or summary.unpriced:
-        parts.append(_cost(summary))
-    parts.append(f"{summary.seconds:.1f} s")
+    if run.from_journal:
+        parts.append(f"{run.from_journal:,} from the journal")
+    if run.failed:
+        parts.append(f"{run.failed:,} failed")
+    if unfinished := _unfinished(run):
+        parts.append(f"{unfinished:,} not done")
+    if run.uncertain:
+        parts.append(f"{run.uncertain:,} requests may have been billed without an answer")
+    if run.sent or run.tokens.total or run.unpriced:
+        parts.append(_cost(run, model))
+    parts.append(f"{run.seconds:.1f} s")
     return ", ".join(parts)
 
 
-def _cost(summary: RunSummary) -> str:
-    if summary.cost is not None:
-        return dollars(summary.cost, summary.unpriced)
-    if summary.usage.total:
-        return f"the price of {summary.model} is unknown"
+def _cost(run: RunView, model: str) -> str:
+    if run.cost is not None:
+        return dollars(run.cost, run.unpriced)
+    if run.tokens.total:
+        return f"the price of {model} is unknown"
     return "at an unknown cost (the answers do not state their tokens)"
 
 
@@ -207,17 +170,17 @@ def short(text: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def html(summary: RunSummary) -> str:
+def html(run: RunView, verb: str, model: str) -> str:
     """Return a run as a small HTML table."""
-    numbers = summary.as_dict()
-    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in summary.latency.items())
-    numbers["skipped"] = ", ".join(f"{column}: {count}" for column, count in summary.skipped.items()) or "0"
-    numbers["cost"] = "unknown" if summary.cost is None else dollars(summary.cost, summary.unpriced)
-    numbers["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
-    head = f"<b>llmframe {escape(summary.verb)}</b> · {escape(summary.model)} · {escape(summary.status)}"
+    shown = numbers(run)
+    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.latency.items())
+    shown["skipped"] = ", ".join(f"{column}: {count}" for column, count in run.skipped.items()) or "0"
+    shown["cost"] = "unknown" if run.cost is None else dollars(run.cost, run.unpriced)
+    shown["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
+    head = f"<b>llmframe {escape(verb)}</b> · {escape(model)} · {escape(run.status)}"
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in numbers.items()
+        for name, value in shown.items()
     )
     return f"<div>{head}<table>{rows}</table></div>"
 
@@ -230,7 +193,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(("p50", "p90", "p99"), values, strict=True)}
 
 
-def plot(summary: RunSummary, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
+def plot(run: RunView, model: str, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
     """Draw answers per second over the run, and their latencies.
 
     Parameters
@@ -244,9 +207,7 @@ def plot(summary: RunSummary, arrivals: Sequence[float], latencies: Sequence[flo
     bins = max(10, min(120, int(max(arrivals, default=1.0)) + 1))
     counts, edges = np.histogram(np.asarray(arrivals), bins=bins)
     over_time.step(edges[:-1], counts / np.diff(edges), where="post")
-    over_time.set(
-        title=f"{summary.answered:,} rows, {summary.model}", xlabel="seconds", ylabel="answers per second"
-    )
+    over_time.set(title=f"{run.answered:,} rows, {model}", xlabel="seconds", ylabel="answers per second")
     spread.hist(np.asarray(latencies), bins=50)
     spread.set(title="latency", xlabel="seconds", ylabel="answers")
     figure.tight_layout()

@@ -16,7 +16,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pandas as pd
 
@@ -90,6 +90,8 @@ class Run:
         self._settings = settings
         self._plan = plan
         self._results = Results(plan, settings.verb.kind, Prices(settings.prices), settings.model)
+        self._verb, self._model = settings.verb.name, settings.model
+        self._latencies, self._arrivals = self._results.latencies, self._results.arrivals
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -229,60 +231,23 @@ class Run:
 
     def plot(self) -> Any:
         """Draw answers per second and latencies as a matplotlib figure (`pip install llmframe[plot]`)."""
-        return report.plot(self._summary(), self._arrivals, self._latencies)
+        return report.plot(self, self._model, self._arrivals, self._latencies)
 
     def __repr__(self) -> str:
-        return f"<Run {self.status}: {report.closing_line(self._summary())}>"
+        return f"<Run {self.status}: {self._closing_line()}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DetachedRun, ({name: getattr(self, name) for name in _TOLD},)
 
     def _repr_html_(self) -> str:
-        return report.html(self._summary())
+        return report.html(self, self._verb, self._model)
 
     @property
     def _unfinished(self) -> bool:
         return not self.done()
 
-    @property
-    def _verb(self) -> str:
-        return self._settings.verb.name
-
-    @property
-    def _model(self) -> str:
-        return self._settings.model
-
-    @property
-    def _latencies(self) -> Sequence[float]:
-        return self._results.latencies
-
-    @property
-    def _arrivals(self) -> Sequence[float]:
-        return self._results.arrivals
-
-    def _summary(self) -> report.RunSummary:
-        return report.RunSummary(
-            verb=self._verb,
-            model=self._model,
-            status=self.status,
-            rows=self.rows,
-            skipped=self.skipped,
-            distinct=self.distinct,
-            from_journal=self.from_journal,
-            sent=self.sent,
-            retries=self.retries,
-            limited=self.limited,
-            answered=self.answered,
-            failed=self.failed,
-            truncated=self.truncated,
-            uncertain=self.uncertain,
-            usage=self.tokens,
-            cost=self.cost,
-            unpriced=self.unpriced,
-            seconds=self.seconds,
-            waited_seconds=self.waited_seconds,
-            latency=self.latency,
-        )
+    def _closing_line(self) -> str:
+        return report.closing_line(self, self._model)
 
     def _begin(self, start_task: Callable[[Callable[[], Any]], LoopTask[None]]) -> LoopTask[None]:
         """Start the work on the loop that `start_task` chooses."""
@@ -291,7 +256,7 @@ class Run:
 
     async def _carry_out(self) -> None:
         try:
-            await self._execution.carry_out(lambda: self._summary().as_dict())
+            await self._execution.carry_out(lambda: report.numbers(self))
         finally:
             self._ended = time.monotonic()
 
@@ -312,26 +277,24 @@ class Run:
     def _record(self) -> dict[str, Any]:
         """Return the run's record for `df.attrs`: small, of JSON values."""
         recorded = ("rows", "answered", "failed", "cost", "unpriced", "prompt_tokens", "completion_tokens")
-        numbers = self._summary().as_dict()
+        numbers = report.numbers(self)
         identified = {
-            "verb": self._settings.verb.name,
-            "model": self._settings.model,
+            "verb": self._verb,
+            "model": self._model,
             "complete": self.status == "done",
         }
         return {**identified, **{name: numbers[name] for name in recorded}}
 
     def _say_ending(self) -> None:
-        line = report.closing_line(self._summary())
+        line = self._closing_line()
         if self.status == "interrupted":
             say(f"{line}; interrupted: {self._how_to_continue()}")
         elif self._settings.progress and self._error is None:
             say(line)
         no_price = self.cost is None and self.tokens.total
-        if self._settings.progress and no_price and self._settings.model not in _without_price:
-            _without_price.add(self._settings.model)
-            say(
-                f"llmframe: no price is known for {self._settings.model}; set llmframe.options.prices to see costs"
-            )
+        if self._settings.progress and no_price and self._model not in _without_price:
+            _without_price.add(self._model)
+            say(f"llmframe: no price is known for {self._model}; set llmframe.options.prices to see costs")
         wait_until_shown()
 
     def _how_to_continue(self) -> str:
@@ -374,7 +337,7 @@ class DetachedRun(Run):
         self._told = {**told, **ended}
 
     def __repr__(self) -> str:
-        return f"<Run {self.status}, detached: {report.closing_line(self._summary())}>"
+        return f"<Run {self.status}, detached: {self._closing_line()}>"
 
     def done(self) -> bool:
         return True
@@ -411,7 +374,7 @@ def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
 
 def concluded(run: Run, result: Any) -> Any:
     """Return the result, or raise or warn as the run ended."""
-    line = report.closing_line(run._summary())
+    line = run._closing_line()
     error, stop = run._error, run._execution.stop
     if isinstance(error, asyncio.CancelledError):
         raise StoppedError(f"the run was cancelled; {line}", code="cancelled", run=run, result=result)

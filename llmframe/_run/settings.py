@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmframe._api import BatchApi
 from llmframe._columns import Recipe
 from llmframe._values import Again
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmframe._api import Account
+    from llmframe._api import Account, Client
     from llmframe._options import Tuning
     from llmframe._pacing import Patience
     from llmframe._values import AnswerKind, Endpoint, Verdict
@@ -43,6 +44,15 @@ class AccountSettings:
     reattach: bool
     keep_batch_files: bool
     tuning: Tuning
+
+    def batch_api(self, client: Client) -> BatchApi:
+        return BatchApi(
+            client,
+            timeout=self.timeout,
+            headers=self.headers,
+            max_retries=self.max_retries,
+            key=self.account.key_remedy,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

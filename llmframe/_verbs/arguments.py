@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._addresses import is_openai, normalise
+from llmframe._addresses import address_fault, header_fault, is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
-from llmframe._options import (
-    address_fault,
-    check,
-    check_environment,
-    from_environment,
-    header_fault,
-    options,
-)
+from llmframe._options import check, check_environment, from_environment, options
 from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
 
@@ -31,11 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "gpt-6-luna"
 
-_FROM_OPTIONS = (
-    "model", "api_key", "base_url", "client", "server", "journal", "mode", "errors",
-    "max_concurrency", "max_retries", "timeout", "progress", "prices", "loop", "reattach", "keep_batch_files",
-    "longest_wait", "limit_patience", "_tuning",
-)  # fmt: skip
+_FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(
     {
         "model", "system", "mode", "errors", "max_concurrency", "dedupe", "fresh", "retry_failed", "version",

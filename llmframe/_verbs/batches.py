@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from llmframe._api import CHAT_COMPLETIONS, BatchApi, NotFoundError, connect
+from llmframe._api import CHAT_COMPLETIONS, NotFoundError, connect
 from llmframe._batch import UNREADABLE
 from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
@@ -20,8 +20,9 @@ from llmframe._run import Prices, make_collector
 from llmframe._verbs.arguments import resolve_for_batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
+    from llmframe._api import BatchApi
     from llmframe._batch import BatchResult
     from llmframe._journal import BatchPart, Journal, Session
     from llmframe._run import AccountSettings
@@ -126,11 +127,8 @@ def cancel(batch: str, **settings: Any) -> str:
     return _run_on_private_loop(lambda: _cancel(resolved, batch))
 
 
-def _run_on_private_loop(make: Callable[[], Awaitable[T]]) -> T:
-    async def run() -> T:
-        return await make()
-
-    task = submit(run)
+def _run_on_private_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    task = submit(make)
     task.wait()
     try:
         return task.future.result()
@@ -145,10 +143,7 @@ async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
         raise StopRun(NO_KEY)
     client, owned = connect(settings.account, timeout=settings.timeout)
     try:
-        key = settings.account.key_remedy
-        yield BatchApi(
-            client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries, key=key
-        )
+        yield settings.batch_api(client)
     finally:
         if owned:
             await client.close()

@@ -18,7 +18,6 @@ from llmframe._journal.sqlite import SqliteJournal
 from llmframe._run import Prices, Results
 from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
-from llmframe._run.reconciler import Reconciler
 from llmframe._values import Answer, FaultKind, Request, RequestFault, Usage
 
 
@@ -182,7 +181,7 @@ class RunContext:
     results: Results
     recorder: Recorder
     collected: CollectedResults
-    reconciler: Reconciler
+    waits_for_batches: bool
     stops: list
 
     def feed(self, **settings):
@@ -193,7 +192,9 @@ class RunContext:
             self.journal,
             self.session,
             lease=lease,
-            reconciler=self.reconciler,
+            results=self.results,
+            stop=self.stops.append,
+            waits_for_batches=self.waits_for_batches,
             journal_failed=self.stops.append,
             **({"window": lambda: 2, "ahead_seconds": 0.0} | settings),
         )
@@ -213,8 +214,7 @@ async def run_context(path, rows=6, *, waits_for_batches=True, **settings):
         recorder = Recorder(journal, session, 0.001, stops.append)
         sink = OutcomeSink(results, recorder)
         collected = CollectedResults(plan, results, sink, session.since)
-        reconciler = Reconciler(results, stops.append, waits_for_batches=waits_for_batches)
-        yield RunContext(plan, journal, session, results, recorder, collected, reconciler, stops)
+        yield RunContext(plan, journal, session, results, recorder, collected, waits_for_batches, stops)
         await recorder.finish()
 
 
