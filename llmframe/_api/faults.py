@@ -26,7 +26,9 @@ _MOST_ERRORS = 5
 """Of a list of errors, this many are told."""
 _DEEPEST_ERROR = 5
 
-_PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
+_PROXY_ERRORS = frozenset(
+    {"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError", "ProtocolError"}
+)
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
 _BROKEN = frozenset(
     {

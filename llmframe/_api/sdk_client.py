@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import json
 import re
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -295,15 +296,14 @@ class SdkTransport:
             await self.client.close()
 
 
-@cache
 def _wire_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp below it."""
+    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp and socksio below it."""
     import aiohttp  # noqa: PLC0415
 
-    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError)
+    socks = (sys.modules["socksio"].SOCKSError,) if sys.modules.get("socksio") else ()
+    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError, *socks)
 
 
-@cache
 def errors() -> tuple[type[Exception], ...]:
     """Return the classes that `translated` translates.
 

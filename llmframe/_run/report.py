@@ -113,7 +113,8 @@ def closing_line(summary: RunSummary) -> str:
     if summary.unfinished:
         parts.append(f"{summary.unfinished:,} not done")
     if summary.uncertain:
-        parts.append(f"{summary.uncertain:,} requests may have been billed without an answer")
+        requests = "request" if summary.uncertain == 1 else "requests"
+        parts.append(f"{summary.uncertain:,} {requests} may have been billed without an answer")
     if summary.sent or summary.usage.total or summary.unpriced:
         parts.append(_cost(summary))
     parts.append(f"{summary.seconds:.1f} s")
