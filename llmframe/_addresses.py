@@ -55,7 +55,8 @@ def address_fault(address: str) -> str | None:
     start = re.split("[?#]", address, maxsplit=1)[0]
     if start != address:
         part = "query" if address[len(start)] == "?" else "fragment"
-        return f"this one has a {part}: write {start!r}, and what every request needs in its query as client=openai.AsyncOpenAI(base_url={start!r}, default_query={{…}})"
+        base = start.rstrip("/").removesuffix(_ROUTE)
+        return f"this one has a {part}: write {base!r}, and what every request needs in its query as client=openai.AsyncOpenAI(base_url={base!r}, default_query={{…}})"
     if start.rstrip("/").endswith(_ROUTE):
         return f"llmframe adds {_ROUTE} itself: write {start.rstrip('/').removesuffix(_ROUTE)!r}"
     try:

@@ -22,7 +22,9 @@ from llmframe._values import FaultKind, RequestFault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PROXY_ERRORS = frozenset({"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError"})
+_PROXY_ERRORS = frozenset(
+    {"ClientProxyConnectionError", "ClientHttpProxyError", "ProxyError", "ProtocolError"}
+)
 _NEVER_CONNECTED = frozenset({"ConnectionTimeoutError"})
 _BROKEN = frozenset(
     {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -33,15 +33,14 @@ _FOREIGN_CLIENT = RequestFault(
 )
 
 
-@cache
 def _wire_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp below it."""
+    """Return the errors that the SDK does not translate: those of its HTTP library, and of aiohttp and socksio below it."""
     import aiohttp  # noqa: PLC0415
 
-    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError)
+    socks = (sys.modules["socksio"].SOCKSError,) if sys.modules.get("socksio") else ()
+    return (library().HTTPError, library().InvalidURL, aiohttp.ClientError, OSError, *socks)
 
 
-@cache
 def errors() -> tuple[type[Exception], ...]:
     """Return the classes that `translated` translates.
 

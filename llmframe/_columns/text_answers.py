@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
@@ -35,8 +36,8 @@ class TextAnswers:
             return Verdict(None, "no_choices", "the response has no choices", empty=True)
         message = choice.get("message")
         message = message if isinstance(message, dict) else {}
-        if message.get("refusal"):
-            return Verdict(None, "refusal", f"the model refused: {message['refusal']}")
+        if refusal := _refusal(message):
+            return Verdict(None, "refusal", f"the model refused: {refusal}")
         error = read_error(body) or read_error(choice)
         if error is not None:
             words, passing = error
@@ -115,7 +116,17 @@ def _text(content: object) -> str | None:
     return text if text.strip() else None
 
 
-_NO_ANSWER = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_text", "refusal"})
+def _refusal(message: Mapping[str, Any]) -> object:
+    """Return the words of a refusal, beside the content or as a part of it."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    refusals = [
+        part.get("refusal") for part in parts if isinstance(part, dict) and part.get("type") == "refusal"
+    ]
+    return message.get("refusal") or next(filter(None, refusals), None)
+
+
+_NO_ANSWER = re.compile("reason|think|thought|refusal")
 
 
 _DEEPEST = 3
@@ -126,7 +137,9 @@ def _part_text(part: object, depth: int = 0) -> str:
     """Return the text of a part of an answer: a text, or an object with one; other objects are answers in JSON."""
     if isinstance(part, str):
         return part
-    if not isinstance(part, dict) or depth > _DEEPEST or str(part.get("type")) in _NO_ANSWER:
+    if not isinstance(part, dict) or depth > _DEEPEST:
+        return ""
+    if part.get("thought") is True or _NO_ANSWER.search(str(part.get("type"))):
         return ""
     text = part.get("text", part.get("content", part.get("parts", part.get("value"))))
     if text is None:

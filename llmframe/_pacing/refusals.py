@@ -56,7 +56,11 @@ _TOO_LONG = _words(
     r"(prompt|input|request|message)s? (\w+ )?(is|are|was|were) too (long|large)",
     r"(prompt|input|text|string) too long",
     r"reduce the length",
-    r"too many (input|prompt) tokens",
+    r"too many (input |prompt )?tokens(?!.*\b(wait|again|minute))",
+    r"range of input length",
+    r"max(imum)? (prompt|input|message|request|sequence) (length|size|tokens)",
+    r"(payload|body|message|request|prompt|input) size .{0,40}exceed",
+    r"inputs?\b.{0,40}\bmust (be|have) (less|fewer|<)",
     r"(input|prompt)( tokens?| length)?( count)? .{0,60}exceed",
 )
 _FLAGGED = _words(
@@ -73,9 +77,12 @@ _NO_IMAGES = _words(
     r"(not support|unsupported|no endpoints).{0,60}(image|vision|audio|multimodal|modalit)",
 )
 _UNKNOWN_MODEL = _words(
-    r"model.{0,100}(not found|n.t exist|not exist|unknown|not supported|not available|no longer|deprecated|decommissioned|not a valid)",
-    r"(unknown|invalid|unsupported|unrecogni[sz]ed|no such|not a valid|could not find( the)?|cannot find( the)?) model",
-    r"deployment.{0,60}(not exist|n.t exist|not found)",
+    r"model.{0,100}(not found|n.t exist|not exist|unknown|not supported|not available|unavailable|no longer|deprecated|decommissioned|not a valid|not loaded)",
+    r"model.{0,100}(has been|was|is|is currently) (retired|removed|disabled|discontinued|shut down)",
+    r"(unknown|invalid|unsupported|unrecogni[sz]ed|no|no such|not a valid) model",
+    r"(find|resolve|load|access|access to|permission for|use)( the| this)? model",
+    r"(available|loaded|supported|valid) models\b",
+    r"(deployment|engine).{0,60}(not exist|n.t exist|not found)",
     r"no endpoints found for",
 )
 _NO_ACCESS = _words(
@@ -136,7 +143,7 @@ def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind: 
         return FaultKind.LIMIT
     if status in {400, 403, 422} and (_BUSY.search(text) or any(map(_PASSING_CODES.search, codes))):
         return FaultKind.PASSING
-    if status in {400, 422} and not _UNKNOWN_MODEL.search(text) and "model_not_found" not in codes:
+    if status in {400, 422} and not _is_unknown_model(*codes, text):
         return FaultKind.PARAMETER
     return FaultKind.REFUSED
 
@@ -281,6 +288,8 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
             return "install the server's certificate authority, or name it in SSL_CERT_FILE"
         case "unparsable_answer" | "unexpected_endpoint" | "invalid_base_url":
             return "check base_url (it usually ends in /v1)"
+    if fault.status == 403:
+        return f"use a key, an account or a region that may do this, then {_ASK_AGAIN}"
     if fault.status in {404, 405, 410}:
         return "check base_url (it usually ends in /v1) and model"
     if fault.kind is FaultKind.PARAMETER:
@@ -290,11 +299,16 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
 
 
 def _names_an_unknown_model(fault: RequestFault) -> bool:
-    if fault.code in {"model_not_found", "DeploymentNotFound"}:
+    if fault.code in {"model_not_found", "ModelNotFound", "DeploymentNotFound"} or fault.param == "model":
         return True
-    return fault.kind is FaultKind.REFUSED and bool(_UNKNOWN_MODEL.search(fault.message))
+    return fault.kind is FaultKind.REFUSED and _is_unknown_model(fault.code, fault.message)
 
 
+def _is_unknown_model(*words: str) -> bool:
+    return any(_UNKNOWN_MODEL.search(text.replace("_", " ")) for text in words)
+
+
+_REFUSED_CODES = _words(r"^http_4(00|03|04|05|10|22)$", r"invalid|unsupported|not_found|bad_request")
 _SHORTEN = "shorten these rows, for example with {review:.8000} in the template"
 
 
@@ -308,4 +322,6 @@ def row_remedy(code: str, message: str) -> str:
         return "ask a model that takes images for these rows"
     if code == "not_in_journal":
         return "run it with mode='live' to ask for these rows"
+    if _REFUSED_CODES.search(code):
+        return "change these rows, or what is asked of them, as their messages say"
     return _ASK_AGAIN

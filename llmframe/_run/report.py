@@ -76,7 +76,8 @@ def closing_line(run: RunView, model: str) -> str:
     if unfinished := _unfinished(run):
         parts.append(f"{unfinished:,} not done")
     if run.uncertain:
-        parts.append(f"{run.uncertain:,} requests may have been billed without an answer")
+        requests = "request" if run.uncertain == 1 else "requests"
+        parts.append(f"{run.uncertain:,} {requests} may have been billed without an answer")
     if run.sent or run.tokens.total or run.unpriced:
         parts.append(_cost(run, model))
     parts.append(f"{run.seconds:.1f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import socket
 import sys
@@ -175,3 +176,25 @@ def test_a_socks_proxy_carries_both_ways_where_its_package_is_installed(wire, so
         assert send(account("http"), way).raw == GOOD
     assert all(b"api.example" in request for request in socks.seen)
     assert wire.headers()["authorization"] == "Bearer a-key-to-be-kept"
+
+
+class OddProxy(Wire):
+    """A port at which no SOCKS5 is spoken."""
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.recv(3)
+            connection.sendall(self.reply)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\5\xff"])
+def test_a_socks_proxy_that_breaks_is_named(monkeypatch, said):
+    """It is the proxy's fault, whatever its package raises, and nothing was billed."""
+    with listening(OddProxy(reply=said)) as odd:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{odd.port}")
+        for refused in both(account("http")):
+            assert (refused.fault.kind, refused.fault.code) == (FaultKind.UNREACHABLE, "proxy")
+            assert f"the proxy socks5://127.0.0.1:{odd.port}" in refused.fault.message
+            assert not refused.fault.uncertain
+    gc.collect()  # httpcore leaves the socket open

@@ -79,6 +79,8 @@ def test_an_empty_error_is_none(error):
         ([{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}], "Yes."),
         ([{"type": "reasoning", "text": "Hm"}, {"type": "output_text", "text": "Yes."}], "Yes."),
         ([{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": {"value": "Yes."}}], "Yes."),
+        ([{"type": "reasoning_content", "text": "Hm"}, {"text": "Yes."}], "Yes."),
+        ([{"text": "Hm", "thought": True}, {"text": "Yes."}], "Yes."),
         (["Yes", "."], "Yes."),
         ({"type": "text", "text": "Yes."}, "Yes."),
         ({"parts": [{"text": "Yes."}]}, "Yes."),
@@ -93,6 +95,12 @@ def test_an_empty_error_is_none(error):
 def test_the_text_is_read_from_any_form(content, text):
     """Parts with reasoning are no answer."""
     assert judged(content).value == text
+
+
+def test_a_part_may_be_a_refusal():
+    verdict = judged([{"type": "refusal", "refusal": "I can't."}])
+    assert (verdict.value, verdict.problem) == (None, "refusal")
+    assert "I can't." in verdict.detail
 
 
 def test_reasoning_beside_an_empty_text_is_no_answer():

@@ -15,8 +15,8 @@ import llmframe
 from llmframe.testing import Fault, LocalServer
 
 STOPS = [
-    ("invalid_api_key", "invalid_api_key", "llmframe.options.api_key"),
-    ("permission", "missing_scope", "run the same call again"),
+    ("invalid_api_key", "invalid_api_key", "a valid key"),
+    ("permission", "missing_scope", "use a key, an account or a region that may do this"),
     ("model_not_found", "model_not_found", "model="),
     ("insufficient_quota", "insufficient_quota", "add credit"),
 ]

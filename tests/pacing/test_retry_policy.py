@@ -169,6 +169,55 @@ def test_refusals_are_alike_whatever_row_their_words_name():
     assert isinstance(run_policy.conclude(), Stop)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "you do not have access to model m"),
+        (400, "The model `m` has been retired"),
+        (400, "m is not available on this server; available models: n"),
+        (404, "engine m not found"),
+        (403, "This team is not allowed to use model m"),
+        (422, "No model loaded"),
+    ],
+)
+def test_an_unknown_model_is_named_in_whatever_words(status, words):
+    """Words about a parameter that a model does not take are the parameter's."""
+    assert "model=" in refusals.remedy(refused(status, words))
+    assert refused(status, words).kind is FaultKind.REFUSED
+
+
+@pytest.mark.parametrize(
+    "words", ["The model does not support tools", "'seed' is not available with this model"]
+)
+def test_what_a_model_does_not_take_is_no_unknown_model(words):
+    assert refused(400, words).kind is FaultKind.PARAMETER
+
+
+@pytest.mark.parametrize("code", ["unknown_model", "model_not_supported"])
+def test_a_code_may_say_that_a_model_is_unknown(code):
+    kind = refusals.refusal_kind(400, {code}, "No.")
+    assert "model=" in refusals.remedy(RequestFault(kind, code, "No.", status=400))
+
+
+def refused(status, words):
+    return RequestFault(refusals.refusal_kind(status, set(), words), f"http_{status}", words, status=status)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "remedy"),
+    [
+        ("http_400", "maximum prompt length is 10 but the request contains 12", "shorten"),
+        ("http_400", "Range of input length should be [1, 30720]", "shorten"),
+        ("http_400", "inputs tokens + max_new_tokens must be <= 4096", "shorten"),
+        ("http_422", "This cannot be processed", "change these rows"),
+        ("http_503", "Overloaded", "run the same call again"),
+    ],
+)
+def test_the_remedy_of_failed_rows_fits_their_cause(code, words, remedy):
+    """What was refused is not mended by asking again."""
+    assert remedy in refusals.row_remedy(code, words)
+
+
 def test_a_frame_of_few_rows_stops_for_its_key_and_not_for_its_parameter():
     """One malformed row may be malformed by itself; a refused key is every row's."""
     assert in_doubt(MALFORMED, refusals.SAME_REFUSALS - 1).conclude() is None

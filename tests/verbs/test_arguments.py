@@ -147,6 +147,7 @@ SECRET = "sk-proj-abcdefghijklmnop"
     ("name", "value", "advice"),
     [
         ("base_url", f"http://x/v1?key={SECRET}", "write 'http://x/v1'.*client=.*default_query="),
+        ("base_url", "http://x/v1/chat/completions/?a=b", "write 'http://x/v1',"),
         ("base_url", f"http://x/v1#{SECRET}", "write 'http://x/v1'"),
         ("base_url", "http://x/v1/chat/completions/", "write 'http://x/v1'"),
         ("journal", f"mysql://me:{SECRET}@host/db", "an address (mysql://…)"),
@@ -318,7 +319,7 @@ def test_a_client_beside_a_key_or_an_address_is_an_error():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"base_url": "http://me:pw@x/v1?a=b"}, "its base_url must be .*query: write 'http://x/v1/'"),
+        ({"base_url": "http://me:pw@x/v1?a=b"}, "its base_url must be .*query: write 'http://x/v1'"),
         ({"base_url": "http://x/v1/chat/completions"}, "its base_url must be .*write 'http://x/v1'"),
         ({"api_key": "a-key\n"}, r"its api_key cannot be sent; its character 6 of 6 is U\+000A .*strip"),
         ({"organization": "org-a\n"}, r"its header 'OpenAI-Organization' cannot be sent; .*U\+000A"),
