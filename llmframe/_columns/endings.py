@@ -32,7 +32,7 @@ _ENDINGS = {word: ending for ending, words in _WORDS.items() for word in words.s
 
 def read_ending(reason: object) -> Ending:
     """Read a `finish_reason`; an absent or empty one is that of servers that state none."""
-    if not reason:
+    if reason is None or reason in ("", [], {}):
         return Ending.WHOLE
     return _ENDINGS.get(str(reason).strip().lower(), Ending.UNKNOWN)
 
