@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from llmframe._api.faults import names_wrong_path, no_answer_fault, status_fault
+from llmframe._pacing import stated_status
 
 if TYPE_CHECKING:
     import ssl
@@ -48,8 +49,7 @@ def read_reply(endpoint: Endpoint, raw: bytes, data: object, headers: RateHeader
         return Reply(raw, data, headers)
     error = data.get("error")
     if error and not names_wrong_path(error):
-        status = error.get("code") if isinstance(error, dict) else None
-        status = status if isinstance(status, int) and 400 <= status < 600 else 500
+        status = stated_status(error.get("code") if isinstance(error, dict) else None) or 500
         return Refused(status_fault(status, error, None), headers)
     if error or endpoint.answer not in data:
         return Refused(no_answer_fault(data), headers)

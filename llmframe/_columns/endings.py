@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from llmframe._json import as_json
-from llmframe._pacing import is_of_the_moment
+from llmframe._pacing import is_of_the_moment, stated_status
 
 
 class Ending(Enum):
@@ -46,5 +46,5 @@ def read_error(body: Any) -> tuple[str, bool] | None:
     message, code = parts.get("message"), parts.get("code")
     text = message if isinstance(message, str) else as_json(error)
     names = frozenset(name for name in (code, parts.get("type")) if isinstance(name, str))
-    status = isinstance(code, int) and (code >= 500 or code in {408, 429})
-    return text, status or is_of_the_moment(names, text)
+    status = stated_status(code) or 0
+    return text, status >= 500 or status in {408, 429} or is_of_the_moment(names, text)

@@ -56,6 +56,7 @@ def test_an_ending_that_nobody_knows_is_asked_for_once_more(reason):
         ({"message": "Provider returned error", "code": 502}, Again.PASSING),
         ({"message": "upstream connection error"}, Again.PASSING),
         ({"message": "Rate limit exceeded", "code": 429}, Again.PASSING),
+        ({"message": "Provider returned error", "code": "502"}, Again.PASSING),
         ({"type": "overloaded_error", "message": "Busy"}, Again.PASSING),
         ({"message": "The answer was withheld", "code": 451}, None),
         (["odd"], None),
