@@ -15,7 +15,7 @@ import llmframe
 from llmframe.testing import Fault, LocalServer
 
 STOPS = [
-    ("invalid_api_key", "invalid_api_key", "OPENAI_API_KEY"),
+    ("invalid_api_key", "invalid_api_key", "llmframe.options.api_key"),
     ("permission", "missing_scope", "run the same call again"),
     ("model_not_found", "model_not_found", "model="),
     ("insufficient_quota", "insufficient_quota", "add credit"),
