@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from llmframe._addresses import origin
 from llmframe._json import without_half_pairs, words
-from llmframe._pacing import is_lasting, refusal_kind
+from llmframe._pacing import is_lasting, refusal_kind, stated_status
 from llmframe._values import FaultKind, RequestFault
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def refused_answer_fault(error: object, said: object) -> RequestFault:
     if not error or _WRONG_PATH.search(words(error)):
         return no_answer_fault(said)
     code = error.get("code") if isinstance(error, dict) else None
-    return status_fault(code if isinstance(code, int) and 400 <= code < 600 else 500, error, None)
+    return status_fault(stated_status(code) or 500, error, None)
 
 
 def unreadable_fault(message: str) -> RequestFault:

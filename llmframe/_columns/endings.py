@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from llmframe._json import words
-from llmframe._pacing import is_of_the_moment
+from llmframe._pacing import is_of_the_moment, stated_status
 
 
 class Ending(Enum):
@@ -32,7 +32,7 @@ _ENDINGS = {word: ending for ending, words in _WORDS.items() for word in words.s
 
 def read_ending(reason: object) -> Ending:
     """Read a `finish_reason`; an absent or empty one is that of servers that state none."""
-    if not reason:
+    if reason is None or reason in ("", [], {}):
         return Ending.WHOLE
     return _ENDINGS.get(str(reason).strip().lower(), Ending.UNKNOWN)
 
@@ -45,5 +45,5 @@ def read_error(body: Any) -> tuple[str, bool] | None:
     parts, text = error if isinstance(error, dict) else {}, words(error)
     code = parts.get("code")
     names = frozenset(name for name in (code, parts.get("type")) if isinstance(name, str))
-    status = isinstance(code, int) and (code >= 500 or code in {408, 429})
-    return text, status or is_of_the_moment(names, text)
+    status = stated_status(code) or 0
+    return text, status >= 500 or status in {408, 429} or is_of_the_moment(names, text)

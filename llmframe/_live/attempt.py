@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmframe._api import Refused, Reply
@@ -42,8 +43,18 @@ class Attempter:
             self._pace.on_cancel()
             self._traffic.uncertain += 1
             raise
+        result = self._with_stated_wait(result)
         self._update(ticket, result)
         return result
+
+    def _with_stated_wait(self, result: Reply | Refused) -> Reply | Refused:
+        """Read the wait from the limits' headers where it is too long and stated nowhere else."""
+        if isinstance(result, Reply) or result.headers is None or result.fault.retry_after is not None:
+            return result
+        wait = result.headers.exhausted_for
+        if result.fault.kind is not FaultKind.LIMIT or wait <= self._longest_wait:
+            return result
+        return result._replace(fault=replace(result.fault, retry_after=wait))
 
     def _update(self, ticket: Ticket, result: Reply | Refused) -> None:
         now = time.monotonic()

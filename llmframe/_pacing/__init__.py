@@ -7,7 +7,15 @@ monotonic clock.
 
 from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace
-from llmframe._pacing.refusals import evenly, is_lasting, is_of_the_moment, refusal_kind, remedy, row_remedy
+from llmframe._pacing.refusals import (
+    evenly,
+    is_lasting,
+    is_of_the_moment,
+    refusal_kind,
+    remedy,
+    row_remedy,
+    stated_status,
+)
 from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, RetryPolicy, StopRun
 from llmframe._pacing.token_bucket import Ticket
 
@@ -29,4 +37,5 @@ __all__ = [
     "remedy",
     "retry_after",
     "row_remedy",
+    "stated_status",
 ]

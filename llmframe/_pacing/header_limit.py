@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmframe._pacing.token_bucket import TokenEstimate
 
 _TARGET = 0.99  # share of a stated limit that is used
+_LONGEST_SILENCE_SECONDS = 60.0  # after which a request asks whether an exhausted long limit still holds
 _INSTANT_SECONDS = 0.002  # a request may leave this much early
 
 
@@ -39,7 +40,7 @@ class HeaderLimit:
         if self._refill:
             refill = self._share * self._refill
             missing = cost - self._left - refill * (now - self._left_at)
-            wait = max(wait, missing / refill)
+            wait = max(wait, min(missing / refill, self._left_at + _LONGEST_SILENCE_SECONDS - now))
         return wait
 
     def divide(self, share: float) -> None:

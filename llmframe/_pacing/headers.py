@@ -56,6 +56,12 @@ class RateHeaders(NamedTuple):
     def tokens(self) -> StatedHeaders:
         return self.limit_tokens, self.remaining_tokens, self.reset_tokens
 
+    @property
+    def exhausted_for(self) -> float:
+        """Seconds until the allowances are available again of which nothing remains."""
+        limits = (self.requests, self.tokens)
+        return max((reset or 0.0 for _, remaining, reset in limits if remaining == 0), default=0.0)
+
     @classmethod
     def parse(cls, headers: Mapping[str, str]) -> RateHeaders | None:
         """Read an answer's headers; None when none of them states a usable limit."""

@@ -148,6 +148,12 @@ def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind: 
     return FaultKind.REFUSED
 
 
+def stated_status(code: object) -> int | None:
+    """Read the HTTP status of an error that came with a 200 from its code, a number or its digits."""
+    text = str(code) if isinstance(code, int | str) else ""
+    return int(text) if re.fullmatch("[45][0-9][0-9]", text) else None
+
+
 def is_of_the_moment(codes: AbstractSet[str], text: str) -> bool:
     """Return whether an error beside a text is of the moment, by its codes and words."""
     patterns = (_BUSY, _BROKE_OFF, _RATE)

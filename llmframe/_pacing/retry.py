@@ -267,9 +267,9 @@ class RetryPolicy:
 
     def _decide_ending(self, verdict: Verdict, attempts: Attempts) -> Retry | GiveUp | Stop:
         """Ask once more after an unknown ending; the same ending of all first answers stops the run."""
-        self._endings[verdict.detail] += 1
+        self._endings[verdict.detail] += not attempts.endings
         same = self._endings[verdict.detail] == self._endings.total() == UNKNOWN_ENDINGS
-        if same and not self._answered:
+        if same and not (self._answered or attempts.endings):
             return Stop(
                 verdict.problem or "",
                 f"the first {UNKNOWN_ENDINGS} answers were all paid, and none is whole: {verdict.detail}",

@@ -62,6 +62,7 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
         (http(b'{"error": {"message": "Slow down", "code": 503}}'), "stay"),
         (http(b'{"error": {"message": "Slow down", "code": 503}, "choices": null}'), "stay"),
         (http(b'{"error": {"message": "odd", "code": 1}}'), "stay"),
+        (http(b'{"error": {"message": "No such key", "code": "401"}}'), "stay"),
         (http(b'{"error": {"message": "odd", "code": true}}'), "stay"),
         (http(b'{"error": "the model is being loaded", "choices": []}'), "stay"),
         (http(b"", "307 Round", "location: /v1/chat/completions"), "stay"),

@@ -42,7 +42,7 @@ def test_a_text_that_broke_off_is_asked_for_again(reason):
     assert reason in verdict.detail
 
 
-@pytest.mark.parametrize("reason", ["weird", "other", 7, {"type": "x"}])
+@pytest.mark.parametrize("reason", ["weird", "other", 7, 0, False, {"type": "x"}])
 def test_an_ending_that_nobody_knows_is_asked_for_once_more(reason):
     verdict = judged(reason=reason)
     assert (verdict.value, verdict.problem, verdict.again) == (None, "finish_reason", Again.ONCE)
@@ -56,6 +56,7 @@ def test_an_ending_that_nobody_knows_is_asked_for_once_more(reason):
         ({"message": "Provider returned error", "code": 502}, Again.PASSING),
         ({"message": "upstream connection error"}, Again.PASSING),
         ({"message": "Rate limit exceeded", "code": 429}, Again.PASSING),
+        ({"message": "Provider returned error", "code": "502"}, Again.PASSING),
         ({"type": "overloaded_error", "message": "Busy"}, Again.PASSING),
         ({"message": "The answer was withheld", "code": 451}, None),
         (["odd"], None),

@@ -7,7 +7,7 @@ import pytest
 
 from llmframe._api import CHAT_COMPLETIONS, Refused, Reply
 from llmframe._live import LiveLane
-from llmframe._pacing import Pace, RetryPolicy
+from llmframe._pacing import Pace, Patience, RateHeaders, RetryPolicy
 from llmframe._pacing.admission import Admission
 from llmframe._values import FaultKind, Request, RequestFault, Stop
 
@@ -264,3 +264,17 @@ def test_a_request_that_others_may_have_asked_while_it_waited_is_given_back():
         return sender.sent, feed.back, pace.in_flight, emitted
 
     assert asyncio.run(run()) == (1, (0,), 0, [])
+
+
+def test_a_limit_whose_headers_alone_state_a_reset_in_hours_ends_the_run():
+    """Without `retry-after`, and whatever its words."""
+
+    class Exhausted(Sender):
+        async def send(self, _):
+            fault = RequestFault(FaultKind.LIMIT, "http_429", "Slow down.")
+            return Refused(fault, RateHeaders(1_000, None, 0, None, 28_800.0, None))
+
+    policy = RetryPolicy(5, random.Random(0), patience=Patience(lasting=0.1))
+    lane = LiveLane(Exhausted(), Pace(), policy, endpoint=CHAT_COMPLETIONS, emit=lambda _: None)
+    asyncio.run(asyncio.wait_for(lane.run(Feed(3)), 60))
+    assert "28,800 s: Slow down." in lane.stopped.message

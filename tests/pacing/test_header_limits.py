@@ -114,6 +114,14 @@ def test_an_exhausted_window_is_waited_for():
     assert not pace.waiting_for_limit(30.0)
 
 
+def test_an_exhausted_limit_of_a_day_is_asked_after_a_minute():
+    """Fifty requests a day refill one in 28 minutes: whether they do, only a request tells."""
+    pace = Pace()
+    pace.on_answer(1.0, pace.send(0.0, 1), RateHeaders(50, None, 0, None, 86_400.0, None), 1)
+    assert pace.admit(60.0, 1).seconds > 0
+    assert pace.admit(62.0, 1).seconds == 0
+
+
 def test_what_one_answer_says_it_cost_does_not_hold_up_the_run():
     """At most a minute's allowance is charged for it, and the estimate of other requests stays as it was."""
     pace = Pace()

@@ -349,6 +349,13 @@ def test_first_answers_with_one_and_the_same_unknown_ending_stop_the_run(other):
     assert other is not None or "'weird'" in decisions[-1].message
 
 
+def test_a_few_rows_with_one_unknown_ending_fail_each_by_itself():
+    """However often they are asked: second answers do not count as first ones."""
+    run_policy, rows = policy(), range(retry.UNKNOWN_ENDINGS - 1)
+    assert all(isinstance(run_policy.on_answer(ODD), Retry) for _ in rows)
+    assert {run_policy.on_answer(ODD, Attempts(endings=1)) for _ in rows} == {GiveUp()}
+
+
 def refused_until(run_policy, fault, until, *, every, now=0.0):
     """Send one request after the other, each refused in this way; return when the run stops, if it does."""
     count = 0
