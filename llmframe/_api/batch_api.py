@@ -28,6 +28,8 @@ from llmframe._values import BatchError, BatchState, FaultKind, LimitWait, Reque
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from llmframe._pacing import Patience
+
 T = TypeVar("T")
 
 RECIPE_KEY, PART_KEY, COLUMN_KEY = "llmframe_recipe", "llmframe_part", "llmframe_column"
@@ -85,6 +87,7 @@ class BatchApi:
         timeout: float,
         headers: Mapping[str, str],
         max_retries: int,
+        patience: Patience | None = None,
         key: str | None = None,
     ) -> None:
         self.traffic = Traffic()
@@ -97,8 +100,10 @@ class BatchApi:
         self._timeout = timeout
         self._headers = dict(headers)
         self._wasted_seconds = 0.0
-        self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
-        self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
+        self._policy, self._polling_policy = (
+            RetryPolicy(retries, random.Random(), patience=patience)  # noqa: S311 (for jitter)
+            for retries in (max_retries, max(max_retries, _POLLING_RETRIES))
+        )
 
     async def upload(self, name: str, lines: IO[bytes], size: int) -> str:
         """Upload an input file of `size` bytes and return its id."""
@@ -284,7 +289,7 @@ class BatchApi:
 
         A missing file or batch is looked for `missing_tries` times.
         """
-        attempts = Attempts()
+        attempts, policy = Attempts(), policy.for_one_call()
         while True:
             sent_at = time.monotonic()
             try:

@@ -147,7 +147,12 @@ async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
     try:
         key = settings.account.key_remedy
         yield BatchApi(
-            client, timeout=settings.timeout, headers={}, max_retries=settings.max_retries, key=key
+            client,
+            timeout=settings.timeout,
+            headers={},
+            max_retries=settings.max_retries,
+            patience=settings.patience,
+            key=key,
         )
     finally:
         if owned:

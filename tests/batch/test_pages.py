@@ -167,10 +167,16 @@ def test_a_batch_is_found_behind_an_odd_page(form, submitted, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "write", [_stuck, _never, lambda *_: {"data": None, "has_more": True}, lambda *_: {}]
+    ("write", "code"),
+    [
+        (_stuck, "batches_unreadable"),
+        (_never, "batches_unreadable"),
+        (lambda *_: {"data": None, "has_more": True}, "batches_unreadable"),
+        (lambda *_: {}, "unexpected_endpoint"),
+    ],
 )
 def test_nothing_is_submitted_where_the_list_cannot_be_read_to_its_end(
-    write, submitted, tmp_path, monkeypatch
+    write, code, submitted, tmp_path, monkeypatch
 ):
     """A page that repeats is no reason to ask for ever."""
     monkeypatch.setattr("llmframe._api.batch_api._STALLED_SECONDS", 0.001)
@@ -179,7 +185,7 @@ def test_nothing_is_submitted_where_the_list_cannot_be_read_to_its_end(
     use_empty_journal(tmp_path)
     with pytest.raises(llmframe.StoppedError) as error:
         complete(frame)
-    assert error.value.code == "batches_unreadable"
+    assert error.value.code == code
     with pytest.raises(llmframe.StoppedError):
         llmframe.collect()
     assert server.ledger.batches_created == 1

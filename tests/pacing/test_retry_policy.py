@@ -300,6 +300,22 @@ def test_first_answers_with_one_and_the_same_unknown_ending_stop_the_run(other):
     assert other is not None or "'weird'" in decisions[-1].message
 
 
+def test_second_answers_with_an_unknown_ending_do_not_stop_the_run():
+    """Twelve rows have twelve first answers, however often they are asked."""
+    run_policy = policy()
+    for attempts in (Attempts(), Attempts(endings=1)):
+        decisions = [run_policy.on_answer(ODD, attempts) for _ in range(retry.UNKNOWN_ENDINGS - 1)]
+        assert not any(isinstance(decision, Stop) for decision in decisions)
+
+
+def test_limits_of_earlier_calls_do_not_end_a_later_one():
+    """A batch is polled for a day: a refusal now and then, each followed by an answer, is no limit that lasts."""
+    polls = policy(30)
+    for now in range(0, 86_400, 600):
+        assert isinstance(polls.for_one_call().on_fault(LIMITED, Attempts(limits=1), now, now), Retry)
+        polls.on_success()
+
+
 def refused_until(run_policy, fault, until, *, every, now=0.0):
     """Send one request after the other, each refused in this way; return when the run stops, if it does."""
     count = 0
