@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from llmframe._api.sdk_http import Client
+    from llmframe._pacing import Patience
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class BatchApi:
         timeout: float,
         headers: Mapping[str, str],
         max_retries: int,
+        patience: Patience | None = None,
         key: str | None = None,
     ) -> None:
         self.traffic = Traffic()
@@ -97,8 +99,10 @@ class BatchApi:
         self._timeout = timeout
         self._headers = dict(headers)
         self._wasted_seconds = 0.0
-        self._policy = RetryPolicy(max_retries, random.Random())  # noqa: S311 (for jitter)
-        self._polling_policy = RetryPolicy(max(max_retries, _POLLING_RETRIES), random.Random())  # noqa: S311
+        self._policy, self._polling_policy = (
+            RetryPolicy(retries, random.Random(), patience=patience)  # noqa: S311 (for jitter)
+            for retries in (max_retries, max(max_retries, _POLLING_RETRIES))
+        )
 
     @property
     def _files(self) -> Any:
@@ -276,7 +280,7 @@ class BatchApi:
 
         A missing file or batch is looked for `missing_tries` times.
         """
-        attempts = Attempts()
+        attempts, policy = Attempts(), policy.for_one_call()
         while True:
             sent_at = time.monotonic()
             try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_STALLED = 5
 """After this many pages in succession without a new entry, although more are announced, the list cannot be read."""
-_MOST_PAGES = 10_000
+_MOST_PAGES = 1_000
 
 
 class UnreadablePagesError(StopRun):

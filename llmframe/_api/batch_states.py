@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _STATES = {
     "completed": "completed complete succeeded success successful ended done finished",
     "failed": "failed failure error errored",
-    "expired": "expired timeout timed_out",
+    "expired": "expired timeout timed_out timeout_exceeded",
     "cancelled": "cancelled canceled aborted stopped",
-    "cancelling": "cancelling canceling",
+    "cancelling": "cancelling canceling cancellation_requested",
     "in_progress": "in_progress running processing working started",
     "finalizing": "finalizing finalising completing",
     "validating": "validating created submitted queued pending accepted",
@@ -38,20 +38,26 @@ def read_state(name: str, data: Mapping[str, Any]) -> BatchState:
     """Read the state of the batch with this id; what cannot be read is unknown."""
     ends = {state: end for state in _ENDS if (end := _moment(data.get(f"{state}_at")))}
     counts = as_object(data.get("request_counts"))
+    output_file, error_file = text(data.get("output_file_id")), text(data.get("error_file_id"))
+    total, completed, failed = (_count(counts.get(each)) for each in ("total", "completed", "failed"))
     return BatchState(
         name,
-        _status(data.get("status"), ends),
+        _status(
+            data.get("status"),
+            ends,
+            whole=bool(output_file or error_file) and 0 < total <= completed + failed,
+        ),
         input_file=text(data.get("input_file_id")),
-        output_file=text(data.get("output_file_id")),
-        error_file=text(data.get("error_file_id")),
+        output_file=output_file,
+        error_file=error_file,
         model=text(data.get("model")),
         created=_moment(data.get("created_at")) or 0.0,
         ended=next((ends[state] for state in _ENDS[:3] if state in ends), None)
         if _moment(data.get("in_progress_at"))
         else None,
-        total=_count(counts.get("total")),
-        completed=_count(counts.get("completed")),
-        failed=_count(counts.get("failed")),
+        total=total,
+        completed=completed,
+        failed=failed,
         counted=counts.get("completed") is not None,
         errors=_errors(data.get("errors")),
         metadata={str(key): str(value) for key, value in as_object(data.get("metadata")).items()},
@@ -66,10 +72,15 @@ def text(value: object) -> str | None:
     return (value.strip() or None) if isinstance(value, str) else None
 
 
-def _status(value: object, ends: Mapping[str, float]) -> str:
-    """Return OpenAI's name of a state. Where a server's word is unknown, a time of its end tells that it has ended."""
+def _status(value: object, ends: Mapping[str, float], *, whole: bool) -> str:
+    """Return OpenAI's name of a state.
+
+    Where a server's word is unknown, a time of its end tells that it has ended, or a file with results that are
+    `whole`: for as many requests as the batch has.
+    """
     word = re.sub(r"[\s-]+", "_", (text(value) or "").lower())
-    return _STATE_OF.get(word) or next(iter(ends), word)
+    word = re.sub("^(job|batch)_(state_)?", "", word)
+    return _STATE_OF.get(word) or next(iter(ends), "completed" if whole else word)
 
 
 def _count(value: object) -> int:

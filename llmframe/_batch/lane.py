@@ -21,7 +21,7 @@ from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
 from llmframe._pacing import Attempts, Retry, StopRun, remedy
-from llmframe._values import Again, BatchError, Failure, FaultKind, Outcome, Request, Stop
+from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from llmframe._batch.submission import SubmissionContext
     from llmframe._journal import BatchPart, BatchStore
     from llmframe._pacing import GiveUp, RetryPolicy
-    from llmframe._values import BatchState, Emit, Feed, LimitWait, RequestFault
+    from llmframe._values import BatchState, Emit, Feed, Key, LimitWait, RequestFault
 
 MOST_ROUNDS = 3
 """A request without an answer is submitted again at most this many times, unless the user says how often."""
@@ -58,6 +58,9 @@ class BatchLane:
         Receives the results of parts of earlier runs.
     announce
         Tells the user, once, that batches are under way.
+    asked_once
+        Requests with a recorded answer whose ending is unknown, also from batches of earlier runs; `emit` and
+        `add_result` add to them.
     most_rounds
         How often a request may be submitted again.
     """
@@ -72,6 +75,7 @@ class BatchLane:
         emit: Emit,
         add_result: AddResult,
         announce: Callable[[], None],
+        asked_once: AbstractSet[Key],
         most_rounds: int,
     ) -> None:
         self.traffic = collector.api.traffic
@@ -87,8 +91,7 @@ class BatchLane:
         self._queue = SubmissionQueue(collector, store, context, self._add_failure)
         self._open: list[SubmittedPart] = []
         self._rounds: Counter[int] = Counter()
-        self._odd_endings: set[int] = set()
-        """Requests with a paid answer whose ending is unknown."""
+        self._asked_once = asked_once
         self._most_rounds = most_rounds
         self._limits = LimitPause(policy)
         self._limited: set[int] = set()
@@ -320,7 +323,7 @@ class BatchLane:
         limited: dict[int, RequestFault],
     ) -> float | None:
         if result.answer is not None and result.body is not None:
-            request = Request(result.key, number, b"")
+            request, tried = Request(result.key, number, b""), self._attempts(number)
             answer = result.answer._replace(asked=part.created)
             seconds = max(0.0, time.time() - part.created)
             attempts = self._rounds[number] + 1
@@ -328,10 +331,9 @@ class BatchLane:
             if recorded is None:
                 return None
             verdict = recorded.verdict
-            decision = self._policy.on_answer(verdict, self._attempts(number))
+            decision = self._policy.on_answer(verdict, tried)
             if verdict.again is not None:
                 self._undecided = True
-                self._odd_endings.update([number] if verdict.again is Again.ONCE else [])
                 self._follow(number, Failure(verdict.problem or "", verdict.detail), decision, missing)
             elif isinstance(decision, Stop):
                 self.stop(decision)
@@ -353,7 +355,7 @@ class BatchLane:
         return None
 
     def _attempts(self, number: int) -> Attempts:
-        return Attempts(self._rounds[number], endings=number in self._odd_endings)
+        return Attempts(self._rounds[number], endings=self._context.keys[number] in self._asked_once)
 
     def _follow(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -133,9 +134,9 @@ class RetryPolicy:
         self._max_retries = max_retries
         self._random = random
         self._doubt = Doubt()
-        patience = patience or Patience()
-        self.longest_wait = patience.longest_wait
-        self._limit = _LimitWatch(patience)
+        self._patience = patience or Patience()
+        self.longest_wait = self._patience.longest_wait
+        self._limit = _LimitWatch(self._patience)
         self._reached = False
         self._answered = 0
         self._empty = 0
@@ -164,6 +165,12 @@ class RetryPolicy:
     def probes(self) -> int:
         """While `paused`, and nothing is in flight: how many requests may be sent, the unasked ones first."""
         return self._doubt.wanted
+
+    def for_one_call(self) -> RetryPolicy:
+        """Return this policy for a call that is no row's: only its own refusals tell whether a limit passes."""
+        own = copy(self)
+        own._limit = _LimitWatch(self._patience)  # noqa: SLF001 (its own class)
+        return own
 
     def on_probes(self, count: int) -> None:
         """Note that this many probes are sent."""

@@ -196,6 +196,7 @@ async def make_batch_lane(
         emit=context.sink.add_outcome,
         add_result=context.collected.add_result,
         announce=announce,
+        asked_once=context.sink.asked_once,
         most_rounds=MOST_ROUNDS if settings.max_retries == DEFAULT_MAX_RETRIES else settings.max_retries,
     )
     await reattach(collector, label, context.keys(wanted), lane.add_earlier_result)

@@ -51,6 +51,7 @@ class AccountSettings:
             timeout=self.timeout,
             headers=self.headers,
             max_retries=self.max_retries,
+            patience=self.patience,
             key=self.account.key_remedy,
         )
 

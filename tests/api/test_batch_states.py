@@ -44,6 +44,9 @@ def test_any_state_is_read(data):
         ("in-progress", "in_progress"),
         ("timed_out", "expired"),
         ("error", "failed"),
+        ("JOB_STATE_SUCCEEDED", "completed"),
+        ("BATCH_STATE_RUNNING", "in_progress"),
+        ("TIMEOUT_EXCEEDED", "expired"),
         ("on_hold", "on_hold"),
     ],
 )
@@ -57,6 +60,14 @@ def test_an_unknown_word_with_a_time_of_the_end_is_final(word, end, state):
     """It would be polled for ever."""
     assert read_state("b", {"status": word, end: 1_790_000_000}).status == state
     assert not read_state("b", {"status": word, end: None}).final
+
+
+@pytest.mark.parametrize(("failed", "final"), [(2, True), (1, False)])
+def test_an_unknown_word_with_a_file_for_all_requests_is_final(failed, final):
+    counts = {"total": 5, "completed": 3, "failed": failed}
+    data = {"status": "fulfilled", "output_file_id": "file-1", "request_counts": counts}
+    assert read_state("b", data).final == final
+    assert not read_state("b", data | {"output_file_id": ""}).final
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from batch.calls import DAY, complete, interrupt, right, start
-from helpers import about, asked
+from helpers import about, asked, tune
 
 import llmframe
 from llmframe._batch.limited_lines import LimitPause
@@ -128,3 +128,15 @@ def test_calls_that_were_answered_429_are_counted_and_named(llm):
     assert right(frame)
     assert run.limited == 2
     assert run.waiting is None
+
+
+def test_a_call_that_is_limited_for_ever_ends_the_run(llm):
+    """The options that say how long a limit is waited for hold for files and batches too."""
+    tune(lasting_limit_seconds=0.3)
+    llm.faults = [Fault("rate_limit", path="/v1/batches", method="POST", seconds=0.1)]
+    with (
+        llmframe.option_context(longest_wait=0.05),
+        pytest.raises(llmframe.StoppedError, match="did not pass"),
+    ):
+        complete(asked(3))
+    assert llm.ledger.batches_created == 0

@@ -13,7 +13,7 @@ import llmframe
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe._batch.lines import read_result
 from llmframe._values import FaultKind
-from llmframe.testing import Batches, Fault
+from llmframe.testing import Batches, Fault, Reply
 
 KEY = "0" * 32
 BODY = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}
@@ -292,3 +292,16 @@ def test_usage_that_makes_no_sense_costs_no_row(llm):
     assert right(frame)
     assert complete(frame, overwrite=True).sent == 0
     assert llm.ledger.billed == 6
+
+
+def test_an_interrupt_between_two_unknown_endings_costs_no_third_answer(llm):
+    """The first answer came in the batch of an earlier run."""
+    llm.faults = [Fault(Reply(choice={"finish_reason": "weird"}), when=about(2))]
+    llm.batches = Batches(seconds=DAY)
+    frame = asked(4)
+    interrupt(start(frame))
+    llm.advance(2 * DAY)
+    llm.batches = Batches()
+    with pytest.raises(llmframe.CompletionError, match="1 × finish_reason"):  # noqa: RUF001
+        complete(frame)
+    assert llm.ledger.billed == 4 + 1
