@@ -304,6 +304,11 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
     return f"when the cause is mended, {_ASK_AGAIN}"
 
 
+def may_be_the_rows(fault: RequestFault) -> bool:
+    """Return whether a refusal may be its row's, where the same model and parameters were answered before."""
+    return fault.kind in {FaultKind.PARAMETER, FaultKind.REFUSED} and not _names_an_unknown_model(fault)
+
+
 def _names_an_unknown_model(fault: RequestFault) -> bool:
     if fault.code in {"model_not_found", "ModelNotFound", "DeploymentNotFound"} or fault.param == "model":
         return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from llmframe._pacing.refusals import Doubt, remedy
+from llmframe._pacing.refusals import Doubt, may_be_the_rows, remedy
 from llmframe._values import Again, FaultKind, RequestFault, Stop, Verdict
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ class RetryPolicy:
         The member of a body with the row's content: a fault there concerns its row alone.
     key
         How the user gives another key, for remedies.
+    proven
+        Whether this server has answered rows of the same model and parameters before: only a refused key, a lost model
+        or another server may then stop the run.
     """
 
     def __init__(
@@ -128,8 +131,10 @@ class RetryPolicy:
         *,
         patience: Patience | None = None,
         key: str | None = None,
+        proven: bool = False,
     ) -> None:
         self._content = content
+        self._proven = proven
         self._key = key
         self._max_retries = max_retries
         self._random = random
@@ -238,6 +243,9 @@ class RetryPolicy:
     def conclude(self) -> Stop | None:
         """Decide when nothing is in flight and no probe is left: the run stops if all were refused alike."""
         fault = self._doubt.end()
+        if fault is not None and self._proven and may_be_the_rows(fault):
+            self._doubt.end(answered=True)
+            return None
         return None if fault is None else self._stop(fault, f"every row so far was refused: {fault.message}")
 
     def check_limit(self, now: float) -> Stop | None:
@@ -263,6 +271,8 @@ class RetryPolicy:
         self._doubt.add_access(fault, now, sent_at)
         if self._doubt.strikes >= ACCESS_REFUSALS:
             return self._stop(fault, fault.message)
+        if fault.status == 402 and self._answered:  # this row may cost more than is left
+            return GiveUp()
         return self._retry_or_give_up(fault, attempts)
 
     def _decide_limit(

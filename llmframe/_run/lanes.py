@@ -75,6 +75,7 @@ class LaneContext:
             settings.verb.endpoint.content,
             patience=settings.patience,
             key=settings.account.key_remedy,
+            proven=self.results.answered > 0,
         )
 
     def collector(self) -> Collector:

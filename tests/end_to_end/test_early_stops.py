@@ -187,6 +187,15 @@ def test_a_single_refusal_ends_nothing(llm, status, row):
     assert frame["a"].notna().sum() == 300 - run.failed
 
 
+def test_a_repeated_call_with_only_refused_rows_left_is_no_other_than_the_first(llm):
+    """The journal's answers show that other rows are answered."""
+    llm.faults = [Fault(403, when=about(*range(10, 30)))]
+    for _ in range(2):
+        run, error = complete(asked(100), overwrite=True)
+        assert type(error) is llmframe.CompletionError
+        assert (run.answered, run.failed) == (80, 20)
+
+
 def test_a_single_row_with_a_bad_key_stops_after_one_request(llm):
     llm.faults = [Fault("invalid_api_key")]
     _, error = complete(asked(1), errors="coerce")

@@ -236,6 +236,31 @@ def test_after_answers_a_refused_key_is_of_the_moment():
             assert run_policy.paused
 
 
+def test_a_row_that_costs_more_than_is_left_fails_alone():
+    """A 402 after answers is its row's; of several rows in succession, it is the account's."""
+    broke = RequestFault(FaultKind.ACCESS, "http_402", "Insufficient credits", status=402)
+    run_policy = policy()
+    run_policy.on_answer(GOOD)
+    decisions = [run_policy.on_fault(broke, Attempts(1), now + 0.5, now) for now in range(3)]
+    assert [type(decision) for decision in decisions] == [GiveUp, GiveUp, Stop]
+
+
+@pytest.mark.parametrize(
+    ("fault", "stops"),
+    [
+        (MALFORMED, False),
+        (RequestFault(FaultKind.REFUSED, "http_403", "No.", status=403), False),
+        (REFUSED, True),
+        (ACCESS, True),
+    ],
+)
+def test_what_was_answered_before_shows_that_refusals_are_the_rows(fault, stops):
+    """A repeated call with nothing left but rows that are refused fails as before; a key or a model may have gone."""
+    run_policy = in_doubt(fault, 20, RetryPolicy(6, random.Random(0), proven=True))
+    assert isinstance(run_policy.conclude(), Stop) == stops
+    assert stops or not in_doubt(fault, 1, run_policy).paused
+
+
 def test_after_answers_refusals_one_after_the_other_end_the_run():
     """Those of requests that were in flight together count once."""
     run_policy = policy()
