@@ -67,9 +67,17 @@ class BrokenAnswers(NumberAnswers):
         return Verdict(1 // super().judge(body).value)
 
 
+class AnyText(NumberAnswers):
+    """Takes any text for an answer, however it ended."""
+
+    def judge(self, body: Mapping[str, Any]) -> Verdict:
+        return Verdict(len(body["choices"][0]["message"]["content"]))
+
+
 NUMBER = Verb("number", CHAT_COMPLETIONS, NumberAnswers())
 COUNTED = Verb("counted", CHAT_COMPLETIONS, CountedAnswers())
 BROKEN = Verb("broken", CHAT_COMPLETIONS, BrokenAnswers())
+ANY = Verb("any", CHAT_COMPLETIONS, AnyText())
 
 
 def ask(

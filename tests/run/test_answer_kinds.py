@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 from columns.frames import listed
 from helpers import texts
-from run.made_up_verbs import BROKEN, COUNTED, NUMBER, ask
+from run.made_up_verbs import ANY, BROKEN, COUNTED, NUMBER, ask
 
 import llmframe
-from llmframe.testing import Fault, LocalServer
+from llmframe.testing import Fault, LocalServer, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,3 +144,23 @@ def test_many_values_are_held_and_written_in_the_order_of_their_rows(counting: L
     ask(COUNTED, df, "q", "word", "n")
     assert df["n"].tolist() == df.index.tolist()
     assert set(df["word"]) == {"number"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked_again"), [("error", True), ("weird", False), ("content_filter", False)]
+)
+def test_a_stored_body_that_broke_off_is_asked_for_again(
+    counting: LocalServer, reason: str, *, asked_again: bool
+) -> None:
+    """Whoever stored it: every other body is judged as it is, and paid once."""
+    counting.faults = [Fault(Reply(choice={"finish_reason": reason}))]
+    df = ask(ANY, pd.DataFrame({"q": ["cats"]}), "q", "length")
+    assert df["length"].tolist() == [len(ANSWERS["cats"])]
+    counting.faults = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", llmframe.CompletionWarning)
+        df.llm.complete("q", into="offline", mode="offline")
+        df.llm.complete("q", into="text")
+    assert df["offline"].isna().all()
+    assert df["text"].notna().tolist() == [asked_again]
+    assert counting.ledger.billed == 1 + asked_again
