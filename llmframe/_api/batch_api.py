@@ -47,6 +47,8 @@ _DELETE_SECONDS = 5.0
 """Deletions that fail may take this long together."""
 _STALLED_SECONDS = 0.25
 _PAGE = 100
+_REFUSED = {FaultKind.ACCESS, FaultKind.ELSEWHERE}
+"""Passing in some calls, once the server has answered one."""
 _NO_ACCESS = {FaultKind.ACCESS, FaultKind.ELSEWHERE, FaultKind.FATAL, FaultKind.UNREACHABLE}
 _LONGEST_METADATA = 512
 
@@ -280,6 +282,7 @@ class BatchApi:
 
         A missing file or batch is looked for `missing_tries` times.
         """
+        polls = policy is self._polling_policy
         attempts, policy = Attempts(), policy.for_one_call()
         while True:
             sent_at = time.monotonic()
@@ -293,7 +296,12 @@ class BatchApi:
                         raise NotFoundError(fault.message) from None
                     fault = replace(fault, kind=FaultKind.PASSING)
                 attempts = attempts.after(fault)
-                await self._sleep(self._seconds_until_retry(fault, policy, attempts, sent_at), fault)
+                passing = {FaultKind.ACCESS, FaultKind.ELSEWHERE} if polls else {FaultKind.ELSEWHERE}
+                refused = fault.kind in _REFUSED - (passing if self._answered else set())
+                decision = policy.on_fault(fault, attempts, time.monotonic(), sent_at)
+                if refused or not isinstance(decision, Retry):
+                    raise self._stop(fault, decision) from None
+                await self._sleep(decision.seconds, fault)
                 found = None if before_again is None else await before_again()
                 if found is not None:
                     return found
@@ -302,20 +310,11 @@ class BatchApi:
                 policy.on_success()
                 return result
 
-    def _seconds_until_retry(
-        self, fault: RequestFault, policy: RetryPolicy, attempts: Attempts, sent_at: float
-    ) -> float:
-        decision = policy.on_fault(fault, attempts, time.monotonic(), sent_at)
-        passing = {FaultKind.ELSEWHERE} if self._answered else set()
-        if self._answered and policy is self._polling_policy:
-            passing.add(FaultKind.ACCESS)
-        refused = fault.kind in {FaultKind.ACCESS, FaultKind.ELSEWHERE} - passing
-        if isinstance(decision, Retry) and not refused:
-            return decision.seconds
+    def _stop(self, fault: RequestFault, decision: object) -> StopRun:
         own = Stop(fault.code, fault.message, remedy(fault, self._key))
         stop = decision if isinstance(decision, Stop) else own
         no_access = fault.kind in _NO_ACCESS and fault.status != 403  # a key may be good for other calls
-        raise NoAccessError(stop) if no_access else StopRun(stop)
+        return NoAccessError(stop) if no_access else StopRun(stop)
 
     async def _sleep(self, seconds: float, fault: RequestFault) -> None:
         if fault.kind is FaultKind.LIMIT:
