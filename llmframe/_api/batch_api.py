@@ -307,7 +307,8 @@ class BatchApi:
                     return found
             else:
                 self._answered = True
-                policy.on_success()
+                for each in (self._policy, self._polling_policy):
+                    each.on_success()
                 return result
 
     def _stop(self, fault: RequestFault, decision: object) -> StopRun:
