@@ -62,11 +62,12 @@ def test_an_outage_cuts_what_is_in_flight():
 def test_an_outage_cuts_connections_that_are_just_being_made():
     """Whoever got through sees the connection end, also the one that was taken at the last moment."""
     made = []
+    wanted = threading.Semaphore(0)
     over = threading.Event()
 
     def connect():
-        while not over.is_set():
-            with suppress(ConnectionError):
+        while wanted.acquire() and not over.is_set():
+            with suppress(OSError):
                 made.append(socket.create_connection(address, timeout=30))
 
     with LocalServer() as server:
@@ -77,10 +78,12 @@ def test_an_outage_cuts_connections_that_are_just_being_made():
         for _ in range(40):
             before = len(made)
             while len(made) < before + 5:
-                time.sleep(0)
+                wanted.release(20)
+                time.sleep(0.001)
             with server.outage():
                 pass
         over.set()
+        wanted.release()
         thread.join()
     for client in made:
         with client, suppress(ConnectionError):
