@@ -74,6 +74,8 @@ def listed(values: Any, expected: str) -> list[Any]:
     for method in ("to_pylist", "to_list"):
         if hasattr(type(values), method):
             return list(getattr(values, method)())
+    if not hasattr(type(values), "__iter__") and not hasattr(type(values), "__len__"):
+        raise TypeError(found)  # pandas' `col`: it has an item for every number, without end
     try:
         return list(iter(values))
     except TypeError as error:

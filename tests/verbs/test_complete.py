@@ -115,7 +115,16 @@ class LazyColumn:
         raise AssertionError("computed")
 
 
+class Endless:
+    """An expression, as pandas' `col` was at first: there is an item for every number, and no length."""
+
+    def __getitem__(self, number):
+        assert number < 100
+        return "x"
+
+
 MISTAKEN = [
+    (Endless(), "a Endless"),
     (5, "a int"),
     (None, "a NoneType"),
     (b"text", "a bytes"),
