@@ -142,7 +142,8 @@ except KeyboardInterrupt:
 def test_a_child_that_was_forked_while_a_drawing_hung_draws_for_itself(start, tmp_path):
     """The display's thread holds tqdm's lock in the parent; the child has neither the thread nor the lock."""
     body = f"""
-import io, tqdm
+import io, tqdm, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on, of a fork beside threads: it would be written too
 drawing, go = threading.Event(), threading.Event()
 class Hung(io.StringIO):
     def write(self, text):
