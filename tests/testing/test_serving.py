@@ -73,11 +73,13 @@ def test_an_outage_cuts_connections_that_are_just_being_made():
     with LocalServer() as server:
         parts = urlsplit(server.base_url)
         address = parts.hostname, parts.port
-        thread = threading.Thread(target=connect)
+        thread = threading.Thread(target=connect, daemon=True)
         thread.start()
         for _ in range(40):
             before = len(made)
+            deadline = time.monotonic() + 60
             while len(made) < before + 5:
+                assert time.monotonic() < deadline, "no connection is made any more"
                 wanted.release(20)
                 time.sleep(0.001)
             with server.outage():
