@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -47,6 +48,22 @@ def is_openai(base_url: str) -> bool:
     """Return whether an address is OpenAI's own (data residency included)."""
     host = normalise(base_url).partition("://")[2].partition("/")[0]
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def is_local(base_url: str) -> bool:
+    """Return whether an address is this machine's or one of a private network, by its text.
+
+    Examples
+    --------
+    >>> is_local("http://localhost:11434/v1"), is_local("http://192.168.0.7/v1"), is_local("https://api.openai.com/v1")
+    (True, True, False)
+    """
+    host = (urlsplit(base_url).hostname or "").lower()
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
+    return address.is_private or address.is_loopback or address.is_link_local
 
 
 def address_fault(address: str) -> str | None:

@@ -154,6 +154,8 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
+        "requests_per_minute": _Option(_seconds, "a number above 0, or None for what the server allows"),
+        "tokens_per_minute": _Option(_seconds, "a number above 0, or None for what the server allows"),
         "max_retries": _Option(_whole(0), "a whole number of at least 0", default=DEFAULT_MAX_RETRIES),
         "timeout": _Option(_seconds, "seconds for one request, above 0", default=300.0),
         "progress": _Option(_one_of(True, False), "True or False", default=True),
@@ -221,6 +223,12 @@ class Options:
         What happens after a run in which rows failed.
     max_concurrency : int
         Most requests in flight; `None` adapts, up to 1,000; 1 is strictly sequential.
+    requests_per_minute : float
+        Ceiling of this process's requests for one account and model, divided with other processes that use the same
+        journal, and kept evenly; `None`: what the server allows. Of this and a limit that the server states, the
+        least counts.
+    tokens_per_minute : float
+        The same for tokens, of prompts and answers together.
     max_retries : int
         Further attempts for one row after a passing fault; rate limits do not count. Default 6; by batch,
         where an attempt may take a day, 3 unless another number is set.

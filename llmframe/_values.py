@@ -218,20 +218,25 @@ class BatchState:
 
 
 class UsageReport(NamedTuple):
-    """What one run reports to the other runs that share its rate limits."""
+    """What one process reports to the others that share its rate limits."""
 
     load: float = 0.0
     """The share of the stated limit that it used lately."""
     needs_more: bool = True
     """Whether a limit held it back recently, or it has just begun."""
-    rate: float | None = None
-    """Its learnt rate in requests per second, where no limit is stated."""
-    sharing_runs: int = 1
-    """The number of runs that divide that rate, this one included."""
-    used: float = 0.0
-    """Requests per second that it sent lately."""
-    measured: bool = False
-    """Whether `rate` is what the server accepted, and not a first guess."""
+
+
+class LearntPace(NamedTuple):
+    """What is kept of an account's limits for the next process."""
+
+    window: int
+    """The most requests in flight of which one was answered."""
+    by_second_seconds: float = 0.0
+    """For how long the stated limits count as enforced by the second."""
+
+    def is_like(self, other: LearntPace) -> bool:
+        """Return whether the next process would start as with another."""
+        return self.window == other.window and (self.by_second_seconds > 0) == (other.by_second_seconds > 0)
 
 
 class Endpoint(Protocol):

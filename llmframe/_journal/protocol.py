@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from llmframe._values import Answer, BatchState, Key, UsageReport, Verdict
+    from llmframe._values import Answer, BatchState, Key, LearntPace, UsageReport, Verdict
 
 PricedAnswer: TypeAlias = "tuple[Answer, float | None]"
 """An answer to be kept, and its cost in US dollars; `None` where its model's price or its tokens are unknown."""
@@ -224,6 +224,12 @@ class Journal(Protocol):
         self, session: Session, group: bytes, own: UsageReport | None
     ) -> Mapping[int, UsageReport]:
         """Write this run's report for its group, or delete it (`None`); return the other runs' reports, by owner."""
+
+    async def learnt_pace(self, group: bytes) -> LearntPace | None:
+        """Return what a process has learnt of a group's limits within a day."""
+
+    async def keep_pace(self, group: bytes, learnt: LearntPace) -> None:
+        """Keep what was learnt of a group's limits, in place of what was kept before."""
 
     async def renew(self, session: Session) -> None:
         """Extend the lease on all claims of the session, also after it had expired."""

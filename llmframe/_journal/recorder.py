@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from llmframe._errors import JournalError
@@ -44,6 +45,8 @@ class Recorder:
         self._to_claim: list[Key] = []
         self._claiming = asyncio.Lock()
         self._commit: asyncio.Task[None] | None = None
+        self._no_more = asyncio.Event()
+        """Set while somebody waits for a commit, which no further answer joins."""
         self._failed = False
         self._finished = False
 
@@ -96,7 +99,9 @@ class Recorder:
     async def _commit_groups(self) -> None:
         """Commit until all is written; an error stays in the task, and `flush` raises it."""
         while self._unwritten and not self._failed:
-            await asyncio.sleep(self._seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._no_more.wait()
             await self._write()
         self._commit = None
 
@@ -124,11 +129,13 @@ class Recorder:
             raise
 
     async def flush(self) -> None:
-        """Wait until everything so far is written, or the journal has failed."""
+        """Wait until everything so far is written, at once, or the journal has failed."""
+        self._no_more.set()
         while (commit := self._commit) is not None:
             await asyncio.wait({commit})
             self._commit = None
             commit.result()
+        self._no_more.clear()
 
     async def finish(self) -> None:
         """Write the rest; after a failure it is tried once more, since a full disk may have space again."""

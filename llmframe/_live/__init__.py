@@ -3,7 +3,7 @@
 Runs that share an account's limits report their use to each other through the journal.
 """
 
+from llmframe._live.account_pace import AccountPace
 from llmframe._live.lane import LiveLane
-from llmframe._live.limit_exchange import LimitExchange
 
-__all__ = ["LimitExchange", "LiveLane"]
+__all__ = ["AccountPace", "LiveLane"]

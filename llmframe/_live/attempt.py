@@ -11,7 +11,7 @@ from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
     from llmframe._api import Transport
-    from llmframe._pacing import Pace, Ticket
+    from llmframe._pacing import RunPace, Ticket
     from llmframe._values import Endpoint, Request, Traffic
 
 
@@ -27,7 +27,13 @@ class Attempter:
     """
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, pace: Pace, traffic: Traffic, *, longest_wait: float
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        pace: RunPace,
+        traffic: Traffic,
+        *,
+        longest_wait: float,
     ) -> None:
         self._transport = transport
         self._endpoint = endpoint
@@ -73,8 +79,3 @@ class Attempter:
             self._pace.on_fault(now, ticket, result.headers)
         else:
             self._pace.on_answer(now, ticket, result.headers, None)
-
-
-def estimate_tokens(request: Request) -> int:
-    """Estimate the tokens of a request from its bytes; answers later correct the estimate."""
-    return len(request.body) // 4

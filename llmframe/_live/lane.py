@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
-from llmframe._live.attempt import Attempter, estimate_tokens
+from llmframe._live.attempt import Attempter
 from llmframe._pacing import Attempts, Retry, evenly
 from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmframe._api import Transport
-    from llmframe._pacing import GiveUp, Pace, RetryPolicy, Ticket
+    from llmframe._pacing import GiveUp, RetryPolicy, RunPace, Ticket
     from llmframe._values import Emit, Endpoint, Feed, Request, RequestFault, Verdict
 
 _NONE = Attempts()
@@ -35,6 +35,8 @@ _GROW_SECONDS = 0.01
 """After a turn with answers, the next attempt to add a worker follows after this time."""
 _CLAIM_CHECK_SECONDS = 1.0
 """Seconds. A claim that was checked this recently is not checked again."""
+_FEW_ROWS = 50
+"""When no row is left to be taken, the run waits for this many at most: they are the last."""
 _READ_TOGETHER = 64
 """At most this many replies are read together."""
 
@@ -56,16 +58,19 @@ class LiveLane:
     ----------
     emit
         Called with each outcome, on the loop, in their order.
+    most_output
+        The tokens that each answer may have at most, where its request bounds them.
     """
 
     def __init__(
         self,
         transport: Transport,
-        pace: Pace,
+        pace: RunPace,
         policy: RetryPolicy,
         *,
         endpoint: Endpoint,
         emit: Emit,
+        most_output: int = 0,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
@@ -74,6 +79,7 @@ class LiveLane:
         self._attempter = Attempter(transport, endpoint, pace, self.traffic, longest_wait=policy.longest_wait)
         self._policy = policy
         self._emit = emit
+        self._most_output = most_output
         self._feed: Feed | None = None
         self._queue: deque[_Waiting] = deque()
         self._stop_event = asyncio.Event()
@@ -219,7 +225,10 @@ class LiveLane:
                 return
             attempts, refused = attempts.after(result.fault), result.fault.kind is FaultKind.ACCESS
             self._read_replies()  # earlier replies are read before the fault
-            decision = self._policy.on_fault(result.fault, attempts, time.monotonic(), ticket.sent_at)
+            few_left = self._exhausted and self._workers <= _FEW_ROWS
+            decision = self._policy.on_fault(
+                result.fault, attempts, time.monotonic(), ticket.sent_at, few_left=few_left
+            )
             self._continue_in_doubt()
             if not isinstance(decision, Retry):
                 self._fail(request, result.fault, attempts, decision)
@@ -249,19 +258,23 @@ class LiveLane:
             self._waiting_for_retry -= 1
             self._undecided -= not refused
 
+    def _estimate(self, request: Request) -> int:
+        """Estimate the tokens that a server may charge a request; answers later correct the estimate."""
+        return len(request.body) // 4 + self._most_output
+
     def _admit_now(self, request: Request) -> Ticket | None:
         """Send the request at once if no request waits and the pace admits it."""
-        now, tokens = time.monotonic(), estimate_tokens(request)
+        now, tokens = time.monotonic(), self._estimate(request)
         if self._queue or self.stopped is not None or self._policy.paused:
             return None
-        return None if self._pace.admit(now, tokens).seconds else self._pace.send(now, tokens)
+        return None if self._pace.admit(now, tokens) else self._pace.send(now, tokens)
 
     async def _admit_in_turn(self, request: Request, *, refused: bool, probe: bool) -> Ticket | None:
         """Wait in the queue until the pace admits the request; `None` when the run stops first."""
         if self._group is None or self.stopped is not None:
             return None
         turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(estimate_tokens(request), turn, refused)
+        waiting = _Waiting(self._estimate(request), turn, refused)
         if probe:
             self._queue.appendleft(waiting)
         else:
@@ -286,7 +299,7 @@ class LiveLane:
                 self._resumed.clear()
                 await self._resumed.wait()
                 continue
-            seconds = self._pace.admit(now, self._queue[0].tokens).seconds if self.stopped is None else 0.0
+            seconds = self._pace.admit(now, self._queue[0].tokens) if self.stopped is None else 0.0
             if seconds:
                 await self._pause(seconds)
                 continue

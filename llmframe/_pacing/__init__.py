@@ -1,12 +1,12 @@
 """When a request may leave, and whether it is tried again: decisions only, without clock, I/O or event loop.
 
-`Pace` counts the requests in flight and applies every limit (a window, the limits that the server states, a rate that
-is learnt); `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`, seconds on a
+`Pace` counts an account's requests in flight and applies every limit (a window, the limits that the server states, a
+rate that is learnt), and each run takes part by its `RunPace`; `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`, seconds on a
 monotonic clock.
 """
 
 from llmframe._pacing.headers import RateHeaders, retry_after
-from llmframe._pacing.pace import Pace
+from llmframe._pacing.pace import Pace, RunPace
 from llmframe._pacing.refusals import (
     evenly,
     is_lasting,
@@ -17,7 +17,7 @@ from llmframe._pacing.refusals import (
     stated_status,
 )
 from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, RetryPolicy, StopRun
-from llmframe._pacing.token_bucket import Ticket
+from llmframe._pacing.ticket import Ticket
 
 __all__ = [
     "NO_KEY",
@@ -28,6 +28,7 @@ __all__ = [
     "RateHeaders",
     "Retry",
     "RetryPolicy",
+    "RunPace",
     "StopRun",
     "Ticket",
     "evenly",

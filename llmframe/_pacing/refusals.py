@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 PROBES = 5
 """While nothing is answered and requests are refused, this many others are asked before the run stops."""
+MANY_REFUSALS = 100
+"""After this many of an unknown model or a refused key, none is asked any more."""
 SAME_REFUSALS = 5
 """A parameter is blamed after this many refusals: fewer rows may be malformed each by itself."""
 
@@ -208,7 +210,8 @@ class Doubt:
         """How many probes may be sent now."""
         if self._answered:
             return 1
-        return 0 if self._probes else PROBES
+        many = len(self._refused) >= MANY_REFUSALS and not may_be_the_rows(self._refused[-1])
+        return 0 if self._probes or many else PROBES
 
     def add(self, fault: RequestFault) -> None:
         if not self._answered:

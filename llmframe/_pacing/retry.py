@@ -31,6 +31,8 @@ LOST_ROWS = 20
 """After this many rows in succession failed by passing faults, the run stops: the faults are permanent."""
 LIMIT_PROBES = 5
 """A limit counts as lasting only after this many refusals, each of a request sent after the stated wait."""
+TAIL_FAULTS, TAIL_DELAY_SECONDS = 5, 0.1
+"""Of the last rows, so many faults since an answer are followed by such a short delay."""
 FIRST_CONTACT_ATTEMPTS = 3
 FIRST_CONTACT_SECONDS = 2.0
 """A server that was never reached is given up after this many attempts of a row, or this many seconds of the run."""
@@ -147,6 +149,7 @@ class RetryPolicy:
         self._empty = 0
         self._endings = Counter[str]()
         self._lost = 0
+        self._faults_since_answer = 0
         self._unreached = 0
         self._unreachable_since: float | None = None
         self._longest_retry_seconds = sum(map(_longest_delay, range(1, max_retries + 1)))
@@ -185,6 +188,7 @@ class RetryPolicy:
         """Decide about a row after a paid body; `attempts` are those before it. `None`: the verdict stands."""
         self.on_response()
         self._limit.reset()
+        self._faults_since_answer = 0
         if verdict.again is Again.PASSING:
             fault = RequestFault(FaultKind.PASSING, verdict.problem or "", verdict.detail)
             return self._decide_passing(fault, attempts.after_verdict(verdict))
@@ -202,10 +206,39 @@ class RetryPolicy:
             )
         return None
 
-    def on_fault(  # noqa: PLR0911 (a table)
-        self, fault: RequestFault, attempts: Attempts, now: float, sent_at: float = -inf
+    def on_fault(
+        self,
+        fault: RequestFault,
+        attempts: Attempts,
+        now: float,
+        sent_at: float = -inf,
+        *,
+        few_left: bool = False,
     ) -> Retry | GiveUp | Stop:
-        """Decide about a row after `fault`; `attempts` includes it, and its request was sent at `sent_at`."""
+        """Decide about a row after `fault`.
+
+        Parameters
+        ----------
+        attempts
+            The row's, this one included.
+        now, sent_at
+            When the fault arrived, and when its request was sent.
+        few_left
+            Whether the run waits for few rows only. While others are answered, they are then tried again at once, or
+            as soon as the server asks for.
+        """
+        self._faults_since_answer += 1
+        decision = self._decide(fault, attempts, now, sent_at)
+        if few_left and isinstance(decision, Retry) and self._faults_since_answer <= TAIL_FAULTS:
+            asked = 0.0 if fault.kind is FaultKind.PASSING else None
+            asked = asked if fault.retry_after is None else fault.retry_after
+            if fault.kind in {FaultKind.PASSING, FaultKind.LIMIT} and asked is not None:
+                return Retry(min(decision.seconds, max(asked, TAIL_DELAY_SECONDS)))
+        return decision
+
+    def _decide(  # noqa: PLR0911 (a table)
+        self, fault: RequestFault, attempts: Attempts, now: float, sent_at: float
+    ) -> Retry | GiveUp | Stop:
         if fault.kind is not FaultKind.UNREACHABLE and fault.code not in {"timeout", "connection_lost"}:
             self.on_response()
         match fault.kind:

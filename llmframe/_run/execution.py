@@ -220,9 +220,9 @@ class Execution:
             if self._settings.mode == "batch":
                 lane, self._feed = await make_batch_lane(context, wanted, self._announce)
             else:
-                lane, self._feed, exchange = await make_live_lane(context, wanted)
+                lane, self._feed, running = await make_live_lane(context, wanted)
                 self._lane = lane
-                await stack.enter_async_context(exchange.running())
+                await stack.enter_async_context(running)
             self._lane = lane
             if self._cancelling:
                 lane.cancel_batches()

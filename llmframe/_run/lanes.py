@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from llmframe._addresses import is_local
 from llmframe._batch import (
     MOST_ROUNDS,
     BatchLane,
@@ -18,13 +19,14 @@ from llmframe._batch import (
 )
 from llmframe._journal import PartLabel
 from llmframe._json import load
-from llmframe._live import LimitExchange, LiveLane
+from llmframe._live import AccountPace, LiveLane
 from llmframe._options import DEFAULT_MAX_RETRIES
-from llmframe._pacing import Pace, RetryPolicy
+from llmframe._pacing import RetryPolicy
 from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from llmframe._api import BatchApi, Client, Transport
     from llmframe._columns import Plan
@@ -152,12 +154,19 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
 
 async def make_live_lane(
     context: LaneContext, wanted: Sequence[int]
-) -> tuple[LiveLane, ClaimedFeed, LimitExchange]:
-    """Make the live lane, and the exchange with runs that share its limits; requests in open batches stop the run."""
+) -> tuple[LiveLane, ClaimedFeed, AbstractAsyncContextManager[None]]:
+    """Make the live lane, and its part in its account's pace; requests in open batches stop the run."""
     add_result = context.collected.add_result
     await collect_before_live(context.collector(), context.label, context.keys(wanted), add_result)
-    settings, verb = context.settings, context.settings.verb
-    pace = Pace(settings.max_concurrency)
+    settings, verb, journal = context.settings, context.settings.verb, context.journal
+    group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
+    account = await AccountPace.of(group, journal, local=is_local(settings.account.base_url))
+    pace = account.pace.join(
+        settings.max_concurrency,
+        recipe=context.session.digest,
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+    )
     feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(
         JournaledTransport(context.transport, context.recorder, feed.unsent),
@@ -165,17 +174,16 @@ async def make_live_lane(
         context.policy,
         endpoint=verb.endpoint,
         emit=context.sink.add_outcome,
+        most_output=settings.most_output,
     )
-    group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
-    exchange = LimitExchange(
-        context.journal,
-        context.session,
-        group,
+    running = account.running(
         pace,
+        journal,
+        context.session,
         seconds=settings.tuning.exchange_seconds,
         journal_failed=context.journal_failed,
     )
-    return lane, feed, exchange
+    return lane, feed, running
 
 
 async def make_batch_lane(

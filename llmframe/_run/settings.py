@@ -66,6 +66,8 @@ class RunSettings(AccountSettings):
     params: Mapping[str, Any]
     errors: str
     max_concurrency: int | None
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
     progress: bool
     nested: bool
     version: str | None = None
@@ -76,6 +78,12 @@ class RunSettings(AccountSettings):
     def asks_again(self, stored: Verdict) -> bool:
         """Return whether a request is sent although the journal holds its body."""
         return stored.again is Again.PASSING or (self.retry_failed and stored.value is None)
+
+    @property
+    def most_output(self) -> int:
+        """The tokens that each answer may have at most, as the parameters say; 0: they do not."""
+        stated = [self.params.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        return max((most for most in stated if isinstance(most, int)), default=0)
 
     @property
     def recipe(self) -> Recipe:

@@ -27,7 +27,7 @@ DEFAULT_MODEL = "gpt-6-luna"
 _FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(
     {
-        "model", "system", "mode", "errors", "max_concurrency", "dedupe", "fresh", "retry_failed", "version",
+        "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "dedupe", "fresh", "retry_failed", "version",
         "progress", "journal", "client", "api_key", "base_url", "timeout", "max_retries", "extra_body", "extra_headers",
     }
 )  # fmt: skip
@@ -67,7 +67,10 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
         headers=_headers(given.get("extra_headers") or {}),
         nested=chosen["loop"] == "nested",
         version=given.get("version"),
-        **{name: chosen[name] for name in ("errors", "max_concurrency", "progress")},
+        **{
+            name: chosen[name]
+            for name in ("errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "progress")
+        },
         **{name: given[name] for name in _FLAGS if name in given},
     )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from end_to_end.live_calls import answers, complete
-from helpers import about, asked, tune, wait_until
+from helpers import MODEL, about, asked, tune, wait_until
 
 import llmframe
 from llmframe.testing import Fault, LocalServer
@@ -211,6 +211,17 @@ def test_what_every_row_meets_stops_within_80_requests(llm, kind, rows, concurre
     assert isinstance(error, llmframe.StoppedError)
     assert llm.ledger.requests <= 80
     assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize("kind", ["invalid_api_key", "model_not_found"])
+@pytest.mark.parametrize(("latency", "most"), [(0.05, 80), (1.0, 300)])
+def test_a_provider_that_refuses_every_row_is_sent_few(monkeypatch, kind, latency, most):
+    """At most 80 where it refuses at once, and what may be in flight until then where it takes its time."""
+    monkeypatch.setattr("llmframe._run.lanes.is_local", lambda _: False)
+    with LocalServer(latency=latency, faults=[Fault(kind)]) as server:
+        _, error = complete(asked(1_000), base_url=server.base_url, api_key="any", model=MODEL)
+        assert error.code == kind
+        assert server.ledger.requests <= most
 
 
 @pytest.mark.parametrize("rows", [1, 200])

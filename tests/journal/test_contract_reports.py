@@ -1,13 +1,13 @@
-"""The contract of every store: what runs that share limits tell each other."""
+"""The contract of every store: what processes that share limits tell each other, and the next ones."""
 
 import pytest
 from journal.stores import LEASE_SECONDS, begin
 
-from llmframe._values import UsageReport
+from llmframe._values import LearntPace, UsageReport
 
 pytestmark = pytest.mark.asyncio
 
-FIRST = UsageReport(0.5, needs_more=False, rate=12.5, sharing_runs=2, used=3.5, measured=True)
+FIRST = UsageReport(0.5, needs_more=False)
 SECOND = UsageReport()
 
 
@@ -54,3 +54,16 @@ async def test_a_run_that_has_reported_nothing_for_long_does_not_count(pair, clo
     assert await other.exchange(theirs, b"group", None) == {}
     await one.exchange(mine, b"group", FIRST)
     assert await other.exchange(theirs, b"group", None) == {mine.owner: FIRST}
+
+
+async def test_what_was_learnt_of_limits_is_there_for_the_next_process(pair):
+    """The newest counts; how long a limit counts as enforced by the second goes on from when it was kept."""
+    one, other = pair
+    assert await one.learnt_pace(b"group") is None
+    await one.keep_pace(b"group", LearntPace(300, 60.0))
+    await one.keep_pace(b"another", LearntPace(7))
+    found = await other.learnt_pace(b"group")
+    assert found.window == 300
+    assert 0 < found.by_second_seconds <= 60
+    await other.keep_pace(b"group", LearntPace(500))
+    assert await one.learnt_pace(b"group") == LearntPace(500, 0.0)

@@ -43,6 +43,20 @@ def test_answers_that_arrive_within_a_moment_are_committed_together():
     assert store.commits == [([priced(number) for number in range(5)], [KEYS[0]]), ([], [KEYS[1]])]
 
 
+def test_the_last_answers_are_committed_at_once():
+    """Whoever waits for the commit knows that no further answer joins it: a call of one row does not wait."""
+    store = Store()
+
+    async def main():
+        recorder = Recorder(store, None, 3_600.0, print)
+        for number in range(3):
+            recorder.add_answer(*priced(number))
+            await asyncio.wait_for(recorder.flush(), 60)
+
+    asyncio.run(main())
+    assert [answers for answers, _ in store.commits] == [[priced(number)] for number in range(3)]
+
+
 def test_a_journal_that_fails_is_told_once_and_gets_a_second_chance_in_the_end():
     """A disk that was full meanwhile may take at the end what it refused."""
     failures, store = [], Store(llmframe.JournalError("full"))

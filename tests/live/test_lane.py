@@ -7,8 +7,7 @@ import pytest
 
 from llmframe._api import CHAT_COMPLETIONS, Refused, Reply
 from llmframe._live import LiveLane
-from llmframe._pacing import Pace, Patience, RateHeaders, RetryPolicy
-from llmframe._pacing.admission import Admission
+from llmframe._pacing import Pace, Patience, RateHeaders, RetryPolicy, RunPace
 from llmframe._values import FaultKind, Request, RequestFault, Stop
 
 DATA = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]}
@@ -36,13 +35,16 @@ class Sender:
         self._answers.clear()
 
 
-class Gate(Pace):
+class Gate(RunPace):
     """A pace that admits nothing while it is closed."""
 
     closed = False
 
+    def __init__(self, most):
+        super().__init__(Pace(), most, b"", (None, None))
+
     def admit(self, now, tokens):
-        return Admission(0.001, (self,)) if self.closed else super().admit(now, tokens)
+        return 0.001 if self.closed else super().admit(now, tokens)
 
 
 class Feed:
@@ -93,7 +95,7 @@ async def let_all_wait(sender, pace, workers):
 def test_the_pool_grows_to_what_is_allowed_also_where_answers_come_in_bursts():
     async def run():
         sender = Sender()
-        work, outcomes = await running(sender, Pace(300), 3_000)
+        work, outcomes = await running(sender, Pace().join(300), 3_000)
         while not work.done():
             await asyncio.sleep(0.03)
             sender.answer()
@@ -108,7 +110,7 @@ def test_no_more_are_in_flight_than_keep_the_loop_busy():
 
     async def run():
         sender = Sender(at_once=True)
-        work, outcomes = await running(sender, Pace(1_000), 5_000)
+        work, outcomes = await running(sender, Pace().join(1_000), 5_000)
         await work
         assert len(outcomes) == 5_000
         return sender.most
@@ -191,7 +193,7 @@ def test_an_error_at_one_answer_loses_none_that_came_together_with_it():
 
     async def run():
         sender = Sender()
-        work, _ = await running(sender, Pace(20), 11, take)
+        work, _ = await running(sender, Pace().join(20), 11, take)
         await until(lambda: sender.in_flight == 10)
         sender.answer()
         await work
@@ -232,7 +234,7 @@ def test_a_run_whose_last_requests_wait_to_be_sent_again_says_so():
             )
 
     async def run():
-        live = lane_of(Refusing(at_once=True), Pace(4), lambda _: None)
+        live = lane_of(Refusing(at_once=True), Pace().join(4), lambda _: None)
         work = asyncio.create_task(live.run(Feed(1)))
         await until(lambda: live.waiting() == "waiting to try again")
         live.stop(Stop("cancelled", "enough", ""))
@@ -259,7 +261,7 @@ def test_a_request_that_others_may_have_asked_while_it_waited_is_given_back():
             return Refused(RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "later", retry_after=1.2))
 
     async def run():
-        sender, feed, pace, emitted = Refusing(at_once=True), Lapsed(1), Pace(4), []
+        sender, feed, pace, emitted = Refusing(at_once=True), Lapsed(1), Pace().join(4), []
         await lane_of(sender, pace, emitted.append).run(feed)
         return sender.sent, feed.back, pace.in_flight, emitted
 
@@ -275,6 +277,6 @@ def test_a_limit_whose_headers_alone_state_a_reset_in_hours_ends_the_run():
             return Refused(fault, RateHeaders(1_000, None, 0, None, 28_800.0, None))
 
     policy = RetryPolicy(5, random.Random(0), patience=Patience(lasting=0.1))
-    lane = LiveLane(Exhausted(), Pace(), policy, endpoint=CHAT_COMPLETIONS, emit=lambda _: None)
+    lane = LiveLane(Exhausted(), Pace().join(), policy, endpoint=CHAT_COMPLETIONS, emit=lambda _: None)
     asyncio.run(asyncio.wait_for(lane.run(Feed(3)), 60))
     assert "28,800 s: Slow down." in lane.stopped.message

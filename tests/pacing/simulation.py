@@ -8,7 +8,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from llmframe._pacing import Pace, RateHeaders
+from llmframe._pacing import Pace, RateHeaders, RunPace
+from llmframe._pacing.window import START_SECONDS
 
 
 @dataclass
@@ -37,6 +38,9 @@ class Allowance:
             return 0.0
         return self.seconds - self.at % self.seconds if self.fixed else (cost - self.level) / self.rate
 
+    def take(self, cost):
+        self.level -= cost
+
     def headers(self, scaled):
         limit = round(self.rate * 60)
         whole = (
@@ -44,6 +48,26 @@ class Allowance:
         )
         remaining = self.level / self.capacity * limit if scaled else self.level
         return limit, min(limit, int(remaining)), whole
+
+
+@dataclass
+class BySecond(Allowance):
+    """A limit whose headers state a minute's bucket, and that is enforced second by second."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.second = Allowance(self.rate, 1.0)
+
+    def refill(self, now):
+        super().refill(now)
+        self.second.refill(now)
+
+    def wait(self, cost):
+        return max(super().wait(cost), self.second.wait(cost))
+
+    def take(self, cost):
+        super().take(cost)
+        self.second.take(cost)
 
 
 @dataclass
@@ -70,7 +94,7 @@ class Server:
         wait = max((a.wait(c) for a, c in limits), default=0.0)
         for a, c in limits:
             if wait == 0.0:
-                a.level -= c
+                a.take(c)
             elif self.count_refused:  # down to one bucket of debt, as `llmframe.testing` does
                 a.level = min(a.level, max(a.level - c, -a.capacity))
         return wait
@@ -89,20 +113,23 @@ class SimulatedRun:
 
     server: Server
     rows: int
-    pace: Pace = field(default_factory=Pace)
+    pace: RunPace = field(default_factory=lambda: Pace().join())
     seed: int = 0
-    estimate: object = None  # of (rng): a request's estimated tokens and what it costs
+    estimate: object = None  # of (rng): a request's estimated tokens, its charge, and what it uses
     same_limits_seconds: float = 0.0  # seconds in which the headers of one answer only are read
     read_at: float = -math.inf
     answered: int = 0
     refusals: int = 0
+    blind_refusals: int = 0  # of requests that were sent before anything was answered
     faults: int = 0
     used: int = 0
     first_arrival: float = math.inf
     first_answer: float = math.inf
+    first_response: float = math.inf
     ended: float = 0.0
     most_in_flight: int = 0
     sent_at: list = field(default_factory=list)
+    accepted: list = field(default_factory=list)  # when, requests, tokens
 
     def __post_init__(self):
         self.rng = random.Random(self.seed)
@@ -143,7 +170,7 @@ class SimulatedRun:
             self.first_in_line = self.first_in_line or self.next_request()
             if self.first_in_line is None:
                 return
-            wait = self.pace.admit(now, self.first_in_line[0]).seconds
+            wait = self.pace.admit(now, self.first_in_line[0])
             assert 0.0 <= wait <= 1.0
             if wait:
                 hiccup = 0.03 if self.rng.random() < 0.002 else 0.0
@@ -171,18 +198,21 @@ class SimulatedRun:
         else:
             self.ended = now
             self.used += request[1]
+            self.accepted.append((now, 1, request[1]))
             self.at(now + latency, "answer", ticket, request, server.stated())
 
     def answer(self, now, ticket, request, headers):
         self.answered += 1
         self.first_answer = min(self.first_answer, now)
+        self.first_response = min(self.first_response, now)
         headers = headers if now - self.read_at > self.same_limits_seconds else None
         self.read_at = self.read_at if headers is None else now
-        self.pace.on_answer(now, ticket, headers, request[1])
+        self.pace.on_answer(now, ticket, headers, request[2])
 
     def refuse(self, now, ticket, request, wait, headers):
         self.refusals += 1
-        self.first_answer = min(self.first_answer, now)
+        self.first_response = min(self.first_response, now)
+        self.blind_refusals += ticket.sent_at < self.first_response
         hint = {None: None, "float": wait, "int": math.ceil(wait)}[self.server.retry]
         self.pace.on_limit(now, ticket, headers, hint)
         self.retry(now, request, hint or 0.0)
@@ -199,11 +229,16 @@ class SimulatedRun:
 
     @property
     def share(self):
-        """Requests (or tokens) accepted since the first answer, over what the tightest limit allows."""
-        seconds = self.ended - self.first_answer
-        requests, tokens = self.server.requests, self.server.tokens
-        shares = [self.answered / seconds / requests.rate] if requests else []
-        return max(shares + ([self.used / seconds / tokens.rate] if tokens else []))
+        """Requests (or tokens) accepted, over what the tightest limit allows: with the start, or without it."""
+        without = max(self.first_response, self.first_arrival + START_SECONDS)
+        return max(self.share_since(self.first_arrival), self.share_since(without))
+
+    def share_since(self, began):
+        accepted = [(requests, tokens) for at, requests, tokens in self.accepted if at > began]
+        limits = [self.server.requests, self.server.tokens]
+        used = [sum(amounts) for amounts in zip(*accepted, strict=True)]
+        seconds = self.ended - began
+        return max(amount / seconds / limit.rate for amount, limit in zip(used, limits, strict=True) if limit)
 
     @property
     def share_and_bucket(self):
@@ -214,16 +249,17 @@ class SimulatedRun:
 
     @property
     def refused(self):
-        """The share of 429s among the answers."""
-        return self.refusals / (self.refusals + self.answered)
+        """The share of 429s among the answers, without those of the start."""
+        return (self.refusals - self.blind_refusals) / (self.refusals + self.answered)
 
 
 def tokens_estimated(factor, noise):
-    """Draw requests of 100 to 400 estimated tokens that cost `factor` times that, more or less."""
+    """Draw requests of 100 to 400 estimated tokens that use, and are charged, `factor` times that, more or less."""
 
     def draw(rng):
         estimate = rng.randint(100, 400)
-        return estimate, max(1, round(estimate * factor * rng.lognormvariate(0, noise)))
+        used = max(1, round(estimate * factor * rng.lognormvariate(0, noise)))
+        return estimate, used, used
 
     return draw
 
@@ -261,7 +297,7 @@ class SimulatedRuns:
         if not (run.rows or run.retries or run.pace.in_flight or run.first_in_line):
             self.reports.pop(number, None)
             return
-        mine = run.pace.usage_report(now)
+        mine = run.pace.account.usage_report(now)
         others = {other: report for other, report in self.reports.items() if other != number}
         if number not in self.known:
             self.known.add(number)
@@ -269,12 +305,14 @@ class SimulatedRuns:
         self.reports[number] = mine
         if mine is None:
             del self.reports[number]
-        run.pace.divide(now, mine, others)
+        run.pace.account.divide(mine, list(others.values()))
         run.at(now + 0.5, "exchange")
 
     @property
     def refused(self):
-        return sum(run.refusals for run in self.runs) / sum(run.refusals + run.answered for run in self.runs)
+        return sum(run.refusals - run.blind_refusals for run in self.runs) / sum(
+            run.refusals + run.answered for run in self.runs
+        )
 
     def share(self):
         first = min(run.first_arrival for run in self.runs)

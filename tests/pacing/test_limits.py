@@ -14,7 +14,7 @@ def test_other_clients_lower_our_share(others, seconds, headers):
     allowance = Allowance(100, seconds, others=others)
     run = SimulatedRun(Server(allowance, spread=0.5, headers=headers, retry="int"), 5_000).run()
     assert run.share >= 0.9 * (1 - others / 100)
-    assert run.refused < 0.03
+    assert run.refused < (0.03 if headers else 0.04)
 
 
 @pytest.mark.parametrize("headers", [True, False])

@@ -24,11 +24,11 @@ STEPS = st.tuples(
 @given(st.none() | st.integers(1, 2_000), st.lists(STEPS, max_size=100), st.randoms())
 def test_the_pace_keeps_its_bounds(most, steps, rng):
     """In whatever order requests are sent and end, waits, window and count in flight stay within bounds."""
-    pace, now, tickets = Pace(most), 0.0, []
+    pace, now, tickets = Pace().join(most), 0.0, []
     for kind, seconds, tokens, headers, pause in steps:
         now += seconds
         if kind == "send":
-            wait = pace.admit(now, tokens).seconds
+            wait = pace.admit(now, tokens)
             assert 0.0 <= wait <= 1.0
             if not wait:
                 tickets.append(pace.send(now, tokens))

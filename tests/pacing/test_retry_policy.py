@@ -449,3 +449,20 @@ def test_patience_is_the_users():
     )
     told = RequestFault(FaultKind.LIMIT, "http_429", "Later.", retry_after=6.0)
     assert 3.0 < refused_until(patient, told, 100, every=1.0)[0] < 7.0
+
+
+def test_the_last_rows_are_tried_again_as_soon_as_the_server_asks():
+    """While other rows are answered; where none is any more, the delay grows as ever."""
+    later, soon = RequestFault(FaultKind.PASSING, "server_error", "", retry_after=7.0), 0.1
+    limited = RequestFault(FaultKind.LIMIT, "rate_limit_exceeded", "", retry_after=0.5)
+    third = Attempts(faults=3)
+    for _ in range(20):
+        decide = policy()
+        assert decide.on_fault(PASSING, third, 0.0).seconds >= 1.0
+        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon
+        assert decide.on_fault(later, third, 0.0, few_left=True).seconds == 7.0
+        assert decide.on_fault(limited, Attempts(limits=5), 0.0, few_left=True).seconds == 0.5
+        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon
+        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds >= 1.0
+        decide.on_answer(GOOD)
+        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon

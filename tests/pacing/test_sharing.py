@@ -32,29 +32,23 @@ def test_runs_that_share_a_stated_limit_keep_to_it_together(starts, seconds):
 @pytest.mark.slow
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("seconds", [1, 0.1])
-@pytest.mark.parametrize("count_refused", [False, True])
-def test_runs_that_share_an_unstated_limit_learn_it_together(starts, seconds, count_refused):
-    """A refusal that another run brought about is not taken for one that no pace avoids."""
-    shares = []
-    for seed in (0, 100, 200):
-        limit = Allowance(200, seconds)
-        server = Server(limit, spread=0.3, headers=False, retry="int", count_refused=count_refused)
-        together = SimulatedRuns(server, *starts, seed=seed).run()
-        assert [run.answered for run in together.runs] == [rows for _, rows in starts]
-        assert together.refused < 0.02
-        shares.append(together.share())
-    assert min(shares) >= 0.85
-    assert sum(shares) / len(shares) >= 0.93
+def test_processes_find_an_unstated_limit_each_for_itself(starts, seconds):
+    """They do not exchange what they learn: a third of the limit and more is used, and no row is lost."""
+    server = Server(Allowance(200, seconds), spread=0.3, headers=False, retry="int")
+    together = SimulatedRuns(server, *starts).run()
+    assert [run.answered for run in together.runs] == [rows for _, rows in starts]
+    assert together.refused < 0.05
+    assert together.share() >= 0.33
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05])
+@pytest.mark.parametrize("share", [0.01, 0.02])
 @pytest.mark.parametrize("slow", [False, True], ids=["two alike", "one sends one at a time"])
-def test_refusals_that_no_pace_avoids_hardly_slow_runs_together(share, slow):
+def test_lone_429s_hardly_slow_runs_together(share, slow):
     """With a second run beside it the first still has more than 200 answers a second."""
     server = Server(spread=0.5, headers=False, retry="int", stray_429s=share)
     together = SimulatedRuns(server, (0, 12_000), (0, 500 if slow else 6_000))
     if slow:
-        together.runs[1].pace = Pace(1)
+        together.runs[1].pace = Pace().join(1)
     first = together.run().runs[0]
     assert first.answered > 200 * first.ended
     assert together.refused < 2 * share
@@ -73,10 +67,10 @@ def test_runs_that_share_a_low_limit_end(seed):
 
 def test_a_run_whose_requests_all_rest_is_still_there():
     """It reports to the others as long as a refused request may be sent again, so that they leave its share."""
-    pace = Pace()
-    pace.usage_report(0.0)
+    pace = Pace().join()
+    pace.account.usage_report(0.0)
     for now in (1.0, 1.1, 1.2):
         pace.on_limit(now + 0.05, pace.send(now, 100), None, None)
-    assert pace.usage_report(2.0) is not None
-    assert pace.usage_report(9.0) is not None
-    assert pace.usage_report(20.0) is None
+    assert pace.account.usage_report(2.0) is not None
+    assert pace.account.usage_report(9.0) is not None
+    assert pace.account.usage_report(20.0) is None

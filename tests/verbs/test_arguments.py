@@ -37,6 +37,8 @@ BAD = {
     "mode": ["fast", 1],
     "errors": ["ignore", True],
     "max_concurrency": [0, -1, 1.5, True, "5"],
+    "requests_per_minute": [0, -1, float("inf"), float("nan"), "5", True],
+    "tokens_per_minute": [0, -1, float("inf"), float("nan"), "5", True],
     "max_retries": [-1, 1.5, True],
     "timeout": [0, -1, float("inf"), float("nan"), "5", True],
     "progress": [1, "yes"],

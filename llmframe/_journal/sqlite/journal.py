@@ -28,7 +28,7 @@ from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
 from llmframe._options import Tuning
-from llmframe._values import UsageReport
+from llmframe._values import LearntPace, UsageReport
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _VARIABLES = 500
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
+_LEARNT_SECONDS = 86_400.0
+"""What was learnt of limits is used for a day."""
 _SILENT_SECONDS = 3.0
 """A run without a report for this time no longer counts when limits are shared."""
 _DEFAULTS = Tuning()
@@ -216,21 +218,38 @@ class SqliteJournal:
             if own is None:
                 connection.execute("DELETE FROM usage_report WHERE owner = ?", (session.owner,))
             else:
-                connection.execute(
-                    "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, needs_more, rate, sharing_runs, used, "
-                    "measured) VALUES (?,?,?,?,?,?,?,?,?)",
+                connection.execute(  # the last three columns are earlier versions'
+                    "INSERT OR REPLACE INTO usage_report (owner, limit_group, reported, load, needs_more, sharing_runs, used, "
+                    "measured) VALUES (?,?,?,?,?,1,0,0)",
                     (session.owner, group, now, *own),
                 )
             rows = connection.execute(
-                "SELECT owner, load, needs_more, rate, sharing_runs, used, measured FROM usage_report "
+                "SELECT owner, load, needs_more FROM usage_report "
                 "WHERE limit_group = ? AND owner <> ? AND reported BETWEEN ? AND ?",
                 (group, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
             ).fetchall()
         self._database.on_written(_PAGE_BYTES, now)
-        return {
-            owner: UsageReport(load, bool(needs_more), rate, sharing_runs, used, bool(measured))
-            for owner, load, needs_more, rate, sharing_runs, used, measured in rows
-        }
+        return {owner: UsageReport(load, bool(needs_more)) for owner, load, needs_more in rows}
+
+    @on_thread
+    def learnt_pace(self, group: bytes) -> LearntPace | None:
+        now = time.time()
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT most_in_flight, by_second_until FROM learnt_pace WHERE limit_group = ? AND learnt > ?",
+                (group, now - _LEARNT_SECONDS),
+            ).fetchone()
+        return None if row is None else LearntPace(row[0], max(0.0, row[1] - now))
+
+    @on_thread
+    def keep_pace(self, group: bytes, learnt: LearntPace) -> None:
+        now = time.time()
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO learnt_pace (limit_group, most_in_flight, by_second_until, learnt) VALUES (?,?,?,?)",
+                (group, learnt.window, now + learnt.by_second_seconds, now),
+            )
+        self._database.on_written(_PAGE_BYTES, now)
 
     @on_thread
     def renew(self, session: Session) -> None:

@@ -49,6 +49,12 @@ _NOT_WRITABLE = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 )
 
+_LEARNT_PACE = """
+CREATE TABLE learnt_pace (
+    limit_group BLOB PRIMARY KEY, most_in_flight INTEGER NOT NULL, by_second_until REAL NOT NULL, learnt REAL NOT NULL)
+    WITHOUT ROWID
+"""
+
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
 CREATE TABLE answer (
@@ -127,13 +133,20 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        complete = version and _has_column(connection, "claim", "sent")
+        claims, paces = (
+            _has_column(connection, "claim", "sent"),
+            _has_column(connection, "learnt_pace", "learnt"),
+        )
+        complete = version and claims and paces
         if not version:
-            for statement in _SCHEMA.split(";\n"):  # executescript() would commit
+            for statement in (*_SCHEMA.split(";\n"), _LEARNT_PACE):  # executescript() would commit
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        elif not complete:  # the first files of format 2; their programs can still use the table
-            connection.execute("ALTER TABLE claim ADD COLUMN sent INTEGER NOT NULL DEFAULT 1")
+        elif not complete:  # earlier files of format 2; their programs can still use the tables
+            if not claims:
+                connection.execute("ALTER TABLE claim ADD COLUMN sent INTEGER NOT NULL DEFAULT 1")
+            if not paces:
+                connection.execute(_LEARNT_PACE)
         # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if complete else "COMMIT")
