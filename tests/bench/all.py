@@ -20,7 +20,7 @@ from pathlib import Path
 import measure
 
 SCRIPTS = (
-    "importing", "cpu", "throughput", "sweeps", "memory", "limits", "sharing", "peers",
+    "small_jobs", "importing", "cpu", "throughput", "sweeps", "memory", "limits", "sharing", "peers",
 )  # fmt: skip
 _HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def _save(found: dict[str, list[measure.Line]]) -> None:
     file.write_text(json.dumps({name: kept[name] for name in SCRIPTS if name in kept}, indent=1) + "\n")
     lines = [measure.Line(**line) for name in SCRIPTS for line in kept.get(name, ())]
     _write(lines)
-    if {"cpu", "sweeps", "peers"} <= kept.keys():
+    if {"small_jobs", "cpu", "sweeps", "peers"} <= kept.keys():
         _draw(lines)
 
 
@@ -64,7 +64,7 @@ def _write(lines: list[measure.Line]) -> None:
 
 
 def _draw(lines: list[measure.Line]) -> None:
-    """Draw what a row costs, and rows per second against requests in flight."""
+    """Draw rows done over time, what a row costs, and rows per second against requests in flight."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -73,7 +73,15 @@ def _draw(lines: list[measure.Line]) -> None:
 
     bars = {title: us for line in lines for title, us in line.numbers.items() if title.startswith("us: ")}
     points = [line.numbers for line in lines if "in_flight" in line.numbers]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    figure, (first, left, right) = plt.subplots(1, 3, figsize=(14, 3.2), layout="constrained")
+    curves = [line for line in lines if "done: 0" in line.numbers]
+    for line, style in zip(curves, ("o-", "s--"), strict=True):
+        done = [int(key.removeprefix("done: ")) for key in line.numbers]
+        first.plot(list(line.numbers.values()), done, style, label=line.what.rpartition(", ")[2])
+    first.set_xlim(left=0)
+    first.set_xlabel("seconds (300 rows, 4 s latency, first call)")
+    first.set_ylabel("rows done")
+    first.legend()
     ordered = sorted(bars, key=bars.__getitem__, reverse=True)
     shown = left.barh(
         [title.removeprefix("us: ") for title in ordered], [bars[title] for title in ordered], color="#4c78a8"
