@@ -39,8 +39,8 @@ class AccountPace:
     def __init__(self, group: bytes, pace: Pace) -> None:
         self.pace = pace
         self._group = group
-        self._exchanging = asyncio.Lock()
-        """Held by the run that reports for all of them."""
+        self._reporting: _Exchange | None = None
+        """Of the run that reports for all of them."""
         self.kept: LearntPace | None = None
         """What the journal keeps for the next process, as far as this one has written it."""
 
@@ -74,26 +74,24 @@ class AccountPace:
         """
         exchange = _Exchange(self.pace, self._group, journal, session, journal_failed)
         try:
-            first = not self._exchanging.locked()
-            if first:
-                await self._exchanging.acquire()
+            if self._reporting is None:
+                self._reporting = exchange
                 if await exchange.once():
                     await asyncio.sleep(_JOIN_INTERVALS * seconds)
-            async with beside(self._keep_exchanging(exchange, seconds, holds=first)):
+            async with beside(self._keep_exchanging(exchange, seconds)):
                 yield
         finally:
+            if self._reporting is exchange:
+                self._reporting = None
             run.leave()
             self.kept = await exchange.keep_learnt(self.kept)
 
-    async def _keep_exchanging(self, exchange: _Exchange, seconds: float, *, holds: bool) -> None:
-        if not holds:
-            await self._exchanging.acquire()
-        try:
-            while True:
-                await asyncio.sleep(seconds)
+    async def _keep_exchanging(self, exchange: _Exchange, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self._reporting = self._reporting or exchange  # the run that reported may have ended
+            if self._reporting is exchange:
                 await exchange.once()
-        finally:
-            self._exchanging.release()
 
 
 class _Exchange:
