@@ -67,6 +67,7 @@ class Pace:
         self._share = 1.0
         self._sent = 0
         self._tokens_sent = 0
+        self._first_sent_at = 0.0
         self._held_at = self._refused_at = self._began_at = self._reported_at = -inf
         self._reported = 0
 
@@ -133,6 +134,8 @@ class Pace:
 
     def send(self, now: float, tokens: int) -> Ticket:
         """Charge the limits for a request as it is sent; `tokens` is the estimate of its cost."""
+        if not self._sent:
+            self._first_sent_at = now
         self._sent += 1
         self._tokens_sent += tokens
         self._window.on_send(now)
@@ -191,6 +194,8 @@ class Pace:
             for limit, lacks in stated:
                 if lacks:
                     limit.hold(now, retry_after)
+        elif self._requests is not None and not ticket.charges:
+            return  # it left before the limit was known, which has counted it since
         elif not any(limit.on_early_refusal(now, ticket.ahead) for limit, _ in stated):
             self._unstated.on_refused(now, ticket, self._sent, retry_after)
 
@@ -236,19 +241,21 @@ class Pace:
     def _read(self, now: float, ticket: Ticket, headers: RateHeaders) -> None:
         requests, tokens = headers.requests, headers.tokens
         if requests[0] is not None:
-            if self._requests is None:
-                self._requests = StatedLimit(
-                    requests[0], now, self._share, charged=1.0, by_second_until=now + self._by_second_seconds
-                )
-                self._list_limits()
+            first = self._requests is None
+            self._requests = self._requests or self._new_limit(requests[0], now, charged=1.0)
             self._requests.read(now, ticket.sent_at, requests, total=ticket.number, sent=self._sent)
+            if first:
+                self._requests.begin(self._first_sent_at, self._sent)
+                self._list_limits()
         if tokens[0] is not None:
             if self._tokens is None:
-                self._tokens = StatedLimit(
-                    tokens[0], now, self._share, charged=None, by_second_until=now + self._by_second_seconds
-                )
+                self._tokens = self._new_limit(tokens[0], now, charged=None)
                 self._list_limits()
             self._tokens.read(now, ticket.sent_at, tokens, total=ticket.tokens_so_far, sent=self._tokens_sent)
+
+    def _new_limit(self, limit: float, now: float, *, charged: float | None) -> StatedLimit:
+        by_second_until = now + self._by_second_seconds
+        return StatedLimit(limit, now, self._share, charged=charged, by_second_until=by_second_until)
 
     def _apply_ceilings(self) -> None:
         """Apply the least ceilings of the runs that are going on."""

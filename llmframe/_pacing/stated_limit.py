@@ -185,6 +185,12 @@ class StatedLimit:
         self._taken += cost
         return cost
 
+    def begin(self, began: float, sent: float) -> None:
+        """Count the requests that were sent, from some time on, before the limit was known: they used up a small bucket."""
+        if self._small:
+            self._even = TokenBucket(self._even.rate, began)
+            self._even.charge(began, sent)
+
     def on_used(self, estimate: float, charged: float, used: float) -> None:
         """Learn from what an answer used, where what remains does not tell how it is charged."""
         if not self._learns or not self._small:

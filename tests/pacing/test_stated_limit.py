@@ -73,6 +73,16 @@ def test_high_limits_are_used_and_kept(rate, seconds, fixed, tighter, factor):
     assert run.refused < 0.01
 
 
+@pytest.mark.parametrize("latency", [0.02, 0.1])
+def test_what_left_before_the_limit_was_known_is_counted(latency):
+    """A local server with a small bucket, which counts refused requests: the start does not slow what follows it."""
+    for seed in range(3):
+        server = Server(Allowance(100, 0.1), None, latency, 0.3, retry="int", count_refused=True)
+        run = SimulatedRun(server, 1_800, Pace(local=True).join(), seed=seed).run()
+        assert run.share_since(run.first_arrival) >= 0.97
+        assert run.refused < 0.01
+
+
 def test_what_remains_is_used_at_once():
     """3,000 rows fit into a minute's bucket of 10,000: they take hardly longer than without a limit."""
     free = SimulatedRun(Server(None, None, 1.0, 0.2, 0.05, headers=False), 3_000).run()
