@@ -53,16 +53,20 @@ def is_openai(base_url: str) -> bool:
 def is_local(base_url: str) -> bool:
     """Return whether an address is this machine's or one of a private network, by its text.
 
+    A name without a dot, such as a container's, is one of a private network.
+
     Examples
     --------
-    >>> is_local("http://localhost:11434/v1"), is_local("http://192.168.0.7/v1"), is_local("https://api.openai.com/v1")
-    (True, True, False)
+    >>> [is_local(f"http://{host}/v1") for host in ("localhost:11434", "192.168.0.7", "[::1]:8000", "vllm:8000")]
+    [True, True, True, True]
+    >>> is_local("https://api.openai.com/v1")
+    False
     """
     host = (urlsplit(base_url).hostname or "").lower()
     try:
         address = ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
     return address.is_private or address.is_loopback or address.is_link_local
 
 

@@ -123,7 +123,8 @@ class DataFrameLLM:
             `model`, `system` (text or template), `mode` ("live"; "batch": through the Batch API, at half
             the price and within 24 hours; "offline": from the journal only),
             `errors` ("raise" or "coerce"), `max_concurrency`, `requests_per_minute`, `tokens_per_minute`
-            (ceilings of this process and account), `dedupe`, `fresh` (send again; an interrupted run continues when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
+            (ceilings of this process and account), `dedupe`, `fresh` (send again; an interrupted run
+            continues when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
             `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for one request),
             `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters, such as
             `temperature=0`.

@@ -131,11 +131,13 @@ class Recorder:
     async def flush(self) -> None:
         """Wait until everything so far is written, at once, or the journal has failed."""
         self._no_more.set()
-        while (commit := self._commit) is not None:
-            await asyncio.wait({commit})
-            self._commit = None
-            commit.result()
-        self._no_more.clear()
+        try:
+            while (commit := self._commit) is not None:
+                await asyncio.wait({commit})
+                self._commit = None
+                commit.result()
+        finally:
+            self._no_more.clear()
 
     async def finish(self) -> None:
         """Write the rest; after a failure it is tried once more, since a full disk may have space again."""

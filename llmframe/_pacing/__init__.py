@@ -1,8 +1,8 @@
 """When a request may leave, and whether it is tried again: decisions only, without clock, I/O or event loop.
 
-`Pace` counts an account's requests in flight and applies every limit (a window, the limits that the server states, a
-rate that is learnt), and each run takes part by its `RunPace`; `RetryPolicy` decides what a fault means for its row and for the run. Callers pass `now`, seconds on a
-monotonic clock.
+`Pace` counts an account's requests in flight and applies every limit (a window, the limits that the server or the user
+states, a rate that is learnt), and each run takes part by its `RunPace`; `RetryPolicy` decides what a fault means for
+its row and for the run. Callers pass `now`, seconds on a monotonic clock.
 """
 
 from llmframe._pacing.headers import RateHeaders, retry_after

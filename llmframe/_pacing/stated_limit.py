@@ -14,7 +14,9 @@ _TARGET = 0.99  # share of a limit that an even pace uses
 _MARGIN_SECONDS = 0.2  # of the limit's flow that is left unused, for what the network reorders
 _SMALL_BUCKET_SECONDS = 2.0  # a bucket of fewer seconds' allowance is used evenly
 _LONG_PERIOD_SECONDS = 90.0  # a limit that is whole again only after this time is one of hours or days
-_LONGEST_SILENCE_SECONDS = 60.0  # after which a request asks whether such a limit still holds
+_LONGEST_SILENCE_SECONDS = (
+    60.0  # after which a request asks whether such a limit, or a used-up window, still holds
+)
 _LONGEST_WINDOW_SECONDS = 45.0  # nothing flows back within a window that ends earlier
 _FIRST_BURST_SECONDS = 1.0
 _LONGEST_BURST_SECONDS = 60.0
@@ -76,9 +78,7 @@ class StatedLimit:
         self.by_second_until = by_second_until
         """Until when refusals have shown that the limit is enforced by the second."""
         self._learns = charged is None
-        self._fall = self._estimated = (
-            0.0  # what the remainder fell by, and the estimates of what was sent meanwhile
-        )
+        self._fall = self._estimated = 0.0  # what was charged, and the estimates of the requests for it
         self._share = share
         self._even = TokenBucket(_TARGET * share * limit / 60, now)
         self._burst = _FIRST_BURST_SECONDS
@@ -150,12 +150,10 @@ class StatedLimit:
         missing = cost + self._margin() + self._doubt() - self._left - flow * (now - self._left_at)
         if missing <= 0:
             return 0.0
-        if self._fixed:
-            return self._resets_at - now
+        if self._fixed:  # after a silence only a request tells whether it is still so
+            return min(self._resets_at, self._sent_at + _LONGEST_SILENCE_SECONDS) - now
         at_rate = self._share * self.flow
-        silence = (
-            self._sent_at + _SILENCE * cost / at_rate - now
-        )  # only a request tells whether it is still so
+        silence = self._sent_at + _SILENCE * cost / at_rate - now
         return min(missing / max(flow, at_rate / _SILENCE), silence)
 
     def _own_flow(self) -> float:
@@ -328,9 +326,8 @@ class StatedLimit:
         if reading.total > self._round_trip_end:
             accepted = self._round_trip_end - self._refused
             before, seen = self._seen, Seen(self._charged, accepted, reading.sent_at)
-            self._seen = (
-                None if self._lowest >= _FULL * self._largest else seen
-            )  # in a full bucket nothing flows
+            full = self._lowest >= _FULL * self._largest  # nothing flows into it
+            self._seen = None if full else seen
             if before is not None and self._seen is not None:
                 self._learn_round_trip(before, seen)
             self._round_trip_end, self._charged, self._lowest = sent, -inf, inf

@@ -17,6 +17,7 @@ from pacing.simulation import (
 )
 
 from llmframe._pacing import Pace, RateHeaders
+from llmframe._pacing.stated_limit import StatedLimit
 
 LARGEST_WINDOW = 1_000
 STATED = [
@@ -170,6 +171,20 @@ def test_an_exhausted_window_is_waited_for():
     pace.send(21.1, 1)
     assert pace.waited_seconds == pytest.approx(20.1)
     assert not pace.waiting_for_limit(30.0)
+
+
+def test_a_window_of_which_no_answer_tells_is_asked_after_a_minute():
+    """All of a fixed window was used, and every request for it failed without headers: a run must not wait for ever."""
+    limit = StatedLimit(600, 0.0, 1.0, charged=1.0)
+    for number, (at, reset) in enumerate([(0.0, 10.0), (5.0, 5.0)], 1):
+        limit.charge(at, 1)
+        limit.read(at + 0.1, at, (600, 600 - number, reset), total=number, sent=number)
+    now = 11.0
+    assert limit.wait(now, 1) <= 0  # the next window has begun
+    for _ in range(600):
+        limit.charge(now, 1)
+    assert 0 < limit.wait(now, 1) <= 60
+    assert limit.wait(now + 61, 1) <= 0
 
 
 def test_an_exhausted_limit_of_a_day_is_asked_after_a_minute():
