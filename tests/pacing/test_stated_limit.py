@@ -27,6 +27,7 @@ STATED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "seconds", "fixed", "latency"), STATED)
 def test_stated_request_limits_are_used_and_kept(rate, seconds, fixed, latency):
     """97 % of a limit in requests is used, and under 1 % of the answers are 429."""

@@ -43,6 +43,7 @@ SHORT_RUNS = [*itertools.product([20, 50, 100, 200, 500], [0.1, 0.5, 1], QUICK)]
 SHORT_RUNS += [*itertools.product([50, 100], [0.1, 0.5, 1], [(1.0, 0.2, 0.05)])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry", [None, "float", "int"])
 @pytest.mark.parametrize("count_refused", [True, False])
 @pytest.mark.parametrize(("rate", "seconds", "latency"), SHORT_RUNS)
