@@ -19,6 +19,8 @@ _STEADY_SECONDS = 20.0  # without a cut, after which the increase grows: the lim
 _LARGEST_STEADY_FACTOR = 10.0  # of the increase
 _FASTEST_RECOVERY = 0.5  # of the rate, per second, up to just below the rate that was refused
 _RECOVERY_PER_REQUEST = 0.0025  # of the rate, per second, for each request per second
+_SHORT_MEASUREMENT = 2.0  # seconds; the first one is mostly of waits, if it took no longer,
+_FIRST_RECOVERY = 0.3  # so that the rate recovers by this part of it per second at least
 _PROBES = 4  # requests in a round trip at most, while none is accepted
 _LONGEST_HOLD_SECONDS = 2.0  # between probes, where the server does not ask for a longer wait
 _LONGEST_RETRY_AFTER = 3_600.0  # seconds
@@ -46,6 +48,7 @@ class UnstatedLimit:
         self._increased_at = 0.0
         self._usual = 0.0  # requests per second at which it was refused
         self._recovers_until = 0.0  # requests per second; 0.0: no rate was measured so far
+        self._least_recovery = 0.0  # of the rate, per second
         self._held_until = 0.0
         self._refused = 0
         self._cut = 0  # the newest request at the last cut: refusals of earlier ones cut no more
@@ -80,7 +83,8 @@ class UnstatedLimit:
         increase = self._increase * min(max(1.0, steady * steady), _LARGEST_STEADY_FACTOR)
         if self.rate >= self._recovers_until:
             return increase
-        return max(increase, self.rate * min(_FASTEST_RECOVERY, _RECOVERY_PER_REQUEST * self.rate))
+        recovery = max(self._least_recovery, _RECOVERY_PER_REQUEST * self.rate)
+        return max(increase, self.rate * min(_FASTEST_RECOVERY, recovery))
 
     def on_accepted(self, ticket: Ticket) -> None:
         self._lone_429s = min(self._lone_429s + 1 / _ACCEPTED_PER_LONE_429, _LONE_429S)
@@ -140,6 +144,9 @@ class UnstatedLimit:
         refused, self.rate = self.rate, min(rate, self.rate)
         usual = _USUAL_GAIN * refused + (1 - _USUAL_GAIN) * self._usual if self._recovers_until else self.rate
         self._usual = max(usual, self.rate)
+        self._least_recovery = (
+            _FIRST_RECOVERY if not self._recovers_until and seconds < _SHORT_MEASUREMENT else 0.0
+        )
         self._recovers_until = _DECREASE * refused
         self._increase = self._usual * min(_FASTEST_INCREASE, _INCREASE_PER_REQUEST * self._usual)
         self._cuts, self._lone_429s = 0, _LONE_429S

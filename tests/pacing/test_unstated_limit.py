@@ -38,6 +38,15 @@ def test_high_unstated_limits_are_learnt(latency, seconds):
     assert run.refused < 0.05
 
 
+@pytest.mark.parametrize("latency", [(0.02, 0.2, None), (0.06, 0.3, None), (0.1, 0.3, None)])
+def test_a_limit_is_learnt_on_a_local_server_whose_small_bucket_counts_refused_requests(latency):
+    """The debt of the start makes the first measurement too low, which a run of 18 seconds recovers from."""
+    server = Server(Allowance(100, 0.1), None, *latency, headers=False, retry="int", count_refused=True)
+    run = SimulatedRun(server, 1_800, Pace(local=True).join(), seed=1).run()
+    assert run.share_since(run.first_arrival) >= 0.8
+    assert run.refused < 0.05
+
+
 QUICK = [(0.005, 0.2, None), (0.05, 0.2, None)]
 SHORT_RUNS = [*itertools.product([20, 50, 100, 200, 500], [0.1, 0.5, 1], QUICK)]
 SHORT_RUNS += [*itertools.product([50, 100], [0.1, 0.5, 1], [(1.0, 0.2, 0.05)])]
