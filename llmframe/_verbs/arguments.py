@@ -13,6 +13,7 @@ import orjson
 from llmframe._addresses import address_fault, header_fault, is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
+from llmframe._keywords import BatchKeywords, CallKeywords
 from llmframe._options import check, check_environment, from_environment, options
 from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
@@ -25,14 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "gpt-6-luna"
 
 _FROM_OPTIONS = (*dir(options), "_tuning")
-_ARGUMENTS = frozenset(
-    {
-        "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "dedupe", "fresh", "retry_failed", "version",
-        "progress", "journal", "client", "api_key", "base_url", "timeout", "max_retries", "extra_body", "extra_headers",
-    }
-)  # fmt: skip
+_ARGUMENTS = frozenset(CallKeywords.__annotations__)
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
-_BATCH_ARGUMENTS = frozenset({"journal", "client", "api_key", "base_url", "timeout"})
+_BATCH_ARGUMENTS = frozenset(BatchKeywords.__annotations__)
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _FLAGS = ("dedupe", "fresh", "retry_failed")
 

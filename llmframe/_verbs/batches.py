@@ -14,6 +14,7 @@ from llmframe._batch import UNREADABLE
 from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
+from llmframe._keywords import BatchKeywords, takes
 from llmframe._loop import submit
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run import Prices, make_collector
@@ -21,6 +22,7 @@ from llmframe._verbs.arguments import resolve_for_batches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from typing import Unpack
 
     from llmframe._api import BatchApi
     from llmframe._batch import BatchResult
@@ -32,7 +34,8 @@ T = TypeVar("T")
 _DIGEST = blake2b(b"collect", digest_size=16).digest()
 
 
-def batches(**settings: Any) -> pd.DataFrame:
+@takes(BatchKeywords)
+def batches(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
     """List the batches in the journal, oldest first.
 
     With an API key, the states of the open batches are retrieved; otherwise, and if the server cannot be
@@ -41,7 +44,6 @@ def batches(**settings: Any) -> pd.DataFrame:
     Parameters
     ----------
     **settings
-        `journal`, `client`, `api_key`, `base_url` and `timeout`, as for `df.llm.complete`.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def batches(**settings: Any) -> pd.DataFrame:
     return _table(_run_on_private_loop(lambda: _list_parts(resolved)))
 
 
-def collect(**settings: Any) -> pd.DataFrame:
+@takes(BatchKeywords)
+def collect(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
     """Collect all of llmframe's batches in the account that have ended: their answers are written to the journal.
 
     The calls that submitted them then find the answers there, and pay nothing.
@@ -68,7 +71,6 @@ def collect(**settings: Any) -> pd.DataFrame:
     Parameters
     ----------
     **settings
-        As for `batches`.
 
     Returns
     -------
@@ -92,7 +94,8 @@ def collect(**settings: Any) -> pd.DataFrame:
     return _table(_run_on_private_loop(lambda: _collect(resolved)))
 
 
-def cancel(batch: str, **settings: Any) -> str:
+@takes(BatchKeywords)
+def cancel(batch: str, **settings: Unpack[BatchKeywords]) -> str:
     """Cancel a batch. Its finished answers are billed, and are collected by the next call or `collect`.
 
     Parameters
@@ -100,7 +103,6 @@ def cancel(batch: str, **settings: Any) -> str:
     batch
         The batch's id, as in `batches()["id"]`.
     **settings
-        As for `batches`.
 
     Returns
     -------

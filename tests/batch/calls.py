@@ -19,10 +19,10 @@ HANGS = Batches(seconds=DAY)
 """Batches that do not end before the test advances the server's time."""
 
 _CALLER = """
-import dataclasses, json, sys
+import json, sys
 import pandas as pd, llmframe
 settings = json.loads(sys.argv[1])
-llmframe.options._tuning = dataclasses.replace(llmframe.options._tuning, **settings.pop("tuning"))
+llmframe.options._tuning = llmframe.options._tuning._replace(**settings.pop("tuning"))
 frame = pd.DataFrame({"q": settings.pop("rows")})
 try:
     frame.llm.complete("q", into="a", mode="batch", **settings)

@@ -22,13 +22,13 @@ LONG = 100_000.0
 """Seconds of a lease that no test could wait for."""
 
 CALLER = """
-import dataclasses, json, sys
+import json, sys
 import pandas as pd, llmframe
 settings = json.loads(sys.argv[1])
 frame = pd.DataFrame({"q": settings.pop("rows")})
 out = settings.pop("out")
 lease = settings.pop("lease_seconds")
-llmframe.options._tuning = dataclasses.replace(llmframe.options._tuning, lease_seconds=lease)
+llmframe.options._tuning = llmframe.options._tuning._replace(lease_seconds=lease)
 print("ready", flush=True)
 sys.stdin.readline()
 frame.llm.complete("q", into="a", **settings)

@@ -1,0 +1,45 @@
+"""What type checkers must accept, with the types that they must know."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import pandas as pd
+from openai import AsyncOpenAI
+
+import llmframe
+from llmframe.testing import LocalServer
+
+df = pd.DataFrame({"review": ["Works well."], "stars": [5]})
+reviews: pd.Series = df["review"]
+
+assert_type(llmframe.llm(df).complete("review", "{stars}: {review}", into="gist"), pd.DataFrame)
+assert_type(llmframe.llm(df).complete("review", where=df["stars"] < 3, overwrite="missing"), pd.DataFrame)
+assert_type(llmframe.llm(df).complete("review", wait=False), llmframe.Run)
+assert_type(llmframe.llm(df).complete(prompt=lambda row: str(row["review"])), pd.DataFrame)
+llmframe.llm(df).complete("review", model="gpt-6-luna", temperature=0, stop=["."], errors="coerce")
+llmframe.llm(df).complete("review", response_format={"type": "json_object"}, extra_headers={"x-team": "a"})
+llmframe.llm(df).complete("review", mode="batch", journal=False, client=AsyncOpenAI(), max_concurrency=None)
+assert_type(llmframe.llm(df).to_csv(), str | None)
+
+answers: pd.Series = llmframe.llm(reviews).complete("Shout: {}", reasoning_effort="low")
+assert_type(llmframe.llm(reviews).complete("Shout: {}", wait=False), llmframe.Run)
+
+assert_type(llmframe.complete(["Hello", None]), list[str | None])
+assert_type(llmframe.complete([[{"role": "user", "content": "Hello"}]], seed=1), list[str | None])
+assert_type(llmframe.complete(["Hello"], wait=False), llmframe.Run)
+assert_type(llmframe.complete(["Hello"], wait=False).cost, float | None)
+
+
+async def awaited() -> None:
+    assert_type(await llmframe.acomplete(["Hello"], verbosity="low"), list[str | None])
+    assert_type(await llmframe.llm(df).acomplete("review", service_tier="flex"), pd.DataFrame)
+
+
+llmframe.options.model = "gpt-6-luna"
+llmframe.options.requests_per_minute = 500
+llmframe.options.mode = None
+assert_type(llmframe.options.timeout, float | None)
+with llmframe.option_context(model="gpt-6-luna", prices={"mine": {"input": 1, "output": 2}}), LocalServer():
+    assert_type(llmframe.batches(journal="answers.sqlite"), pd.DataFrame)
+    assert_type(llmframe.last_run(), llmframe.Run | None)
