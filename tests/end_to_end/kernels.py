@@ -149,6 +149,15 @@ class Kernel:
         identifier = message["parent_header"].get("msg_id", "")
         return self.cells.setdefault(identifier, Cell(identifier))
 
+    def complete(self, code: str) -> list[str]:
+        """Press Tab after this code."""
+        return self._client.complete(code, reply=True, timeout=CELL_SECONDS)["content"]["matches"]
+
+    def inspect(self, code: str) -> str:
+        """Press Shift-Tab after this code."""
+        found = self._client.inspect(code, reply=True, timeout=CELL_SECONDS)["content"]
+        return found["data"]["text/plain"]
+
     def interrupt(self) -> float:
         """Press the stop button; return when, in seconds of `time.monotonic`."""
         pressed = time.monotonic()
