@@ -13,7 +13,7 @@ import orjson
 from llmframe._addresses import address_fault, header_fault, is_openai, normalise
 from llmframe._api import Account, list_models
 from llmframe._json import NotJSONError, canonical
-from llmframe._keywords import BatchKeywords, CallKeywords
+from llmframe._keywords import BatchKeywords, CallKeywords, CompletionKeywords
 from llmframe._options import check, check_environment, from_environment, options
 from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
@@ -27,6 +27,7 @@ DEFAULT_MODEL = "gpt-6-luna"
 
 _FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(CallKeywords.__annotations__)
+_LISTED = frozenset(CompletionKeywords.__annotations__)
 _DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "wait"})
 _BATCH_ARGUMENTS = frozenset(BatchKeywords.__annotations__)
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -146,10 +147,12 @@ def _key_source(given: Mapping[str, Any], chosen: Mapping[str, Any], client: Any
 def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
     if "stream" in arguments or "stream_options" in arguments:
         raise TypeError("stream: a column needs whole answers; leave stream= out")
-    known = _ARGUMENTS | verb.endpoint.parameters()
-    for name in arguments:
-        if name not in known:
-            raise TypeError(f"unexpected keyword {name!r}; {_hint(name, known)}")
+    unlisted = [name for name in arguments if name not in _LISTED]
+    if unlisted:  # by us; the SDK, which takes half a second to import, may be newer
+        known = _LISTED | verb.endpoint.parameters()
+        for name in unlisted:
+            if name not in known:
+                raise TypeError(f"unexpected keyword {name!r}; {_hint(name, known)}")
 
 
 def _hint(name: str, known: frozenset[str]) -> str:

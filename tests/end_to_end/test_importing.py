@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -44,6 +45,21 @@ def test_importing_llmframe_imports_little_beyond_pandas():
     for imported in (on_import, on_use):
         assert not imported & {*_LATE, "asyncio", "platformdirs", "llmframe.testing"}
         assert len(imported - {"llmframe"}) <= 3, imported
+
+
+_FROM_THE_JOURNAL = """
+import sys
+import llmframe
+llmframe.complete([None, " "], model="m", temperature=0, progress=False)
+print("openai" in sys.modules, llmframe.last_run().status)
+"""
+
+
+def test_a_call_that_sends_nothing_does_not_wait_for_the_sdk_to_be_imported(tmp_path):
+    journal = {"LLMFRAME_JOURNAL": str(tmp_path / "journal.sqlite")}
+    command = [sys.executable, "-c", _FROM_THE_JOURNAL]
+    probe = subprocess.run(command, env={**os.environ, **journal}, capture_output=True, text=True, check=True)
+    assert probe.stdout.split() == ["False", "done"]
 
 
 def test_names_that_are_imported_late_are_there():

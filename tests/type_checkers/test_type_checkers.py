@@ -79,6 +79,7 @@ def parts(hint):
     return origin, tuple(parts(each) for each in typing.get_args(hint))
 
 
+@pytest.mark.slow  # it is of the newest SDK, and the quick tests also run with the oldest
 def test_the_apis_parameters_are_those_of_the_sdks_type():
     sdk = {**vars(chat), **vars(completion_create_params), "ReasoningEffort": shared.ReasoningEffort}
     theirs = typing.get_type_hints(completion_create_params.CompletionCreateParamsNonStreaming)
