@@ -231,3 +231,28 @@ def test_a_fault_that_makes_no_sense_is_refused(bad):
     """A wrong kind or rate is an error at once."""
     with pytest.raises(ValueError, match=r"kind|status|rate"):
         Fault(**bad)
+
+
+@pytest.mark.parametrize("status", ["400", "404", "418", "429", "599"])
+def test_a_status_may_be_given_by_its_digits(server, status):
+    """It is the fault of the number."""
+    assert Fault(status) == Fault(int(status))
+    server.faults = [Fault(status)]
+    assert call(server, ask())[0] == int(status)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("399", ValueError, "between 400 and 599, not 399"),
+        ("600", ValueError, "between 400 and 599, not 600"),
+        ("refused", ValueError, "did you mean 'refusal'"),
+        ("rate limit", ValueError, "did you mean 'rate_limit'"),
+        (None, TypeError, "a status, a name or a Reply, not None"),
+        (["500"], TypeError, "a status, a name or a Reply"),
+        (400.0, TypeError, "a status, a name or a Reply"),
+    ],
+)
+def test_what_is_no_fault_is_refused_with_what_to_write(kind, error, words):
+    with pytest.raises(error, match=words):
+        Fault(kind)

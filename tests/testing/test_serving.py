@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from testing.client import ask, call, get
+from testing.client import ask, call, content_of, get
 
 from llmframe.testing import LocalServer, reviews
 
@@ -213,3 +213,33 @@ def test_serve_runs_until_it_is_told_to_stop():
             assert answer.status == 200
         process.terminate()
         assert process.wait(timeout=5) == 0
+
+
+def test_what_answers_are_made_by_can_be_changed_while_the_server_runs(server):
+    """New values count for the requests that arrive afterwards, and are read back."""
+    server.answer = lambda _: "another answer"
+    server.latency = 0.3
+    began = time.monotonic()
+    assert content_of(call(server, ask())[1]) == "another answer"
+    assert time.monotonic() - began >= 0.3
+    server.latency, server.cached, server.headers = 0, 0.5, False
+    server.api_key = "only this one"
+    assert call(server, ask())[0] == 401
+    assert call(server, ask(), key="only this one")[0] == 200
+    assert (server.latency, server.cached, server.headers, server.api_key) == (0, 0.5, False, "only this one")
+
+
+@pytest.mark.parametrize(
+    ("name", "way_on"),
+    [
+        ("port", r"make another server, with LocalServer\(port="),
+        ("models", r"make another server, with LocalServer\(models="),
+        ("keep_bodies", r"make another server, with LocalServer\(keep_bodies="),
+        ("base_url", "cannot be set"),
+        ("ledger", "cannot be set"),
+        ("fault", "no 'fault' to set; there are .*faults"),
+    ],
+)
+def test_what_cannot_be_changed_is_an_error_and_not_ignored(server, name, way_on):
+    with pytest.raises(AttributeError, match=way_on):
+        setattr(server, name, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from llmframe.testing._settings import ServiceSettings
@@ -17,9 +18,39 @@ if TYPE_CHECKING:
 
 MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-mini", "gpt-5-nano")
 
+_CHANGEABLE = frozenset({"latency", "api_key", "answer", "headers", "cached", "faults", "limits", "batches"})
+_FIXED = frozenset({"port", "models", "keep_bodies"})
+
+
+class _Setting:
+    """A setting of the answers; a new value counts for the requests that arrive afterwards."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, server: LocalServer | None, owner: type | None = None) -> Any:
+        if server is None:
+            return self
+        return getattr(server._service.settings, self._name)  # noqa: SLF001 (the same module)
+
+    def __set__(self, server: LocalServer, value: Any) -> None:
+        settings = server._service.settings  # noqa: SLF001
+        server._service.settings = replace(settings, **{self._name: value})  # noqa: SLF001
+
+
+def _unchangeable(name: str) -> str:
+    if name in _FIXED:
+        return f"{name} cannot be changed; make another server, with LocalServer({name}=…)"
+    if name in vars(LocalServer):
+        return f"{name} of a server cannot be set"
+    return f"a server has no {name!r} to set; there are {', '.join(sorted(_CHANGEABLE))}"
+
 
 class LocalServer:
     """A server with OpenAI's chat completions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
+
+    `limits`, `faults`, `batches`, `latency`, `api_key`, `answer`, `headers` and `cached` can be set while the server
+    runs, and count for the requests that arrive afterwards; any other name is an `AttributeError`.
 
     Parameters
     ----------
@@ -30,8 +61,7 @@ class LocalServer:
     limits
         Rate limits; None is no limit.
     faults
-        Faults and replies to inject; the first that applies to a request is used. `faults` can be set while the
-        server runs.
+        Faults and replies to inject; the first that applies to a request is used.
     models
         The existing models; others get the API's 404.
     api_key
@@ -81,6 +111,22 @@ class LocalServer:
             self.batches = batches
         self._port = port
         self._http: HttpServer | None = None
+
+    latency = _Setting()
+    api_key = _Setting()
+    answer = _Setting()
+    headers = _Setting()
+    cached = _Setting()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The existing models."""
+        return self._service.settings.models
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _CHANGEABLE and not name.startswith("_"):
+            raise AttributeError(_unchangeable(name))
+        object.__setattr__(self, name, value)
 
     @property
     def base_url(self) -> str:

@@ -62,7 +62,7 @@ class Service:
         self, settings: ServiceSettings, ledger: Ledger, limits: Limits | None, faults: Iterable[Fault]
     ) -> None:
         self.ledger = ledger
-        self._settings = settings
+        self.settings = settings
         self._random = random.Random(0)  # noqa: S311 - made-up latencies
         self._numbers = count(1)
         self.limits = limits
@@ -112,7 +112,7 @@ class Service:
     def _authorise(self, key: str) -> ErrorResponse | None:
         if not key:
             return errors.missing_key()
-        if self._settings.api_key is not None and key != self._settings.api_key:
+        if self.settings.api_key is not None and key != self.settings.api_key:
             return errors.invalid_key(key)
         return None
 
@@ -130,7 +130,7 @@ class Service:
         return response if fault is None else _with_transport_fault(response, fault)
 
     def _models(self, method: str, path: str) -> HttpResponse:
-        models = self._settings.models
+        models = self.settings.models
         if path == CHAT_COMPLETIONS.path or (path == _MODELS and method != "GET"):
             raise RefusedRequest(errors.wrong_method(method, path))
         if path == _MODELS:
@@ -152,12 +152,12 @@ class Service:
             check_completion(body)
         except RefusedRequest as refused:
             return self._error(refused.response)
-        if not {body["model"], deployment} & set(self._settings.models):
+        if not {body["model"], deployment} & set(self.settings.models):
             unknown = errors.model_not_found(body["model"])
             return self._error(unknown if deployment is None else errors.deployment_not_found())
         target = Target(body, request_digest(body))
         self.ledger.body_accepted(body)
-        completion = complete(body, self._settings.answer, self._settings.cached)
+        completion = complete(body, self.settings.answer, self.settings.cached)
         over = self._admit(body, completion)
         if over is not None:
             return self._error(over)
@@ -225,7 +225,7 @@ class Service:
         check_completion(body)
         target = Target(body, request_digest(body), row=True)
         self.ledger.body_accepted(body)
-        completion = complete(body, self._settings.answer, self._settings.cached)
+        completion = complete(body, self.settings.answer, self.settings.cached)
         fault = self._faults.choose(target)
         if fault is not None and fault.kind == "502":
             # The page is a proxy's, which the rows of batches do not meet.
@@ -255,7 +255,7 @@ class Service:
         return response if reply is None else _changed(response, answer, reply)
 
     def _delay(self) -> float:
-        latency = self._settings.latency
+        latency = self.settings.latency
         return latency(self._random) if callable(latency) else latency
 
     def _error(self, answer: ErrorResponse) -> HttpResponse:
@@ -264,7 +264,7 @@ class Service:
 
     def _headers(self, number: int) -> dict[str, str]:
         headers = {"x-request-id": f"req_{number:032x}", "openai-version": "2020-10-01"}
-        if self._rate_limiter is not None and self._settings.headers:
+        if self._rate_limiter is not None and self.settings.headers:
             headers |= self._rate_limiter.headers()
         return headers
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llmframe.testing._settings.replies import Reply
@@ -32,6 +34,7 @@ ERROR_FAULTS = frozenset(
     },
 )
 FAULT_KINDS = TRANSPORT_FAULTS | ANSWER_FAULTS | ERROR_FAULTS
+_STATUS = re.compile(r"\d{3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Fault:
     Parameters
     ----------
     kind
-        A status as a number (400 to 599), or one of "408", "409", "500", "502" (an HTML page), "503";
+        A status (400 to 599), as a number or its digits, or one of "408", "409", "500", "502" (an HTML page), "503";
         "rate_limit", "too_large", "insufficient_quota" (429), "invalid_api_key", "permission",
         "model_not_found", "context_length_exceeded", "unsupported_parameter"; "reset" (the connection is cut
         after the answer was made and billed), "hang" (no answer ever), "truncated" (the body ends early),
@@ -91,12 +94,18 @@ class Fault:
     method: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.kind, str) and self.kind not in FAULT_KINDS and _STATUS.fullmatch(self.kind):
+            object.__setattr__(self, "kind", int(self.kind))
         if isinstance(self.kind, int):
             if not 400 <= self.kind <= 599:
                 raise ValueError(f"A fault's status must be between 400 and 599, not {self.kind}.")
+        elif not isinstance(self.kind, str | Reply):
+            raise TypeError(f"A fault's kind is a status, a name or a Reply, not {self.kind!r}.")
         elif not isinstance(self.kind, Reply) and self.kind not in FAULT_KINDS:
+            close = get_close_matches(self.kind, FAULT_KINDS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
             raise ValueError(
-                f"Unknown kind of fault {self.kind!r}; the kinds are {', '.join(sorted(FAULT_KINDS))}, a status as a number, or a Reply."
+                f"Unknown kind of fault {self.kind!r}; {hint}The kinds are {', '.join(sorted(FAULT_KINDS))}, a status (400 to 599), or a Reply."
             )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}.")

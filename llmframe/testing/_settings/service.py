@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """The models and answers of a server; unlike limits and faults, they do not change."""
+    """The models and answers of a server: one value, which is replaced as a whole when a setting changes."""
 
     latency: float | Callable[[random.Random], float] = 0.0
     models: tuple[str, ...] = ()
