@@ -15,6 +15,7 @@ own exceptions, the traceback and the cause stay behind: a cause of the SDK's ho
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date, time, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,35 @@ _LISTED_FAILURES = 10_000
 """An error lists at most this many failed rows: it is sent between processes."""
 
 E = TypeVar("E", bound="LLMFrameError")
+
+_PRINTED = (date, time, timedelta, pd.Period, pd.Interval)
+"""What is read more easily as it prints than as code writes it."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, with an `s` where they are several."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def plain_repr(label: object) -> str:
+    """Return a label as a message shows it: numpy's scalars as Python's own, dates as they print.
+
+    Examples
+    --------
+    >>> plain_repr(np.int64(53)), plain_repr((np.str_("a"), pd.Timestamp("2026-01-31")))
+    ('53', "('a', 2026-01-31 00:00:00)")
+    """
+    if type(label) is tuple:
+        inner = ", ".join(map(plain_repr, label))
+        return f"({inner},)" if len(label) == 1 else f"({inner})"
+    if isinstance(label, np.datetime64 | np.timedelta64):
+        return str(label)
+    if isinstance(label, np.generic):
+        label = label.item()
+    try:
+        return str(label) if isinstance(label, (*_PRINTED, np.generic)) else repr(label)
+    except Exception:  # noqa: BLE001 (a foreign class; a message about rows must not be lost to it)
+        return f"<{type(label).__name__}>"
 
 
 class LLMFrameError(Exception):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmframe._addresses import address_fault, key_fault, normalise
+from llmframe._errors import plain_repr
 from llmframe._keywords import OptionKeywords, takes
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def check(name: str, value: object, source: str | None = None) -> None:
         return
     # A key may be passed as any option by mistake.
     secret = name in {"api_key", "client"} or any(mark in str(value) for mark in "@?")
-    shown = f"a {type(value).__name__} that is not shown" if secret else repr(value)
+    shown = f"a {type(value).__name__} that is not shown" if secret else plain_repr(value)
     raise ValueError(f"{source or name} must be {option.expected}; got {shown}")
 
 
@@ -329,7 +330,11 @@ def _unknown(name: str) -> str:
 def _shown(name: str, value: Any) -> str:
     if name == "api_key" and value is not None:
         return mask(value) if isinstance(value, str) else "<function>"
-    return f"<{type(value).__name__}>" if name == "client" and value is not None else repr(value)
+    if name == "client" and value is not None:
+        return f"<{type(value).__name__}>"
+    if isinstance(value, MappingProxyType):
+        value = dict(value)
+    return repr(os.fspath(value)) if isinstance(value, os.PathLike) else plain_repr(value)
 
 
 def mask(key: str) -> str:

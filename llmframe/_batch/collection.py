@@ -20,6 +20,7 @@ from llmframe._api import (
 )
 from llmframe._batch.lines import read_key
 from llmframe._batch.result_files import ResultReader
+from llmframe._errors import counted
 from llmframe._journal import BatchPart, PartLabel
 from llmframe._pacing import StopRun
 from llmframe._values import BatchState, Stop
@@ -266,7 +267,7 @@ class Collector:
             raise _unreadable(f"a result file of the batch {state.id} is not whole")
         paid = state.completed or state.status == "completed"
         if self._strict and paid and reader.lacks_answers(state) and not reader.tells_of_all:
-            answers = f"has {state.completed:,} answers" if state.completed else "has ended"
+            answers = f"has {counted(state.completed, 'answer')}" if state.completed else "has ended"
             raise _unreadable(f"the batch {state.id} {answers}, but names no file with them")
 
     async def close_part(self, part: BatchPart, cost: float | None = None) -> None:

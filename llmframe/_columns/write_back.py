@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from llmframe._columns.prompts import listed
+from llmframe._errors import counted, plain_repr
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,10 +67,9 @@ def label_text(label: Hashable) -> str:
     return str(label)
 
 
-def occurrences(frame: pd.DataFrame, label: Hashable) -> int:
-    """Count the columns with exactly this label."""
-    labels: Sequence[Hashable] = frame.columns.tolist()
-    return labels.count(label)
+def occurrences(frame: pd.DataFrame) -> Counter[Hashable]:
+    """Count the columns by label."""
+    return Counter(frame.columns.tolist())
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class TargetColumn:
         own_record = record if existing is not None and is_ours(record, existing, written_by) else {}
         if existing is not None and overwrite is False and not own_record:
             raise ValueError(
-                f"{argument}: the column {into!r} is already there and llmframe did not write it like this; write elsewhere with {argument}=, "
+                f"{argument}: the column {plain_repr(into)} is already there and llmframe did not write it like this; write elsewhere with {argument}=, "
                 "or pass overwrite=True to replace it or overwrite='missing' to fill its missing cells"
             )
         selected = row_mask(where, frame.index)
@@ -130,7 +131,7 @@ class TargetColumn:
         """
         if error_into == answers.into:
             raise ValueError(
-                f"error_into and into are both {answers.into!r}; give the reasons a column of their own"
+                f"error_into and into are both {plain_repr(answers.into)}; give the reasons a column of their own"
             )
         filling = answers.overwrite == "missing"
         written_by = {"verb": "reasons"} if filling else {**written_by, "verb": "reasons"}
@@ -147,7 +148,7 @@ class TargetColumn:
 
     def changed(self, frame: pd.DataFrame) -> bool:
         """Return whether the column has changed since it was checked."""
-        now = frame[self.into] if occurrences(frame, self.into) else None
+        now = frame[self.into] if occurrences(frame)[self.into] else None
         if now is None or self.existing is None:
             return now is not self.existing
         return not now.equals(self.existing)
@@ -163,17 +164,19 @@ class TargetColumn:
 
 
 def _existing(frame: pd.DataFrame, name: Hashable, argument: str) -> pd.Series | None:
-    count = occurrences(frame, name)
+    count = occurrences(frame)[name]
     if count > 1:
         raise ValueError(
-            f"{argument}: there are several columns named {name!r}; rename them, or write elsewhere with {argument}="
+            f"{argument}: there are several columns named {plain_repr(name)}; rename them, or write elsewhere with {argument}="
         )
     if count:
         return frame[name]
     try:
         frame.columns.insert(len(frame.columns), name)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{argument}: the frame cannot take a column named {name!r}: {error}") from error
+        raise ValueError(
+            f"{argument}: the frame cannot take a column named {plain_repr(name)}: {error}"
+        ) from error
     return None
 
 
@@ -190,7 +193,9 @@ def row_mask(where: Any, index: pd.Index) -> npt.NDArray[np.bool_] | None:
         raise TypeError(f"{expected}; got a {type(where).__name__}")
     values = pd.Series(where if isinstance(where, pd.Series | np.ndarray) else listed(where, expected))
     if len(values) != len(index):
-        raise ValueError(f"where: the mask has {len(values)} values for {len(index)} rows")
+        raise ValueError(
+            f"where: the mask has {counted(len(values), 'value')} for {counted(len(index), 'row')}"
+        )
     values = values.convert_dtypes() if values.dtype == object else values
     if len(values) and not pd.api.types.is_bool_dtype(values.dtype):
         raise TypeError(f"{expected}; got {values.dtype}")

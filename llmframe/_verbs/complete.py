@@ -26,6 +26,7 @@ from llmframe._columns import (
     row_mask,
     text_series,
 )
+from llmframe._errors import plain_repr
 from llmframe._run import Run, Verb, await_run, run_to_end, start
 from llmframe._verbs.arguments import resolve
 
@@ -62,21 +63,23 @@ def _names(columns: Iterable[Hashable]) -> dict[str, Hashable]:
 
 
 def _check_readable(frame: pd.DataFrame, spec: PromptSpec) -> None:
+    counts = occurrences(frame)
     for column in spec.reads:
-        count = occurrences(frame, column)
-        if count == 0:
+        if not counts[column]:
             raise KeyError(_unknown_column_message(frame, column))
-        if count > 1:
-            raise ValueError(f"column: there are several columns named {column!r}; rename them first")
+        if counts[column] > 1:
+            raise ValueError(
+                f"column: there are several columns named {plain_repr(column)}; rename them first"
+            )
 
 
 def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
     names = {str(name): name for name in frame.columns}
     close = get_close_matches(str(column), names, n=1, cutoff=0.0)
-    hint = f"the nearest is {names[close[0]]!r}" if close else "the frame has none"
+    hint = f"the nearest is {plain_repr(names[close[0]])}" if close else "the frame has none"
     if isinstance(column, str) and ("{" in column or " " in column):
         hint += "; a template or an instruction is the second argument, prompt="
-    return f"column: there is no column {column!r}; {hint}"
+    return f"column: there is no column {plain_repr(column)}; {hint}"
 
 
 class FrameCompletion:
@@ -108,7 +111,7 @@ class FrameCompletion:
         for name, argument in ((into, "into"), (error_into, "error_into")):
             if name in self._spec.reads:
                 raise ValueError(
-                    f"{argument}: {name!r} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {argument}="
+                    f"{argument}: {plain_repr(name)} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {argument}="
                 )
         written_by = {"verb": settings.verb.name, "model": settings.model}
         self._kind = settings.verb.kind
@@ -136,7 +139,8 @@ class FrameCompletion:
 
     def _check_unchanged(self) -> None:
         frame, plan, reads = self._frame, self._run_plan, self._spec.reads
-        readable = all(occurrences(frame, column) == 1 for column in reads)
+        counts = occurrences(frame)
+        readable = all(counts[column] == 1 for column in reads)
         same_rows = readable and len(frame) == plan.rows
         if not same_rows or not plan.same_inputs({column: frame[column] for column in reads}):
             raise ValueError(
@@ -146,7 +150,7 @@ class FrameCompletion:
         for target in self._targets:
             if target.changed(frame):
                 raise ValueError(
-                    f"into: the column {target.into!r} has changed since the call; the answers are in run.values and in the journal"
+                    f"into: the column {plain_repr(target.into)} has changed since the call; the answers are in run.values and in the journal"
                 )
 
 

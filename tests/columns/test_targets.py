@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -221,3 +222,38 @@ def test_the_target_is_checked_before_anything_else_is_done():
     df = pd.DataFrame({"a": ["x"], "c": ["mine"]})
     with pytest.raises(ValueError, match=r"^into"):
         TargetColumn.of(df, "c", False, None, {"verb": "complete", "model": MODEL})
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [(np.int64(3), "3"), (np.str_("b"), "'b'"), (pd.Timestamp("2026-01-31"), "2026-01-31 00:00:00")],
+)
+def test_an_error_names_a_column_plainly(column, shown, llm):
+    """As one writes it, not as numpy's scalar."""
+    df = pd.DataFrame({"a": ["x"]})
+    with pytest.raises(KeyError) as missing:
+        df.llm.complete(column, into="c")
+    assert missing.value.args[0] == f"column: there is no column {shown}; the nearest is 'a'"
+    df[column] = "mine"
+    with pytest.raises(ValueError, match=rf"the column {re.escape(shown)} is already there"):
+        df.llm.complete("a", into=column)
+
+
+class Label(str):
+    """A column's name that counts how often it is compared with another."""
+
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        type(self).compared += 1
+        return str.__eq__(self, other)
+
+
+def test_a_functions_columns_are_looked_up_at_once(llm):
+    """Not each of them among all: the time of a call grows with the columns, not with their square."""
+    df = pd.DataFrame([["x"] * 300], columns=pd.Index([Label(number) for number in range(300)], dtype=object))
+    Label.compared = 0
+    df.llm.complete(prompt=lambda row: row["7"], into="a")
+    assert Label.compared < 20 * 300

@@ -10,6 +10,7 @@ import re
 import threading
 
 import cloudpickle
+import numpy as np
 import openai
 import pytest
 from hypothesis import given
@@ -238,3 +239,17 @@ def test_the_docstring_names_every_option():
         for name in OPTIONS
         if not re.search(rf"^{name} :", inspect.getdoc(type(llmframe.options)), re.MULTILINE)
     ] == []
+
+
+def test_the_options_are_shown_as_one_would_write_them(tmp_path):
+    """No wrapper of ours or numpy's stands around a value."""
+    assert "  prices = {}\n" in repr(llmframe.options)
+    llmframe.options.prices = {"m": {"input": 1, "output": 2}}
+    llmframe.options.journal = tmp_path / "journal.sqlite"
+    llmframe.options.timeout = np.float64(2.5)
+    shown = repr(llmframe.options)
+    assert "  prices = {'m': {'input': 1, 'output': 2}}\n" in shown
+    assert f"  journal = {str(tmp_path / 'journal.sqlite')!r}\n" in shown
+    assert "  timeout = 2.5\n" in shown
+    with pytest.raises(ValueError, match=r"got -1\.5$"):
+        llmframe.options.timeout = np.float64(-1.5)
