@@ -14,6 +14,7 @@ own exceptions, the traceback and the cause stay behind: a cause of the SDK's ho
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import date, time, timedelta
 from functools import cached_property
@@ -33,10 +34,39 @@ FAILURE_COLUMNS = ("position", "label", "code", "message", "attempts")
 _LISTED_FAILURES = 10_000
 """An error lists at most this many failed rows: it is sent between processes."""
 
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that a terminal obeys, or that no encoding writes."""
+_LABEL_CHARACTERS = 80
+"""A message shows this many characters of a label."""
+
 E = TypeVar("E", bound="LLMFrameError")
 
 _PRINTED = (date, time, timedelta, pd.Period, pd.Interval)
 """What is read more easily as it prints than as code writes it."""
+
+
+def row_name(labels: pd.Index, position: int) -> str:
+    """Return how a message names a row: by its label, or by its position where the label is that, or several rows have it.
+
+    Examples
+    --------
+    >>> row_name(pd.RangeIndex(3), 1), row_name(pd.Index(["p", "q"]), 1), row_name(pd.Index(["p", "p"]), 1)
+    ('row 1', "label 'q'", 'row 1')
+    """
+    label = labels[position]
+    if isinstance(label, int | np.integer) and label == position:
+        return f"row {position}"
+    try:
+        unique = labels.is_unique
+    except TypeError:  # labels that have no hash
+        unique = False
+    return f"label {short(plain_repr(label), _LABEL_CHARACTERS)}" if unique else f"row {position}"
+
+
+def short(text: str, longest: int) -> str:
+    """Return a text as one line of at most this many characters."""
+    line = _UNSHOWN.sub("\ufffd", " ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:

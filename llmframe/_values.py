@@ -279,7 +279,7 @@ class AnswerKind(Protocol):
 
     @property
     def remedies(self) -> Mapping[str, str]:
-        """What the user can do about each problem of a paid answer, by the problem's code."""
+        """What the user can change about each problem of a paid answer, by the problem's code; empty: nothing."""
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""

@@ -8,12 +8,12 @@ for a verb; a `TargetColumn` is the column that a verb may write, checked before
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.recipe import Recipe
+from llmframe._columns.templates import label_text
 from llmframe._columns.text_answers import TEXT, text_series
 from llmframe._columns.write_back import (
     Overwrite,
     TargetColumn,
     full_label,
-    label_text,
     occurrences,
     put_column,
     row_mask,

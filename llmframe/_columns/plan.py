@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmframe._columns.prompts import PromptSpec, Skipped, render, renders_again
+from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again
 from llmframe._columns.recipe import Recipe, hashed, identity
+from llmframe._errors import counted, row_name
 from llmframe._values import Failure, Key, Request
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Plan:
     """The position of the first row of each distinct request."""
     skipped: Counter[str]
     refused: dict[int, Failure]
+    lacking: Counter[Hashable]
+    """Numbers of rows that are not sent because of one missing cell alone, by its column's label."""
     kept: list[bytes] | None
     """Messages of each distinct request, where they cannot be rendered again."""
 
@@ -93,7 +96,7 @@ class Plan:
             same = all(cells[column].equals(series) for column, series in self.cells.items())
             if same or self.spec.function is not None:
                 return same
-        new_plan = make_plan(
+        new_plan = _make_plan(
             self.recipe,
             self.spec,
             cells,
@@ -129,7 +132,42 @@ def make_plan(
         Whether equal rows are one request; otherwise each duplicate has a draw of its own.
     chunk_rows
         Rows that are rendered at a time.
+
+    Raises
+    ------
+    ValueError
+        When no row's prompt can be made, and one part of the template or the function is at fault in all of them.
     """
+    plan = _make_plan(recipe, spec, cells, labels, selected, dedupe=dedupe, chunk_rows=chunk_rows)
+    if plan.refused and not plan.keys:
+        _refuse_what_suits_no_row(plan)
+    return plan
+
+
+def _refuse_what_suits_no_row(plan: Plan) -> None:
+    faults = {
+        (fault.argument, fault.part) if isinstance(fault, PromptFault) else None
+        for fault in plan.refused.values()
+    }
+    position, first = next(iter(plan.refused.items()))
+    if len(faults) == 1 and isinstance(first, PromptFault):
+        others = len(plan.refused) - 1
+        alike = f" and likewise {counted(others, 'other row')}" if others else ""
+        raise ValueError(
+            f"{first.argument}: {first.message} (at {row_name(plan.labels, position)}{alike}; nothing was sent)"
+        )
+
+
+def _make_plan(
+    recipe: Recipe,
+    spec: PromptSpec,
+    cells: Mapping[Hashable, pd.Series],
+    labels: pd.Index,
+    selected: npt.NDArray[np.bool_] | None,
+    *,
+    dedupe: bool,
+    chunk_rows: int,
+) -> Plan:
     builder = _Builder(recipe.prefix, dedupe=dedupe, keep=not renders_again(spec, cells))
     rows = len(labels)
     codes = np.full(rows, -1, dtype=np.int32)
@@ -151,6 +189,7 @@ def make_plan(
         np.array(builder.first, dtype=np.int32),
         builder.skipped,
         builder.refused,
+        builder.lacking,
         builder.kept,
     )
 
@@ -164,6 +203,7 @@ class _Builder:
         self.first = array("i")
         self.skipped: Counter[str] = Counter()
         self.refused: dict[int, Failure] = {}
+        self.lacking: Counter[Hashable] = Counter()
         self.kept: list[bytes] | None = [] if keep else None
         self.draws: Counter[Key] | None = None if dedupe else Counter()
 
@@ -173,6 +213,8 @@ class _Builder:
             return self._number(position, rendered)
         if isinstance(rendered, Skipped):
             self.skipped[rendered.column] += 1
+            if rendered.lacks is not None:
+                self.lacking[rendered.lacks] += 1
             return -2 - list(self.skipped).index(rendered.column)
         self.refused[position] = rendered
         return -1

@@ -15,6 +15,7 @@ import orjson
 import pandas as pd
 
 from llmframe._columns.templates import BYTES, FormatError, Template, has_text, parse
+from llmframe._errors import plain_repr
 from llmframe._json import NotJSONError, canonical
 from llmframe._values import Failure
 
@@ -35,6 +36,17 @@ class Skipped:
     """A row without a request, and the column whose cell is missing or blank."""
 
     column: str
+    lacks: Hashable | None = None
+    """The label of the only column with a missing cell: filled, it would let the row be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFault(Failure):
+    """A row whose prompt cannot be made because of what the call says: other rows may fail alike."""
+
+    argument: str = "prompt"
+    part: Hashable = None
+    """What of the argument is at fault, such as a template's field."""
 
 
 Rendered: TypeAlias = "bytes | Skipped | Failure"
@@ -136,6 +148,11 @@ class PromptSpec:
         function = getattr(self.function, "__qualname__", "") if self.function is not None else ""
         return repr((self.column, self.instruction, self.template, function, self.system))
 
+    @property
+    def source_is_a_list(self) -> bool:
+        """Whether the prompts are a list's, or a lone column's of that name: no template says more of them."""
+        return self.column == "prompt" and list(self.columns) == ["prompt"]
+
     @cached_property
     def reads(self) -> tuple[Hashable, ...]:
         """The columns that decide the prompts; a function may read all of them."""
@@ -186,7 +203,8 @@ def render(
     rendered = _render_complete(spec, complete, positions[~any_missing])
     for offset, is_missing in enumerate(any_missing.tolist()):
         if is_missing:
-            yield Skipped(next(str(column) for column in missing if missing[column][offset]))
+            first, *others = (column for column in missing if missing[column][offset])
+            yield Skipped(str(first), None if others else first)
         else:
             yield next(rendered)
 
@@ -226,14 +244,14 @@ def _render_row(spec: PromptSpec, row: Mapping[Hashable, Any], position: int) ->
         content = _content(spec, row, position)
         if spec.function is not None and _is_nothing(content):
             return Skipped("prompt")
-        system = spec.system.fill(row) if spec.system is not None else None
+        system = _filled(spec.system, row) if spec.system is not None else None
         return _messages(content, system)
-    except (_UnusableError, FormatError) as error:
+    except _UnusableError as error:
         return _invalid(error)
 
 
-def _invalid(error: Exception) -> Failure:
-    return Failure("invalid_prompt", str(error), attempts=0)
+def _invalid(error: _UnusableError) -> Failure:
+    return error.fault or Failure("invalid_prompt", str(error), attempts=0)
 
 
 def _is_blank(value: object) -> bool:
@@ -245,20 +263,44 @@ def _is_nothing(value: Any) -> bool:
     return missing or _is_blank(value)
 
 
+_PROMPTS = "expected text or a list of messages such as [{'role': 'user', 'content': '…'}]"
+
+
 class _UnusableError(Exception):
     """The row's prompt cannot be made; the other rows continue."""
+
+    fault: PromptFault | None = None
+
+
+def _blamed(message: str, argument: str, part: Hashable) -> _UnusableError:
+    """Return the error of a row whose prompt cannot be made because of a part of an argument."""
+    error = _UnusableError(message)
+    error.fault = PromptFault("invalid_prompt", message, 0, argument, part)
+    return error
+
+
+def _filled(template: Template, row: Mapping[Hashable, Any]) -> str:
+    try:
+        return template.fill(row)
+    except FormatError as error:
+        if error.field is None:
+            raise _UnusableError(str(error)) from error
+        raise _blamed(str(error), template.argument, error.field) from error
 
 
 def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int) -> Any:
     if spec.function is not None:
         try:
-            return spec.function(MappingProxyType(row))
+            content = spec.function(MappingProxyType(row))
         except Exception as error:
             error.add_note(f"in the prompt function, at row {position}; nothing was sent")
             raise
+        if isinstance(content, str) or is_messages(content) or _is_nothing(content):
+            return content
+        raise _blamed(f"the function returned a {_found(content)}; {_PROMPTS}", "prompt", "function")
     if spec.template is not None:
         _refuse_messages(row, spec.template.columns, "prompt")
-        return spec.template.fill(row)
+        return _filled(spec.template, row)
     value = row[spec.column]
     if spec.instruction is None:
         return value if isinstance(value, str | list | tuple | dict | np.ndarray) else _cell_text(value)
@@ -280,7 +322,7 @@ def _refuse_messages(row: Mapping[Hashable, Any], columns: Sequence[Hashable], a
     for column in columns:
         if is_messages(row[column]):
             raise ValueError(
-                f"{argument}: column {column!r} holds message arrays, which cannot be put into text; leave {argument}= out, or use system= for an instruction"
+                f"{argument}: column {plain_repr(column)} holds message arrays, which cannot be put into text; leave {argument}= out, or use system= for an instruction"
             )
 
 
@@ -288,9 +330,7 @@ def _messages(content: Any, system: str | None) -> bytes:
     if isinstance(content, str):
         return _in_user_message(content, system)
     if not is_messages(content):
-        raise _UnusableError(
-            f"expected text or a list of messages such as [{{'role': 'user', 'content': '…'}}]; found a {_found(content)}"
-        )
+        raise _UnusableError(f"{_PROMPTS}; found a {_found(content)}")
     if system is not None and any(message["role"] in ("system", "developer") for message in content):
         raise ValueError(
             "system: a message array already has a system message; leave system= out, or take it from the arrays"
@@ -336,7 +376,9 @@ def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:  # half a surrogate pair, too long an integer, too deep a nesting
-        raise _UnusableError(f"JSON cannot hold this prompt: {error}") from error
+        raise _UnusableError(
+            f"JSON cannot hold this prompt: {error}; take out what it cannot hold"
+        ) from error
 
 
 def renders_again(spec: PromptSpec, cells: Mapping[Hashable, pd.Series]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
+
+from llmframe._errors import plain_repr, short
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -17,10 +19,19 @@ BYTES = (bytes, bytearray, memoryview)
 """Types that look like text and are not."""
 
 _DATES = (date, time)
+_SHOWN = 40
+"""A message shows this many characters of a cell."""
 _ACCESS = re.compile(
     r"(?P<name>[^\W\d]\w*)(\.[^\W\d]\w*(\([^)]*\))?|\[[^]]*\])*(![rsa])?"
 )  # a lookup as in an f-string
 _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(\.\d+)?[bcdeEfFgGnosxX%]?")
+
+
+def label_text(label: Hashable) -> str:
+    """Return a label as text: with multi-level columns, without the empty levels after it."""
+    if isinstance(label, tuple) and len(label) > 1 and not any(label[1:]):
+        return str(label[0])
+    return str(label)
 
 
 def has_text(value: object) -> bool:
@@ -31,10 +42,17 @@ def has_text(value: object) -> bool:
 
 
 class FormatError(Exception):
-    """A cell does not fit its field's format; the other rows continue."""
+    """A cell does not suit its field; the other rows continue.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(f"a cell does not fit its format in the template: {message}")
+    Attributes
+    ----------
+    field : Field or None
+        The field whose format may suit no cell at all; `None` where the cell is at fault.
+    """
+
+    def __init__(self, message: str, field: Field | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +66,33 @@ class Field:
         if type(value) is str and not self.spec:
             return value
         if isinstance(value, BYTES):
-            raise FormatError("bytes are no text; decode them first")
+            raise FormatError(f"the cell of {self} holds bytes; decode them to text first")
         if not has_text(value):
-            raise FormatError(f"a {type(value).__name__} has no text")
+            raise FormatError(f"the cell of {self} holds a {type(value).__name__}, which has no text")
         if isinstance(value, _DATES) and self.spec and "%" not in self.spec:
-            raise FormatError(f"a date takes a format such as %Y-%m-%d, and {self.spec!r} is none")
+            raise FormatError(self._unsuited(value), self)
         try:
             return format(value, self.spec) if self.spec else str(value)
         except (ValueError, TypeError) as error:
-            raise FormatError(str(error)) from error
+            raise FormatError(self._unsuited(value), self) from error
+
+    def __str__(self) -> str:
+        return f"{{{self._name}:{self.spec}}}" if self.spec else f"{{{self._name}}}"
+
+    @property
+    def _name(self) -> str:
+        return label_text(self.column)
+
+    def _unsuited(self, value: object) -> str:
+        """Say that the format does not suit a cell, and what to write."""
+        found, remedy = f"a {type(value).__name__}", f"{{{self._name}}}"
+        if isinstance(value, _DATES):
+            found, remedy = "a date", f"{{{self._name}:%Y-%m-%d}}"
+        elif isinstance(value, str):
+            found = f"text ({short(value, _SHOWN)!r})"
+        elif isinstance(value, int | float):
+            found = f"a number ({plain_repr(value)})"
+        return f"the format {self.spec!r} of {self} does not suit {found}; write {remedy}"
 
 
 @dataclass(frozen=True)
@@ -64,10 +100,18 @@ class Template:
     """Text with fields; nothing in it is evaluated, and braces in the data stay data."""
 
     pieces: tuple[str | Field, ...]
+    argument: str = field(default="prompt", repr=False, compare=False)
+    """The argument that it was given as, for errors."""
 
     @cached_property
     def columns(self) -> tuple[Hashable, ...]:
         return tuple(dict.fromkeys(piece.column for piece in self.pieces if isinstance(piece, Field)))
+
+    def formats(self, column: Hashable) -> tuple[str, ...]:
+        """Return the formats of a column's fields, empty ones included."""
+        return tuple(
+            piece.spec for piece in self.pieces if isinstance(piece, Field) and piece.column == column
+        )
 
     def fill(self, row: Mapping[Hashable, Any]) -> str:
         return "".join(
@@ -120,7 +164,7 @@ def parse(text: str, columns: Mapping[str, Hashable], argument: str = "prompt") 
             depth = max(0, depth + (char == "{") - (char == "}"))
             literal.append(char)
             position += 1
-    return Template(tuple(piece for piece in (*pieces, "".join(literal)) if piece != ""))
+    return Template(tuple(piece for piece in (*pieces, "".join(literal)) if piece != ""), argument)
 
 
 def _field(

@@ -21,11 +21,11 @@ class TextAnswers:
     remedies: ClassVar = {
         "refusal": "rephrase the prompt for these rows",
         "content_filter": "rephrase the prompt for these rows",
-        "length": "raise max_completion_tokens or lower reasoning_effort, and pass retry_failed=True",
-        "empty": "rephrase the prompt, and pass retry_failed=True to ask again",
-        "no_choices": "pass retry_failed=True to ask again",
-        "finish_reason": "ask the provider what this ending means, or pass retry_failed=True to ask again",
-        "error": "pass retry_failed=True to ask again",
+        "length": "raise max_completion_tokens or lower reasoning_effort",
+        "empty": "rephrase the prompt",
+        "no_choices": "",
+        "finish_reason": "ask the provider what this ending means",
+        "error": "",
         "tool_calls": "leave tools= out, or set tool_choice='none'",
     }
 
@@ -97,7 +97,7 @@ def _cut_off(text: str | None) -> Verdict:
     return Verdict(
         None,
         "length",
-        "the token limit was spent before any text came (on reasoning, perhaps); raise max_completion_tokens, or lower reasoning_effort",
+        "the token limit was spent before any text came (on reasoning, perhaps)",
         empty=True,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from llmframe._columns.prompts import listed
+from llmframe._columns.templates import label_text
 from llmframe._errors import counted, plain_repr
 
 if TYPE_CHECKING:
@@ -58,13 +59,6 @@ def full_label(frame: pd.DataFrame, name: Hashable, argument: str) -> Hashable:
     if levels == 1 or isinstance(name, tuple):
         return name
     return (name, *[""] * (levels - 1))
-
-
-def label_text(label: Hashable) -> str:
-    """Return a label as text: with multi-level columns, without the empty levels after it."""
-    if isinstance(label, tuple) and len(label) > 1 and not any(label[1:]):
-        return str(label[0])
-    return str(label)
 
 
 def occurrences(frame: pd.DataFrame) -> Counter[Hashable]:

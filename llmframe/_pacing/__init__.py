@@ -8,6 +8,7 @@ its row and for the run. Callers pass `now`, seconds on a monotonic clock.
 from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace, RunPace
 from llmframe._pacing.refusals import (
+    ASK_AGAIN,
     evenly,
     is_lasting,
     is_of_the_moment,
@@ -20,6 +21,7 @@ from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, Re
 from llmframe._pacing.ticket import Ticket
 
 __all__ = [
+    "ASK_AGAIN",
     "NO_KEY",
     "Attempts",
     "GiveUp",

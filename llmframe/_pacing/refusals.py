@@ -74,6 +74,7 @@ _FLAGGED = _words(
     r"safety system",
     r"usage polic",
 )
+_NO_WORD_JSON = _words(r"must contain the word\W{0,3}json")
 _NO_IMAGES = _words(
     r"(image|vision|audio|multimodal|modalit)\w*.{0,60}(not support|unsupported|not (a )?multimodal)",
     r"(not support|unsupported|no endpoints).{0,60}(image|vision|audio|multimodal|modalit)",
@@ -265,10 +266,12 @@ def _likeness(fault: RequestFault) -> tuple[object, ...]:
     return fault.status, fault.code, named
 
 
-_ASK_AGAIN = "run the same call again: what is answered is not asked again"
+ASK_AGAIN = "run the same call again"
+"""What a remedy ends with that needs no change; whether answers are asked again then depends on the journal."""
+_WRITE_JSON = "write the word JSON into prompt= or system="
 
 
-def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, PLR0911 (a table)
+def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, PLR0911, PLR0912 (a table)
     """Return one line that says what to change after a refusal that stopped the run.
 
     Parameters
@@ -277,16 +280,16 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
         How the user gives another key; `None`: in any of the usual ways.
     """
     if fault.code in _QUOTA_CODES or fault.status == 402:
-        return "add credit to the account, then run the same call again: what is answered is not paid again"
+        return f"add credit to the account, then {ASK_AGAIN}"
     if fault.status == 401 or fault.code == "invalid_api_key" or _BAD_KEY.search(fault.message):
         return key or "set OPENAI_API_KEY, llmframe.options.api_key or api_key= to a valid key"
     if fault.kind is FaultKind.LIMIT:
-        return f"when the limit has passed, or with a higher one, {_ASK_AGAIN}"
+        return f"when the limit has passed, or with a higher one, {ASK_AGAIN}"
     if _names_an_unknown_model(fault):
         return "pass a model= that this key may use (or set llmframe.options.model)"
     match fault.code:
         case "unreachable":
-            return f"check the network and base_url, then {_ASK_AGAIN}"
+            return f"check the network and base_url, then {ASK_AGAIN}"
         case "proxy":
             return (
                 "check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY (NO_PROXY names hosts without one)"
@@ -298,13 +301,20 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
         case "unparsable_answer" | "unexpected_endpoint" | "invalid_base_url":
             return "check base_url (it usually ends in /v1)"
     if fault.status == 403:
-        return f"use a key, an account or a region that may do this, then {_ASK_AGAIN}"
+        return f"use a key, an account or a region that may do this, then {ASK_AGAIN}"
     if fault.status in {404, 405, 410}:
         return "check base_url (it usually ends in /v1) and model"
+    if lacks_the_word_json(fault):
+        return _WRITE_JSON
     if fault.kind is FaultKind.PARAMETER:
         parameter = f"{fault.param}=" if fault.param else "the parameter that the message names"
         return f"change or leave out {parameter}"
-    return f"when the cause is mended, {_ASK_AGAIN}"
+    return f"when the cause is mended, {ASK_AGAIN}"
+
+
+def lacks_the_word_json(fault: RequestFault) -> bool:
+    """Return whether a refusal says that `response_format` json_object needs the word in the messages: rarely a row's fault."""
+    return bool(_NO_WORD_JSON.search(fault.message))
 
 
 def may_be_the_rows(fault: RequestFault) -> bool:
@@ -323,13 +333,20 @@ def _is_unknown_model(*words: str) -> bool:
 
 
 _REFUSED_CODES = _words(r"^http_4(00|03|04|05|10|22)$", r"invalid|unsupported|not_found|bad_request")
-_SHORTEN = "shorten these rows, for example with {review:.8000} in the template"
 
 
-def row_remedy(code: str, message: str) -> str:
-    """Return what to do about rows that failed with this code and message."""
+def row_remedy(code: str, message: str, shorter: str = "") -> str | None:  # noqa: PLR0911 (a table)
+    """Return what to do about rows that failed with this code and message; `None`: ask for them again.
+
+    Parameters
+    ----------
+    shorter
+        A template's field that sends less of the text, for rows that are too long.
+    """
     if code in {"context_length_exceeded", "request_too_large", "http_413"} or _TOO_LONG.search(message):
-        return _SHORTEN
+        return "shorten these rows" + (f", for example with {shorter} in prompt=" if shorter else "")
+    if _NO_WORD_JSON.search(message):
+        return _WRITE_JSON
     if code == "invalid_prompt" or _FLAGGED.search(message):
         return "rephrase these rows"
     if _NO_IMAGES.search(message):
@@ -338,4 +355,4 @@ def row_remedy(code: str, message: str) -> str:
         return "run it with mode='live' to ask for these rows"
     if _REFUSED_CODES.search(code):
         return "change these rows, or what is asked of them, as their messages say"
-    return _ASK_AGAIN
+    return None

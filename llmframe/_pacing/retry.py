@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from llmframe._pacing.refusals import Doubt, may_be_the_rows, remedy
+from llmframe._pacing.refusals import Doubt, lacks_the_word_json, may_be_the_rows, remedy
 from llmframe._values import Again, FaultKind, RequestFault, Stop, Verdict
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class RetryPolicy:
             return Stop(
                 "empty_answers",
                 f"the first {EMPTY_ANSWERS} answers were all paid and all empty ({verdict.detail})",
-                "raise max_completion_tokens or lower reasoning_effort, then run the call again with retry_failed=True",
+                "raise max_completion_tokens or lower reasoning_effort",
             )
         return None
 
@@ -247,7 +247,7 @@ class RetryPolicy:
             case FaultKind.ROW:
                 return GiveUp()
             case FaultKind.PARAMETER | FaultKind.REFUSED:
-                if not self._concerns_content(fault):
+                if lacks_the_word_json(fault) or not self._concerns_content(fault):
                     self._doubt.add(fault)
                 return GiveUp()
             case FaultKind.ACCESS:

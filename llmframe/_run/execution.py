@@ -8,14 +8,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
-from llmframe._errors import JournalError
+from llmframe._errors import JournalError, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
 from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.progress_bar import Progress, progress_bar, say
-from llmframe._run.report import short
 from llmframe._values import Failure, Stop, Traffic
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import Counter
 from html import escape
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,10 @@ import numpy as np
 
 from llmframe._errors import CompletionWarning
 from llmframe._loop import log, wait_until_shown
-from llmframe._pacing import row_remedy
 from llmframe._run.progress_bar import dollars, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmframe._values import RunView
 
@@ -96,59 +94,6 @@ def _rows(count: int) -> str:
     return "row" if count == 1 else "rows"
 
 
-def failure_message(
-    codes: Mapping[str, int],
-    examples: Sequence[tuple[int, Any, str, str]],
-    rows: int,
-    remedies: Mapping[str, str],
-    *,
-    batch: bool = False,
-) -> str:
-    """Return a message with the numbers and codes of failed rows, the first few of them, and a remedy.
-
-    Parameters
-    ----------
-    codes
-        Failed rows by code.
-    examples
-        Position, label, code and message of the first few failed rows.
-    rows
-        The rows of the run.
-    remedies
-        What to do about each problem of a paid answer, by its code.
-    batch
-        Whether the run used the Batch API, so that the live lane is an alternative.
-    """
-    failed = sum(codes.values())
-    counts = ", ".join(f"{count:,} × {code}" for code, count in Counter(codes).most_common())  # noqa: RUF001
-    lines = [f"{failed:,} of {rows:,} {_rows(rows)} failed ({counts}); the others are written"]
-    lines += [
-        f"  row {position} (label {short(repr(label), 160)}): {code}: {short(message, 160)}"
-        for position, label, code, message in examples
-    ]
-    most = Counter(codes).most_common(1)[0][0]
-    if most in remedies:
-        remedy = (
-            f"{remedies[most]}; these answers were paid, and a plain re-run reports them without asking again"
-        )
-    else:
-        remedy = row_remedy(most, next((message for _, _, code, message in examples if code == most), ""))
-    if batch:
-        remedy += "; mode='live' asks for these rows at once, at the full price"
-    lines.append(
-        f"See run.failures (run = llmframe.last_run()); errors='coerce' leaves them missing. To mend: {remedy}."
-    )
-    return "\n".join(lines)
-
-
-def truncation_message(count: int) -> str:
-    """Return a message that answers were cut off."""
-    statement = "1 answer was cut off at the token limit and kept as it is"
-    if count > 1:
-        statement = f"{count:,} answers were cut off at the token limit and kept as they are"
-    return f"{statement}; for whole ones ask again with a larger max_completion_tokens"
-
-
 def warn(message: str) -> None:
     """Warn at the line that called llmframe, at any depth of the stack; it raises only where the user's filter says so."""
     level, frame = 1, currentframe()
@@ -163,12 +108,6 @@ def warn(message: str) -> None:
         wait_until_shown()
     except Exception:  # noqa: BLE001 (a stderr that is closed or broken)
         log(logging.ERROR, "This warning could not be shown: %s", message, exc_info=True)
-
-
-def short(text: str, longest: int) -> str:
-    """Return a text as one line of at most this many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def html(run: RunView, verb: str, model: str) -> str:

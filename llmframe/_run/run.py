@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, CompletionWarning, StoppedError
 from llmframe._loop import LoopTask, uninterrupted, wait_until_shown
-from llmframe._run import report
+from llmframe._run import advice, report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
 from llmframe._run.progress_bar import say
@@ -291,6 +290,8 @@ class Run:
             say(f"{line}; interrupted: {self._how_to_continue()}")
         elif self._settings.progress and self._error is None:
             say(line)
+            if hint := advice.missing_cells_line(self._plan, self.rows):
+                say(hint)
         no_price = self.cost is None and self.tokens.total
         if self._settings.progress and no_price and self._model not in _without_price:
             _without_price.add(self._model)
@@ -312,13 +313,10 @@ class Run:
         )
 
     def _failure_message(self) -> str:
-        reasons = self._results.reasons()
-        codes = Counter(reason.code for reason in reasons.values())
-        first = list(reasons.items())[:3]
-        labels = self._plan.labels
-        examples = [(position, labels[position], reason.code, reason.message) for position, reason in first]
-        remedies, batch = self._settings.verb.kind.remedies, self._settings.mode == "batch"
-        return report.failure_message(codes, examples, self.rows, remedies, batch=batch)
+        found = advice.causes(self._results.reasons(), self._plan, self._settings)
+        return advice.failure_message(
+            found, self.rows, any_written=self.answered > 0, settings=self._settings
+        )
 
 
 _TOLD = (
@@ -381,11 +379,11 @@ def concluded(run: Run, result: Any) -> Any:
     if error is not None:
         raise error
     if stop is not None:
-        message = f"{stop.message}\n{line}\nTo go on: {stop.remedy}."
+        message = f"{stop.message}\n{line}\nTo go on: {advice.stop_remedy(stop, run._settings)}."
         raise StoppedError(message, code=stop.code, run=run, result=result)
     try:
         if run.truncated:
-            report.warn(report.truncation_message(run.truncated))
+            report.warn(advice.truncation_message(run.truncated, run._settings.params))
     except CompletionWarning:  # the user's filter makes it an error, which does not hide failed rows
         _raise_if_failed(run, result)
         raise

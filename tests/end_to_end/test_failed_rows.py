@@ -42,7 +42,7 @@ def test_rows_that_are_too_large_fail_as_those_rows(llm):
     assert run.failures["attempts"].tolist() == [1] * 13
     assert frame["a"].tolist()[13:] == answers(frame)[13:]
     assert llm.ledger.requests == 50
-    assert "{review:.8000}" in str(error)
+    assert "shorten these rows, for example with {q:.8000} in prompt=" in str(error)
 
 
 def test_a_bad_request_among_the_first_rows_does_not_stop_the_run(llm):

@@ -210,12 +210,17 @@ def refused(status, words):
         ("http_400", "Range of input length should be [1, 30720]", "shorten"),
         ("http_400", "inputs tokens + max_new_tokens must be <= 4096", "shorten"),
         ("http_422", "This cannot be processed", "change these rows"),
-        ("http_503", "Overloaded", "run the same call again"),
+        (
+            "http_400",
+            "'messages' must contain the word 'json' in some form, to use …",
+            "write the word JSON into",
+        ),
+        ("http_503", "Overloaded", "ask again"),
     ],
 )
 def test_the_remedy_of_failed_rows_fits_their_cause(code, words, remedy):
     """What was refused is not mended by asking again."""
-    assert remedy in refusals.row_remedy(code, words)
+    assert (refusals.row_remedy(code, words) or "ask again").startswith(remedy)
 
 
 def test_a_frame_of_few_rows_stops_for_its_key_and_not_for_its_parameter():

@@ -192,7 +192,7 @@ def test_a_warning_is_shown_in_any_encoding(llm, monkeypatch, tmp_path, name):
     llm.faults = [Fault("context_length_exceeded", when=about(3))]
     with (tmp_path / "log").open("w", encoding=name, errors="strict") as file, shown_warnings():
         monkeypatch.setattr(sys, "stderr", file)
-        frame = asked(ROWS).set_index(pd.Index(["名前"] * ROWS))
+        frame = asked(ROWS).set_index(pd.Index([f"名前 {number}" for number in range(ROWS)]))
         frame.llm.complete("q", into="a", errors="coerce", progress=False)
     said = (tmp_path / "log").read_text(encoding=name)
     assert "CompletionWarning: 1 of 12 rows failed" in said

@@ -33,10 +33,14 @@ def test_errors_raise_writes_what_succeeded_and_carries_the_run(bad):
     assert error.value.result is df
     assert error.value.run is llmframe.last_run()
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("3 of 5 rows failed (2 × context_length_exceeded, 1 × refusal)")  # noqa: RUF001
-    assert lines[1].startswith("  row 1 (label 1): context_length_exceeded: ")
-    assert len(lines) == 5
-    assert "To mend: shorten these rows" in lines[-1]
+    assert lines[0] == "3 of 5 rows failed; the others are written"
+    assert lines[1].startswith("  2 × context_length_exceeded (first row 1): This model's maximum")  # noqa: RUF001
+    assert lines[2].startswith("  1 × refusal (row 2): the model refused")  # noqa: RUF001
+    assert lines[3].startswith("run.failures lists all")
+    assert lines[4].startswith("To mend context_length_exceeded: shorten these rows")
+    assert lines[5] == "To mend refusal: rephrase the prompt for these rows."
+    assert lines[6].startswith("The answers of refusal were paid: ")
+    assert len(lines) == 7
 
 
 def test_an_error_carries_what_the_call_would_have_returned(bad):
@@ -63,7 +67,8 @@ def test_errors_coerce_warns_once_at_the_callers_line(bad):
     with pytest.warns(llmframe.CompletionWarning) as warned:
         df.llm.complete("a", errors="coerce")
     (warning,) = warned
-    assert "2 of 3 rows failed (2 × context_length_exceeded)" in str(warning.message)  # noqa: RUF001
+    assert "2 of 3 rows failed" in str(warning.message)
+    assert "2 × context_length_exceeded" in str(warning.message)  # noqa: RUF001
     assert warning.filename == __file__
     assert df["a_completion"].isna().tolist() == [False, True, True]
 
@@ -131,7 +136,9 @@ def test_failures_name_position_label_code_message_and_attempts(bad):
 def test_a_long_label_is_shortened_in_the_text_and_whole_in_the_table(bad):
     """Dask replaces an exception by a plain one when its text is longer than 10,000 characters."""
     label = "a review as label " * 1_000
-    with pytest.raises(llmframe.CompletionError, match=r"row 0 \(label 'a review as label a") as error:
+    with pytest.raises(
+        llmframe.CompletionError, match=r"\(label 'a review as label a"
+    ) as error:
         pd.Series(["bad"], index=[label]).llm.complete()
     assert len(str(error.value)) < 1_000
     assert error.value.failures["label"].tolist() == [label]
