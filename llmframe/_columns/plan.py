@@ -152,7 +152,7 @@ def _refuse_what_suits_no_row(plan: Plan) -> None:
     position, first = next(iter(plan.refused.items()))
     if len(faults) == 1 and isinstance(first, PromptFault):
         others = len(plan.refused) - 1
-        alike = f" and likewise {counted(others, 'other row')}" if others else ""
+        alike = f", and {counted(others, 'other row')} alike" if others else ""
         raise ValueError(
             f"{first.argument}: {first.message} (at {row_name(plan.labels, position)}{alike}; nothing was sent)"
         )

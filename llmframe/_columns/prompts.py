@@ -297,7 +297,7 @@ def _content(spec: PromptSpec, row: Mapping[Hashable, Any], position: int) -> An
             raise
         if isinstance(content, str) or is_messages(content) or _is_nothing(content):
             return content
-        raise _blamed(f"the function returned a {_found(content)}; {_PROMPTS}", "prompt", "function")
+        raise _blamed(f"the function returned {_found(content)}; {_PROMPTS}", "prompt", "function")
     if spec.template is not None:
         _refuse_messages(row, spec.template.columns, "prompt")
         return _filled(spec.template, row)
@@ -330,7 +330,7 @@ def _messages(content: Any, system: str | None) -> bytes:
     if isinstance(content, str):
         return _in_user_message(content, system)
     if not is_messages(content):
-        raise _UnusableError(f"{_PROMPTS}; found a {_found(content)}")
+        raise _UnusableError(f"{_PROMPTS}; found {_found(content)}")
     if system is not None and any(message["role"] in ("system", "developer") for message in content):
         raise ValueError(
             "system: a message array already has a system message; leave system= out, or take it from the arrays"
@@ -360,8 +360,8 @@ def _found(content: Any) -> str:
     """Name what is no message array, and the first thing in it that is no message."""
     for item in content if isinstance(content, list) else ():
         if not is_messages([item]):
-            return f"list with a {type(item).__name__} in it that has no role"
-    return type(content).__name__
+            return f"a list with a {type(item).__name__} in it that has no role"
+    return f"a value of type {type(content).__name__}"
 
 
 def _in_user_message(content: str, system: str | None) -> bytes:

@@ -319,7 +319,9 @@ def lacks_the_word_json(fault: RequestFault) -> bool:
 
 def may_be_the_rows(fault: RequestFault) -> bool:
     """Return whether a refusal may be its row's, where the same model and parameters were answered before."""
-    return fault.kind in {FaultKind.PARAMETER, FaultKind.REFUSED} and not _names_an_unknown_model(fault)
+    if lacks_the_word_json(fault) or _names_an_unknown_model(fault):
+        return False
+    return fault.kind in {FaultKind.PARAMETER, FaultKind.REFUSED}
 
 
 def _names_an_unknown_model(fault: RequestFault) -> bool:
@@ -335,13 +337,17 @@ def _is_unknown_model(*words: str) -> bool:
 _REFUSED_CODES = _words(r"^http_4(00|03|04|05|10|22)$", r"invalid|unsupported|not_found|bad_request")
 
 
-def row_remedy(code: str, message: str, shorter: str = "") -> str | None:  # noqa: PLR0911 (a table)
+def row_remedy(  # noqa: PLR0911 (a table)
+    code: str, message: str, shorter: str = "", *, refused: bool = False
+) -> str | None:
     """Return what to do about rows that failed with this code and message; `None`: ask for them again.
 
     Parameters
     ----------
     shorter
         A template's field that sends less of the text, for rows that are too long.
+    refused
+        Whether the server's first answer was final, so that the same request is of no use.
     """
     if code in {"context_length_exceeded", "request_too_large", "http_413"} or _TOO_LONG.search(message):
         return "shorten these rows" + (f", for example with {shorter} in prompt=" if shorter else "")
@@ -353,6 +359,8 @@ def row_remedy(code: str, message: str, shorter: str = "") -> str | None:  # noq
         return "ask a model that takes images for these rows"
     if code == "not_in_journal":
         return "run it with mode='live' to ask for these rows"
-    if _REFUSED_CODES.search(code):
+    if code == "http_402" or code in _QUOTA_CODES:
+        return "add credit to the account, or ask for less in these rows"
+    if refused or _REFUSED_CODES.search(code):
         return "change these rows, or what is asked of them, as their messages say"
     return None

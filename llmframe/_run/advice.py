@@ -68,7 +68,9 @@ def _cause(failure: Failure, rows: int, position: int, plan: Plan, settings: Run
     elif failure.code == "invalid_prompt" and not failure.attempts:
         remedy = ""
     else:
-        remedy = row_remedy(failure.code, failure.message, _shorten(plan, position)) or _again(settings)
+        refused = failure.attempts == 1 and settings.max_retries > 0 and settings.mode == "live"
+        found = row_remedy(failure.code, failure.message, _shorten(plan, position), refused=refused)
+        remedy = found or _again(settings)
     message = _without_code(failure.message, failure.code)
     return Cause(failure.code, rows, row_name(plan.labels, position), message, remedy, paid)
 
@@ -160,7 +162,7 @@ def failure_message(found: Sequence[Cause], rows: int, *, any_written: bool, set
     ways = ["run.failures lists all (run = llmframe.last_run())"]
     if settings.errors == "raise":
         ways.append("errors='coerce' warns instead of raising")
-    return "\n".join([*lines, f"{'; '.join(ways)}.", *_remedies(shown), *_paid_note(shown, settings)])
+    return "\n".join([*lines, f"{'; '.join(ways)}.", *_paid_note(shown, settings), *_remedies(shown)])
 
 
 def _told(cause: Cause) -> str:
@@ -210,7 +212,7 @@ def stop_remedy(stop: Stop, settings: RunSettings) -> str:
     """Return what to do after a run that ended early."""
     if stop.code == "empty_answers":
         kept = settings.journal is not False and not (settings.fresh or settings.retry_failed)
-        return f"{more_tokens(settings.params)}; then {ASK_AGAIN}" + (" with retry_failed=True" * kept)
+        return f"{more_tokens(settings.params)}; then run the call again{' with retry_failed=True' * kept}"
     if stop.remedy.endswith(ASK_AGAIN) and settings.journal is not False:
         return f"{stop.remedy}: what is answered is not asked again"
     return stop.remedy
@@ -224,16 +226,15 @@ def missing_cells_line(plan: Plan, rows: int) -> str | None:
     column, count = max(lacking.items(), key=lambda item: item[1])
     if count < _MANY_MISSING * rows:
         return None
-    were = "was" if count == 1 else "were"
     return (
-        f"llmframe: {count:,} of {counted(rows, 'row')} {were} not sent because {label_text(column)} is missing; "
-        f"to send them all the same, {_fill(plan, column)}"
+        f"llmframe: to send also the {counted(count, 'row')} of which only {label_text(column)} is missing, "
+        f"{_fill(plan, column)}"
     )
 
 
 def _fill(plan: Plan, column: Hashable) -> str:
     templates = [template for template in (plan.spec.template, plan.spec.system) if template is not None]
-    if any(filter(None, template.formats(column)) for template in templates):
+    if any(spec for template in templates for spec in template.formats(column)):
         return "fill it first, with a value that suits its format"
     cell = f"df[{plain_repr(column)}]"
     dtype = plan.cells[column].dtype

@@ -197,7 +197,81 @@ def test_a_cell_that_its_format_does_not_fit_fails_its_row_only(llm):
     with pytest.warns(llmframe.CompletionWarning):
         df.llm.complete(prompt="{x:.1f}", into="y", error_into="why", errors="coerce")
     assert contents(llm) == ["1.5"]
-    assert df["why"].str.startswith("invalid_prompt").fillna(value=False).tolist() == [False, True, True]
+    assert df["why"][1:].tolist() == [
+        "invalid_prompt: the format '.1f' of {x:.1f} does not suit text ('dear'); write {x}",
+        "invalid_prompt: the format '.1f' of {x:.1f} does not suit a date; write {x:%Y-%m-%d}",
+    ]
+
+
+@pytest.mark.parametrize("errors", ["raise", "coerce"])
+@pytest.mark.parametrize(
+    ("arguments", "system", "said"),
+    [
+        ((None, "{review:.2f}"), None, "prompt: the format '.2f' of {review:.2f} does not suit text ('Fine, then.'); write {review} (at label 'p', and 2 other rows alike; nothing was sent)"),
+        (("review",), "Of {review:%Y}.", "system: the format '%Y' of {review:%Y} does not suit text ('Fine, then.'); write {review} (at label 'p', and 2 other rows alike; nothing was sent)"),
+        ((None, "{n:.3}"), None, "prompt: the format '.3' of {n:.3} does not suit a number (7); write {n} (at label 'p', and 3 other rows alike; nothing was sent)"),
+        ((None, "{day:.10}"), None, "prompt: the format '.10' of {day:.10} does not suit a date; write {day:%Y-%m-%d} (at label 'p', and 3 other rows alike; nothing was sent)"),
+        ((None, "{tags:>9}"), None, "prompt: the format '>9' of {tags:>9} does not suit a list; write {tags} (at label 'p', and 3 other rows alike; nothing was sent)"),
+        ((None, lambda row: row["n"]), None, "prompt: the function returned a value of type int; expected text or a list of messages such as [{'role': 'user', 'content': '…'}] (at label 'p', and 3 other rows alike; nothing was sent)"),
+    ],
+)  # fmt: skip
+def test_what_no_row_suits_is_an_error_about_the_template_before_anything_is_sent(
+    llm, arguments, system, said, errors
+):
+    """Also with `errors="coerce"`: it is the argument that is wrong, and no row."""
+    df = pd.DataFrame(
+        {
+            "review": ["Fine,\nthen.", "Bad.", None, "So so."],
+            "n": [7, 8, 9, 10],
+            "day": pd.Timestamp("2026-01-31"),
+            "tags": [["a"]] * 4,
+        },
+        index=list("pqrs"),
+    )
+    before = df.copy()
+    with pytest.raises(ValueError, match=r"^(prompt|system): ") as error:
+        df.llm.complete(*arguments, system=system, into="a", errors=errors)
+    assert str(error.value) == said
+    assert llm.ledger.requests == 0
+    pd.testing.assert_frame_equal(df, before)
+
+
+@pytest.mark.parametrize("template", ["{n}{x:.2f}{y:.2f}", "{x:.2f} or {y:.2f}"])
+def test_rows_that_fail_by_two_parts_of_a_template_are_failures_of_their_own(llm, template):
+    """No part of it is wrong for all of them."""
+    df = pd.DataFrame({"n": [1, 2], "x": [1.5, "one"], "y": ["one", 1.5]}, dtype=object)
+    with pytest.raises(llmframe.CompletionError, match="2 of 2 rows failed"):
+        df.llm.complete(prompt=template, into="a")
+    assert llm.ledger.requests == 0
+
+
+def test_an_error_of_a_cell_does_not_blame_the_template(llm):
+    """Bytes suit no template, with a format or without."""
+    df = pd.DataFrame({"x": [b"a", b"b"]}, index=[4, 5])
+    with pytest.raises(llmframe.CompletionError) as error:
+        df.llm.complete(prompt="{x:.2f}", into="a")
+    lines = str(error.value).splitlines()
+    assert lines[1].endswith(
+        "invalid_prompt (first label 4): the cell of {x:.2f} holds bytes; decode them to text first"
+    )
+    assert not any(line.startswith("To mend") for line in lines), "the message says it"
+
+
+def test_a_frame_that_no_longer_suits_its_template_has_changed(llm):
+    """The run says so, and does not blame the template."""
+    df = pd.DataFrame({"x": [1.5, 2.5]}, dtype=object)
+    run = df.llm.complete(prompt="{x:.1f}", into="a", wait=False)
+    df["x"] = ["one", "two"]
+    with pytest.raises(ValueError, match="have changed since the call"):
+        run.result(timeout=60)
+
+
+def test_a_functions_own_exception_is_raised_at_its_first_row(llm):
+    """It is not wrapped; the note says which row it was."""
+    with pytest.raises(ZeroDivisionError) as error:
+        pd.DataFrame({"a": ["x", "y"]}).llm.complete("a", lambda _: 1 / 0)
+    assert error.value.__notes__ == ["in the prompt function, at row 0; nothing was sent"]
+    assert llm.ledger.requests == 0
 
 
 @given(

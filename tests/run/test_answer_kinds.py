@@ -45,7 +45,7 @@ def test_a_verb_with_another_kind_fills_a_column_of_its_own_dtype(counting: Loca
     """A value of 0 is a value; a text without a number is a paid failure with the kind's own code."""
     with pytest.warns(llmframe.CompletionWarning, match="1 of 6 rows failed") as warned:
         df = ask(NUMBER, frame(), "q", "n")
-    *_, remedy, paid = str(warned[0].message).splitlines()
+    *_, paid, remedy = str(warned[0].message).splitlines()
     assert remedy == "To mend: ask for a number."
     assert paid.startswith("The answers were paid: ")
     assert df["n"].dtype == "Int64"

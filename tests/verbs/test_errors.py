@@ -37,9 +37,9 @@ def test_errors_raise_writes_what_succeeded_and_carries_the_run(bad):
     assert lines[1].startswith("  2 × context_length_exceeded (first row 1): This model's maximum")  # noqa: RUF001
     assert lines[2].startswith("  1 × refusal (row 2): the model refused")  # noqa: RUF001
     assert lines[3].startswith("run.failures lists all")
-    assert lines[4].startswith("To mend context_length_exceeded: shorten these rows")
-    assert lines[5] == "To mend refusal: rephrase the prompt for these rows."
-    assert lines[6].startswith("The answers of refusal were paid: ")
+    assert lines[5].startswith("To mend context_length_exceeded: shorten these rows")
+    assert lines[6] == "To mend refusal: rephrase the prompt for these rows."
+    assert lines[4].startswith("The answers of refusal were paid: ")
     assert len(lines) == 7
 
 
@@ -136,9 +136,7 @@ def test_failures_name_position_label_code_message_and_attempts(bad):
 def test_a_long_label_is_shortened_in_the_text_and_whole_in_the_table(bad):
     """Dask replaces an exception by a plain one when its text is longer than 10,000 characters."""
     label = "a review as label " * 1_000
-    with pytest.raises(
-        llmframe.CompletionError, match=r"\(label 'a review as label a"
-    ) as error:
+    with pytest.raises(llmframe.CompletionError, match=r"\(label 'a review as label a") as error:
         pd.Series(["bad"], index=[label]).llm.complete()
     assert len(str(error.value)) < 1_000
     assert error.value.failures["label"].tolist() == [label]
