@@ -139,6 +139,8 @@ class Failure:
     code: str
     message: str
     attempts: int = 1
+    paid: bool = False
+    """Whether it is the verdict on a paid answer."""
 
 
 class Outcome(NamedTuple):

@@ -275,7 +275,7 @@ class _UnusableError(Exception):
 def _blamed(message: str, argument: str, part: Hashable) -> _UnusableError:
     """Return the error of a row whose prompt cannot be made because of a part of an argument."""
     error = _UnusableError(message)
-    error.fault = PromptFault("invalid_prompt", message, 0, argument, part)
+    error.fault = PromptFault("invalid_prompt", message, 0, argument=argument, part=part)
     return error
 
 

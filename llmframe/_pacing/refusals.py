@@ -353,7 +353,7 @@ def row_remedy(  # noqa: PLR0911 (a table)
         return "shorten these rows" + (f", for example with {shorter} in prompt=" if shorter else "")
     if _NO_WORD_JSON.search(message):
         return _WRITE_JSON
-    if code == "invalid_prompt" or _FLAGGED.search(message):
+    if code in {"invalid_prompt", "content_filter"} or _FLAGGED.search(message):
         return "rephrase these rows"
     if _NO_IMAGES.search(message):
         return "ask a model that takes images for these rows"

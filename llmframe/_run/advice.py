@@ -62,8 +62,7 @@ def causes(reasons: Mapping[int, Failure], plan: Plan, settings: RunSettings) ->
 
 
 def _cause(failure: Failure, rows: int, position: int, plan: Plan, settings: RunSettings) -> Cause:
-    paid = failure.code in settings.verb.kind.remedies
-    if paid:
+    if failure.paid:
         remedy = _paid_remedy(failure.code, settings)
     elif failure.code == "invalid_prompt" and not failure.attempts:
         remedy = ""
@@ -72,7 +71,7 @@ def _cause(failure: Failure, rows: int, position: int, plan: Plan, settings: Run
         found = row_remedy(failure.code, failure.message, _shorten(plan, position), refused=refused)
         remedy = found or _again(settings)
     message = _without_code(failure.message, failure.code)
-    return Cause(failure.code, rows, row_name(plan.labels, position), message, remedy, paid)
+    return Cause(failure.code, rows, row_name(plan.labels, position), message, remedy, failure.paid)
 
 
 def _without_code(message: str, code: str) -> str:
@@ -86,7 +85,7 @@ def _paid_remedy(code: str, settings: RunSettings) -> str:
         return more_tokens(settings.params)
     if code == "tool_calls" and settings.params.get("tool_choice") == "none":
         return "leave tools= out"
-    return settings.verb.kind.remedies[code]
+    return settings.verb.kind.remedies.get(code, "")
 
 
 def _again(settings: RunSettings) -> str:

@@ -119,7 +119,7 @@ class Results:
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
         value, problem = verdict.value, verdict.problem
         if value is None:
-            self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts))
+            self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts, paid=True))
             return
         rows = self._rows_of[number]
         self._values[number] = value

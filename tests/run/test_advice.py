@@ -280,3 +280,25 @@ def test_a_column_with_many_missing_cells_is_told_with_its_remedy(llm, capsys, a
 def test_missing_cells_are_not_told_without_progress(llm, capsys):
     TITLES.copy().llm.complete(prompt="{title}: {subtitle}", into="a", progress=False)
     assert "missing" not in capsys.readouterr().err
+
+
+def test_a_filter_that_refused_a_request_was_not_paid(llm):
+    """It has the same code as one that held a paid answer back, and is asked again by a re-run."""
+    llm.faults = [refusing("content_filter", "No.", 1)]
+    lines = failed(asked(3), "q")
+    assert lines[-1] == "To mend: rephrase these rows."
+    assert not any("were paid" in line for line in lines)
+
+
+def test_json_without_the_word_is_mended_by_the_word_in_batches_too(llm, swift):
+    lines = failed(asked(8), "q", response_format={"type": "json_object"}, mode="batch")
+    assert lines[-1].endswith("write the word JSON into prompt= or system=.")
+    assert llm.ledger.batches_created == 1
+
+
+def test_json_without_the_word_stops_a_run_that_was_answered_before(llm):
+    """Those prompts had the word: what was answered then shows nothing of these."""
+    json = {"response_format": {"type": "json_object"}}
+    asked(3).llm.complete("q", "As JSON:", **json, into="a")
+    assert failed(asked(300), "q", **json)[-1] == "To go on: write the word JSON into prompt= or system=."
+    assert llm.ledger.requests < 100

@@ -6,10 +6,11 @@ import threading
 import time
 
 import aiohttp
+import numpy as np
 import pytest
 from testing.client import ask, call, content_of, statuses
 
-from llmframe.testing import Fault, LocalServer, made_up_answer
+from llmframe.testing import Fault, LocalServer, Reply, made_up_answer
 from llmframe.testing._settings import ANSWER_FAULTS, ERROR_FAULTS, FAULT_KINDS
 
 ERROR_KINDS = {
@@ -236,7 +237,8 @@ def test_a_fault_that_makes_no_sense_is_refused(bad):
 @pytest.mark.parametrize("status", ["400", "404", "418", "429", "599"])
 def test_a_status_may_be_given_by_its_digits(server, status):
     """It is the fault of the number."""
-    assert Fault(status) == Fault(int(status))
+    assert Fault(status) == Fault(int(status)) == Fault(np.int64(status))
+    assert Reply(status).status == int(status)
     server.faults = [Fault(status)]
     assert call(server, ask())[0] == int(status)
 
@@ -256,3 +258,8 @@ def test_a_status_may_be_given_by_its_digits(server, status):
 def test_what_is_no_fault_is_refused_with_what_to_write(kind, error, words):
     with pytest.raises(error, match=words):
         Fault(kind)
+
+
+def test_a_reply_without_a_status_is_refused():
+    with pytest.raises(TypeError, match="A reply's status is a number, not 'bad'"):
+        Reply("bad")

@@ -243,3 +243,14 @@ def test_what_answers_are_made_by_can_be_changed_while_the_server_runs(server):
 def test_what_cannot_be_changed_is_an_error_and_not_ignored(server, name, way_on):
     with pytest.raises(AttributeError, match=way_on):
         setattr(server, name, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("latency", "2"), ("latency", -1), ("answer", "yes"), ("cached", 20)]
+)
+def test_a_setting_that_no_answer_can_be_made_by_is_refused_at_once(server, name, value):
+    """And not with each answer, when the server is made and when the setting is changed."""
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        LocalServer(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        setattr(server, name, value)

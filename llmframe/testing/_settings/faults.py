@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._settings.replies import Reply
+from llmframe.testing._settings.replies import Reply, as_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +33,6 @@ ERROR_FAULTS = frozenset(
     },
 )
 FAULT_KINDS = TRANSPORT_FAULTS | ANSWER_FAULTS | ERROR_FAULTS
-_STATUS = re.compile(r"\d{3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ class Fault:
     method: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.kind, str) and self.kind not in FAULT_KINDS and _STATUS.fullmatch(self.kind):
-            object.__setattr__(self, "kind", int(self.kind))
+        if not isinstance(self.kind, str) or self.kind not in FAULT_KINDS:
+            object.__setattr__(self, "kind", as_status(self.kind))
         if isinstance(self.kind, int):
             if not 400 <= self.kind <= 599:
                 raise ValueError(f"A fault's status must be between 400 and 599, not {self.kind}.")

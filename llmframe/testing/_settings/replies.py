@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def as_status(value: Any) -> Any:
+    """Return a status that is given as three digits, or as another library's integer, as a number."""
+    digits = isinstance(value, str) and re.fullmatch("[0-9]{3}", value)
+    return int(value) if digits or hasattr(value, "__index__") else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +23,7 @@ class Reply:
     Parameters
     ----------
     status
-        The HTTP status, 200 to 599.
+        The HTTP status, 200 to 599, as a number or its digits.
     body
         The body: text is sent as it is ("" is an empty body; text that begins with "<" is a web page), bytes are sent
         as JSON, everything else is written as JSON. None is what the API sends with this status: the completion that the
@@ -54,6 +61,9 @@ class Reply:
     billed: bool | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "status", as_status(self.status))
+        if not isinstance(self.status, int):
+            raise TypeError(f"A reply's status is a number, not {self.status!r}.")
         if not 200 <= self.status <= 599:
             raise ValueError(f"A reply's status must be between 200 and 599, not {self.status}.")
         if not self.delay >= 0:

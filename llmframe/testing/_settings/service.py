@@ -20,3 +20,13 @@ class ServiceSettings:
     answer: Callable[[dict[str, Any]], str] | None = None
     headers: bool = True
     cached: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.latency) and not (isinstance(self.latency, int | float) and self.latency >= 0):
+            raise ValueError(
+                f"latency must be seconds, 0 or more, or a function of a random.Random, not {self.latency!r}."
+            )
+        if not (self.answer is None or callable(self.answer)):
+            raise ValueError(f"answer must be a function of a request's body, not {self.answer!r}.")
+        if not (isinstance(self.cached, int | float) and 0 <= self.cached <= 1):
+            raise ValueError(f"cached must be between 0 and 1, not {self.cached!r}.")
