@@ -313,15 +313,13 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
 
 
 def lacks_the_word_json(fault: RequestFault) -> bool:
-    """Return whether a refusal says that `response_format` json_object needs the word in the messages: rarely a row's fault."""
+    """Return whether a refusal says that `response_format` json_object needs the word in the messages: of every row, unless cells bring it."""
     return bool(_NO_WORD_JSON.search(fault.message))
 
 
 def may_be_the_rows(fault: RequestFault) -> bool:
     """Return whether a refusal may be its row's, where the same model and parameters were answered before."""
-    if lacks_the_word_json(fault) or _names_an_unknown_model(fault):
-        return False
-    return fault.kind in {FaultKind.PARAMETER, FaultKind.REFUSED}
+    return fault.kind in {FaultKind.PARAMETER, FaultKind.REFUSED} and not _names_an_unknown_model(fault)
 
 
 def _names_an_unknown_model(fault: RequestFault) -> bool:

@@ -296,9 +296,11 @@ def test_json_without_the_word_is_mended_by_the_word_in_batches_too(llm, swift):
     assert llm.ledger.batches_created == 1
 
 
-def test_json_without_the_word_stops_a_run_that_was_answered_before(llm):
-    """Those prompts had the word: what was answered then shows nothing of these."""
-    json = {"response_format": {"type": "json_object"}}
-    asked(3).llm.complete("q", "As JSON:", **json, into="a")
-    assert failed(asked(300), "q", **json)[-1] == "To go on: write the word JSON into prompt= or system=."
-    assert llm.ledger.requests < 100
+def test_rows_whose_cells_bring_the_word_are_answered_and_the_others_fail_alone(llm):
+    """However often the call is repeated."""
+    frame = asked(40)
+    frame.loc[20:, "q"] += " As JSON."
+    for _ in range(2):
+        lines = failed(frame, "q", response_format={"type": "json_object"}, overwrite=True)
+        assert lines[0] == "20 of 40 rows failed; the others are written"
+        assert lines[-1] == "To mend: write the word JSON into prompt= or system=."
