@@ -7,7 +7,7 @@ that `import llmframe` takes little time beside pandas.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import pandas as pd
 
@@ -238,17 +238,36 @@ class DataFrameLLM:
         )
         return await _verbs.awaited(completion)  # type: ignore[no-any-return]
 
-    def to_csv(self, path: str | os.PathLike[str] | TextIO | None = None, **settings: Any) -> str | None:
-        r"""Write the frame as a CSV that spreadsheets open correctly and `llmframe.read_csv` reads back equal.
+    def to_csv(
+        self,
+        path: str | os.PathLike[str] | TextIO | None = None,
+        *,
+        index: bool = True,
+        columns: Sequence[Hashable] | None = None,
+        sep: str = ",",
+        encoding: str = "utf-8-sig",
+        escape_formulas: bool = True,
+    ) -> str | None:
+        r"""Write the frame as a CSV that spreadsheets open and whose text and numbers `llmframe.read_csv` reads back exactly.
+
+        A spreadsheet shows text that looks like a number as one: `007` as 7, digits beyond the 15th as zeros; and
+        LibreOffice shows the apostrophe before formulas. `to_excel` writes a file where neither happens. Datetimes,
+        categories and nested values are written as text, and `read_csv` gives text for them.
 
         Parameters
         ----------
         path : str, path or text file, optional
             The target; without it the text is returned.
-        **settings
-            `index=True`, `columns`, `sep=","`, `encoding="utf-8-sig"` (UTF-8 with the mark that Excel
-            needs), and `escape_formulas=True`, which puts an apostrophe before text that a
-            spreadsheet would run as a formula; `read_csv` removes it.
+        index : bool
+            Whether to write the index.
+        columns : list of labels, optional
+            The columns to write; `None` writes all.
+        sep : str
+            What separates cells: `","`, `";"` (for Excel in countries with a decimal comma), a tab or `"|"`.
+        encoding : str
+            By default UTF-8 with the mark that Excel needs.
+        escape_formulas : bool
+            Put an apostrophe before text that a spreadsheet would run as a formula; `read_csv` removes it.
 
         Examples
         --------
@@ -258,7 +277,52 @@ class DataFrameLLM:
         """
         from llmframe._files import to_csv  # noqa: PLC0415
 
-        return to_csv(self._frame, path, **settings)
+        return to_csv(
+            self._frame,
+            path,
+            index=index,
+            columns=columns,
+            sep=sep,
+            encoding=encoding,
+            escape_formulas=escape_formulas,
+        )
+
+    def to_excel(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        index: bool = True,
+        columns: Sequence[Hashable] | None = None,
+        sheet_name: str = "Sheet1",
+    ) -> None:
+        """Write the frame as an Excel file in which text is text: no formulas, no links, no apostrophes, no lost digits.
+
+        It needs XlsxWriter, the extra `excel`.
+
+        Parameters
+        ----------
+        path : str, path or binary file
+            The target, a name that ends in `.xlsx`.
+        index : bool
+            Whether to write the index.
+        columns : list of labels, optional
+            The columns to write; `None` writes all.
+        sheet_name : str
+            The name of the sheet.
+
+        Raises
+        ------
+        ValueError
+            When the frame does not fit a sheet, or a text a cell (32,767 characters); the message names the place.
+
+        Examples
+        --------
+        >>> import io, llmframe, pandas as pd
+        >>> pd.DataFrame({"reply": ["=1+1"], "zip": ["007"]}).llm.to_excel(io.BytesIO(), index=False)
+        """
+        from llmframe._files import to_excel  # noqa: PLC0415
+
+        to_excel(self._frame, path, index=index, columns=columns, sheet_name=sheet_name)
 
 
 @overload

@@ -1,7 +1,27 @@
-"""Files: CSV that spreadsheets open correctly and that reads back equal; a file is written completely or not at all."""
+"""Files: CSV, TSV, JSONL and Parquet as tables whose other columns stay as they are; CSV and Excel of frames.
 
-from llmframe._files.csv_reader import read_csv, read_texts
-from llmframe._files.csv_writer import to_csv, write_columns
-from llmframe._files.text_files import check_suffix, separator
+A file is written completely or not at all.
+"""
 
-__all__ = ["check_suffix", "read_csv", "read_texts", "separator", "to_csv", "write_columns"]
+from llmframe._files.csv_reader import read_csv
+from llmframe._files.csv_writer import to_csv
+from llmframe._files.excel import to_excel
+from llmframe._files.formats import FORMATS, Format, format_of
+from llmframe._files.replacement import check_writable, is_stream, replacement
+from llmframe._files.tables import Table, TextStyle
+from llmframe._files.text_files import SEPARATORS
+
+__all__ = [
+    "FORMATS",
+    "SEPARATORS",
+    "Format",
+    "Table",
+    "TextStyle",
+    "check_writable",
+    "format_of",
+    "is_stream",
+    "read_csv",
+    "replacement",
+    "to_csv",
+    "to_excel",
+]

@@ -6,22 +6,35 @@ import functools
 import io
 import re
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias, cast
 
 import pandas as pd
 
-from llmframe._files.text_files import FORMULA, FilePath, check_separator, reader
+from llmframe._files.text_files import FORMULA, check_separator, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from llmframe._files.replacement import FilePath
 
 IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | None"
 
 _BLOCK_CHARACTERS = 1 << 18
 
+
+class SupportsRead(Protocol):
+    """Whatever gives its text in parts; an empty part is its end."""
+
+    def read(self, size: int, /) -> str: ...
+
+
 # pandas 3.1 reads every float exactly and warns about the argument that 3.0 needs for it.
 _EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__.startswith("3.0.") else {}
 _AS_TEXT: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "na_values": [""]}
+
+
+class WiderRowError(ValueError):
+    """The first row has more cells than the header has names."""
 
 
 def read_csv(
@@ -34,7 +47,7 @@ def read_csv(
     infer: bool = True,
 ) -> pd.DataFrame:
     r"""
-    Read what `to_csv` wrote, exactly, and other CSV files much as pandas does.
+    Read text, numbers and truth values that `to_csv` wrote exactly, and other CSV files much as pandas does.
 
     A cell in quotes is always text (``"007"``, ``"NA"``, ``""``), and a column with such a
     cell is a text column. Columns without are inferred as `pandas.read_csv` infers them: numbers, truth
@@ -60,7 +73,9 @@ def read_csv(
     Returns
     -------
     DataFrame
-        Text columns have pandas' own dtype for text, with nan where a cell is missing.
+        Text columns have pandas' own dtype for text, with nan where a cell is missing. Datetimes, categories and nested
+        values come back as text (``pd.to_datetime``, ``astype("category")`` and ``json.loads`` make such of it again),
+        and nullable integers and floats as pandas infers them.
 
     Raises
     ------
@@ -84,11 +99,10 @@ def read_csv(
         return _read(file, sep, index_col, escape_formulas=escape_formulas, infer=infer)
 
 
-def read_texts(path: FilePath, sep: str) -> tuple[pd.DataFrame, list[str]]:
+def read_texts(text: SupportsRead, sep: str) -> tuple[pd.DataFrame, list[str]]:
     """Read every cell as text, and the names of the header as they are there: empty and duplicate ones too."""
-    with _opened(path, "utf-8-sig") as file:
-        marked = _QuotesMarked(file, sep, _BLOCK_CHARACTERS)
-        frame = _parse(marked, sep, None, escape_formulas=True, infer=False)
+    marked = _QuotesMarked(text, sep, _BLOCK_CHARACTERS)
+    frame = _parse(marked, sep, None, escape_formulas=True, infer=False)
     header = pd.read_csv(
         io.StringIO(marked.head), sep=sep, header=None, nrows=1, dtype="str", na_filter=False
     )
@@ -127,7 +141,7 @@ def _parse(
     # pandas makes an index of the cells before the first name; numbers from 0 mean that there are none.
     if not parsed.index.equals(pd.RangeIndex(len(parsed))):
         message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
-        raise ValueError(message)
+        raise WiderRowError(message)
     plain = functools.partial(_plain_text, escaped=marked.escaped, formulas=escape_formulas)
     return _indexed(_unmarked(parsed, plain), index_col, [str(name) for name in parsed.columns])
 
@@ -141,7 +155,7 @@ class _QuotesMarked:
     pandas also ends a cell at NUL, which is therefore replaced meanwhile.
     """
 
-    def __init__(self, source: TextIO, sep: str, block_characters: int) -> None:
+    def __init__(self, source: SupportsRead, sep: str, block_characters: int) -> None:
         self.escaped = False
         self.head = ""
         """The first whole lines."""

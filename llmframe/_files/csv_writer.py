@@ -1,4 +1,4 @@
-"""CSV files that a spreadsheet opens correctly, and that `llmframe.read_csv` reads back exactly."""
+"""CSV files that a spreadsheet opens, and whose text, numbers and truth values `llmframe.read_csv` reads back exactly."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import datetime as dt
 import decimal
 import functools
 import re
-from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._files.text_files import FilePath, check_separator, is_formula, writer
+from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
+from llmframe._files.text_files import check_separator, is_formula, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from llmframe._files.replacement import FilePath
 
 _CHUNK_ROWS = 10_000
 _EXACT_IN_FLOATS = 2**53
@@ -25,7 +27,6 @@ _EXACT_IN_FLOATS = 2**53
 # pandas names a column without a name "Unnamed: 0".
 _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
 
-_NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 _PLAIN = (bool, int, float, decimal.Decimal, np.bool_, np.number, dt.date, dt.time)
 
 
@@ -40,7 +41,7 @@ def to_csv(
     escape_formulas: bool = True,
 ) -> str | None:
     r"""
-    Write a DataFrame as CSV that a spreadsheet opens correctly and `read_csv` reads back exactly.
+    Write a DataFrame as CSV that a spreadsheet opens, and whose text, numbers and truth values `read_csv` reads back exactly.
 
     Text is always in quotes and other values are not wherever possible, so that ``"007"`` stays text and
     ``""`` stays different from a missing cell, which is empty (``NA`` in a file of one column, where an empty
@@ -83,9 +84,14 @@ def to_csv(
     See Also
     --------
     read_csv : Read it back.
+    to_excel : Write what a spreadsheet shows as it is.
 
     Notes
     -----
+    What a spreadsheet shows: text that looks like a number is one there, quotes or not (``007`` is 7, digits beyond the
+    15th are zeros, ``1-2`` may be a date), and LibreOffice and Excel show the apostrophe before a formula. `to_excel`
+    writes a file in which neither happens.
+
     Lists, dicts, tuples, sets and arrays are written as compact JSON, in which nan is null; they come back
     as that text. Categorical columns are written as their values. Datetimes are written in one ISO format a
     column and come back as text, and so do integers beyond 2**53 beside missing cells, which readers would round,
@@ -101,25 +107,18 @@ def to_csv(
     1,"'-1 would not buy"
     """
     check_separator(sep, "to_csv")
-    table = _table(frame, index=index, labels=columns)
-    return _write(table, path, sep, encoding, escape_formulas=escape_formulas)
-
-
-def write_columns(frame: pd.DataFrame, names: Sequence[str], path: FilePath, sep: str) -> None:
-    """Write a frame's columns under these names, which may be empty or duplicate, as in the file they are from."""
-    table = [_Column(name, frame.iloc[:, position]) for position, name in enumerate(names)]
-    _write(table, path, sep, "utf-8-sig", escape_formulas=True)
-
-
-def _write(
-    table: list[_Column], path: FilePath | TextIO | None, sep: str, encoding: str, *, escape_formulas: bool
-) -> str | None:
-    chunks = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    table = frame_columns(frame, "to_csv", index=index, labels=columns)
+    chunks = csv_lines(table, sep, encoding, escape_formulas=escape_formulas)
     if path is None:
         return "".join(chunks)
     with writer(path, encoding) as file:
         file.writelines(chunks)
     return None
+
+
+def csv_lines(table: list[FrameColumn], sep: str, encoding: str, *, escape_formulas: bool) -> Iterator[str]:
+    """Return the text of a file in parts of whole lines; a column of a file of several may be empty."""
+    return _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
 
 
 @dataclass(frozen=True)
@@ -141,101 +140,11 @@ def _field(cell: object, *, escape_formulas: bool) -> str:
         return _quoted(cell, escape_formulas=escape_formulas)
     if isinstance(cell, _PLAIN):
         return str(cell)
-    text = _json(cell) if isinstance(cell, _NESTED) else str(cell)
+    text = as_json(cell) if isinstance(cell, NESTED) else str(cell)
     return _quoted(text, escape_formulas=escape_formulas)
 
 
-def _json(value: object) -> str:
-    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    return orjson.dumps(value, default=_json_default, option=options).decode()
-
-
-def _json_default(value: Any) -> object:
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, (np.ndarray, np.generic)):  # of a type or layout that orjson does not support
-        return value.tolist()
-    return None if value is pd.NA or value is pd.NaT else str(value)
-
-
-def _moment(moment: pd.Timestamp, *, timespec: Literal["seconds", "microseconds", "nanoseconds"]) -> str:
-    return moment.isoformat(sep=" ", timespec=timespec)
-
-
-def _day(moment: pd.Timestamp) -> str:
-    return moment.date().isoformat()
-
-
-def _moments_format(moments: pd.Series[Any]) -> Callable[[Any], str]:
-    """Return the shortest format that is exact for a whole column: mixed formats could not be parsed together."""
-    parts = moments.dropna().dt
-    if parts.nanosecond.any():
-        return functools.partial(_moment, timespec="nanoseconds")
-    if parts.microsecond.any():
-        return functools.partial(_moment, timespec="microseconds")
-    if parts.tz is not None or parts.hour.any() or parts.minute.any() or parts.second.any():
-        return functools.partial(_moment, timespec="seconds")
-    return _day
-
-
-# A frame's columns as chunks of lines
-
-
-@dataclass(frozen=True)
-class _Column:
-    name: str | None
-    cells: pd.Series[Any]
-
-    @property
-    def is_text(self) -> bool:
-        """Whether a reader should make it text even if all cells are missing."""
-        dtype = self.cells.dtype
-        values = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) else dtype
-        types = pd.api.types
-        return not (types.is_numeric_dtype(values) or types.is_datetime64_any_dtype(values))
-
-
-def _table(frame: pd.DataFrame, *, index: bool, labels: Sequence[Hashable] | None) -> list[_Column]:
-    if frame.columns.nlevels > 1:
-        raise ValueError(
-            'to_csv: a CSV file has one line of names, and the columns have several levels; join them first: frame.columns = frame.columns.map(" ".join)'
-        )
-    table = _index_columns(frame.index) if index else []
-    for position in _positions(frame.columns, labels):
-        table.append(_Column(str(frame.columns[position]), frame.iloc[:, position]))
-    _check_names([column.name for column in table if column.name is not None])
-    if not table:
-        raise ValueError("to_csv: there is no column to write; with index=True the index is written")
-    return table
-
-
-def _index_columns(index: pd.Index[Any]) -> list[_Column]:
-    return [
-        _Column(None if name is None else str(name), index.get_level_values(level).to_series())
-        for level, name in enumerate(index.names)
-    ]
-
-
-def _positions(names: pd.Index[Any], labels: Sequence[Hashable] | None) -> Sequence[int]:
-    if labels is None:
-        return range(len(names))
-    if isinstance(labels, str):
-        raise TypeError(f"to_csv: columns takes a list; write columns=[{labels!r}]")
-    unknown = [label for label in labels if label not in names]
-    if unknown:
-        raise ValueError(f"to_csv: columns has {unknown!r}, but the frame's columns are {list(names)!r}")
-    return [position for label in labels for position in np.flatnonzero(names == label).tolist()]
-
-
-def _check_names(names: list[str]) -> None:
-    duplicates = [name for name, count in Counter(names).items() if count > 1]
-    if duplicates:
-        raise ValueError(
-            f"to_csv: {duplicates!r} would name several columns of the file, of which a reader makes others; rename them (index levels too), or leave the index out with index=False"
-        )
-
-
-def _chunks(table: list[_Column], style: _Style, chunk_rows: int = _CHUNK_ROWS) -> Iterator[str]:
+def _chunks(table: list[FrameColumn], style: _Style, chunk_rows: int = _CHUNK_ROWS) -> Iterator[str]:
     header = style.sep.join(_header(column, style) for column in table)
     # The header of a single unnamed index would be a blank line, which readers skip.
     yield _encodable((header or '""') + "\n", "a column name", style)
@@ -252,7 +161,7 @@ def _chunks(table: list[_Column], style: _Style, chunk_rows: int = _CHUNK_ROWS) 
         yield text
 
 
-def _header(column: _Column, style: _Style) -> str:
+def _header(column: FrameColumn, style: _Style) -> str:
     if column.name is None:
         return ""
     if not column.is_text and _BARE_NAME.fullmatch(column.name):
@@ -262,7 +171,7 @@ def _header(column: _Column, style: _Style) -> str:
 
 def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        return _moments_format(cells)
+        return moments_format(cells)
     if _rounded_by_readers(cells):
         return '"{}"'.format
     return functools.partial(_field, escape_formulas=style.escape_formulas)
@@ -275,7 +184,7 @@ def _rounded_by_readers(cells: pd.Series[Any]) -> bool:
     return bool(((cells > _EXACT_IN_FLOATS) | (cells < -_EXACT_IN_FLOATS)).any())
 
 
-def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
+def _fields(column: FrameColumn, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
     cells = column.cells.iloc[rows.start : rows.stop]
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":
         texts = cells.to_numpy().astype(str).tolist()
@@ -289,15 +198,10 @@ def _fields(column: _Column, rows: range, write_cell: Callable[[Any], str], styl
             # The number of fields gives a failure's row.
             fields.append(style.missing if is_missing else write_cell(cell))
     except orjson.JSONEncodeError as error:
-        place = _place(column, rows.start + len(fields))
+        place = column.place(rows.start + len(fields))
         message = f"to_csv: {place} cannot be written as JSON ({error}); make it text first"
         raise ValueError(message) from error
     return fields
-
-
-def _place(column: _Column, row: int) -> str:
-    name = "the index" if column.name is None else f"column {column.name!r}"
-    return f"{name}, row {row} (iloc[{row}])"
 
 
 def _can_encode(text: str, encoding: str) -> bool:
@@ -316,7 +220,7 @@ def _encodable(text: str, place: str, style: _Style) -> str:
     )
 
 
-def _check_fields(table: list[_Column], fields: list[list[str]], start: int, style: _Style) -> None:
+def _check_fields(table: list[FrameColumn], fields: list[list[str]], start: int, style: _Style) -> None:
     for column, column_fields in zip(table, fields, strict=True):
         for row, field in enumerate(column_fields, start):
-            _encodable(field, _place(column, row), style)
+            _encodable(field, column.place(row), style)

@@ -6,19 +6,17 @@ import importlib
 import io
 import os
 import re
-import secrets
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
+
+from llmframe._files.replacement import FilePath, replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-FilePath: TypeAlias = str | os.PathLike[str]
-
-_SEPARATORS = (",", ";", "\t", "|")  # none can occur in a number, a truth value or a date
+SEPARATORS = (",", ";", "\t", "|")  # none can occur in a number, a truth value or a date
 _COMPRESSORS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 _FOREIGN_SUFFIXES = (
     ".zip", ".zst", ".tar", ".tgz", ".7z", ".parquet", ".pq", ".feather", ".arrow", ".orc", ".json", ".jsonl", ".ndjson",
@@ -44,8 +42,8 @@ def is_formula(text: str) -> bool:
 
 
 def check_separator(sep: str, caller: str) -> None:
-    if sep not in _SEPARATORS:
-        raise ValueError(f"{caller}: sep is {sep!r}, but must be one of {list(_SEPARATORS)!r}")
+    if sep not in SEPARATORS:
+        raise ValueError(f"{caller}: sep is {sep!r}, but must be one of {list(SEPARATORS)!r}")
 
 
 def check_suffix(suffix: str) -> None:
@@ -56,16 +54,17 @@ def check_suffix(suffix: str) -> None:
         )
 
 
-def separator(path: Path) -> str:
-    """Return what separates the cells of a file, by its name: `.tsv` has tabs."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSORS]
-    return "\t" if suffixes[-1:] == [".tsv"] else ","
-
-
 def writer(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
     if isinstance(path, (str, os.PathLike)):
-        return _replacement(Path(os.path.realpath(Path(path).expanduser())), encoding)
+        return _new_text_file(Path(os.path.realpath(Path(path).expanduser())), encoding)
     return _caller_file(path, "write", "to_csv")
+
+
+@contextmanager
+def _new_text_file(path: Path, encoding: str) -> Iterator[TextIO]:
+    check_suffix(path.suffix)
+    with replacement(path, "to_csv") as raw, _text_file(raw, path.suffix, "w", encoding) as file:
+        yield file
 
 
 def reader(path: FilePath | TextIO, encoding: str) -> AbstractContextManager[TextIO]:
@@ -95,34 +94,3 @@ def _text_file(file: Path | IO[bytes], suffix: str, mode: str, encoding: str) ->
     if isinstance(file, Path):
         return cast("TextIO", file.open(mode, encoding=encoding, newline=""))
     return io.TextIOWrapper(file, encoding=encoding, newline="")
-
-
-@contextmanager
-def _replacement(target: Path, encoding: str) -> Iterator[TextIO]:
-    """Open a new file that replaces the target when it is complete."""
-    if target.exists() and not target.is_file():  # a pipe or a device can only be written to
-        with _text_file(target, "", "w", encoding) as file:
-            yield file
-        return
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"to_csv: path is in {str(target.parent)!r}, which is no folder; create it first"
-        )
-    if target.exists() and not os.access(target, os.W_OK):  # replacing it would ignore its permission
-        raise PermissionError(f"to_csv: {str(target)!r} is write-protected")
-    new = target.with_name(f".{secrets.token_hex(8)}.llmframe-tmp")
-    try:
-        with _created(new) as raw, _text_file(raw, target.suffix, "w", encoding) as file:
-            yield file
-        if target.exists():
-            shutil.copymode(target, new)
-        new.replace(target)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def _created(path: Path) -> IO[bytes]:
-    # A descriptor has no name: gzip would keep the temporary name in its header.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return open(os.open(path, flags, 0o666), "wb")  # noqa: PTH123

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmframe._files.csv_reader import _read, read_csv
-from llmframe._files.csv_writer import _chunks, _Style, _table, to_csv
+from llmframe._files.csv_writer import _chunks, _Style, to_csv
+from llmframe._files.frame_columns import frame_columns
 
 HUGE = ["x" * 70_000, 'é"' * 300_000, ",\n" * 300_000]
 
@@ -66,7 +67,7 @@ def test_a_file_gives_back_hostile_texts(tmp_path):
 def test_chunks_of_rows_join_up():
     """Where one chunk of rows ends and the next begins cannot be seen."""
     frame = text_frame([[str(row) if row % 3 else None for row in range(25)]])
-    table = _table(frame, index=True, labels=None)
+    table = frame_columns(frame, "to_csv", index=True, labels=None)
     style = _Style(",", "utf-8-sig", escape_formulas=True, missing="")
     for rows in (1, 5, 24, 25, 26):
         assert "".join(_chunks(table, style, rows)) == to_csv(frame)

@@ -1,0 +1,100 @@
+"""CSV and TSV as tables of text: cells and names are read and written as they are there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from itertools import islice
+from typing import IO, TYPE_CHECKING
+
+import pandas as pd
+
+from llmframe._files.csv_reader import WiderRowError, read_texts
+from llmframe._files.csv_writer import csv_lines
+from llmframe._files.encodings import DecodedText
+from llmframe._files.frame_columns import FrameColumn
+from llmframe._files.tables import Table, TextStyle
+from llmframe._files.text_files import SEPARATORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SAMPLE_CHARACTERS = 1 << 16
+_SAMPLE_ROWS = 20
+
+_WIDER = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+
+
+def found_separator(head: str) -> str:
+    r"""Return what separates the cells of a CSV file, by its header and first rows.
+
+    Examples
+    --------
+    >>> [found_separator(head) for head in ("a,b\n1;2,3\n", "a;b\n1,5;2\n", "a\n")]
+    [',', ';', ',']
+
+    In a file of one column it is one that does not stand in the texts.
+
+    >>> found_separator("review\nGood, cheap\n")
+    ';'
+    """
+    sample = head[:_SAMPLE_CHARACTERS]
+    return max(SEPARATORS, key=lambda sep: _likelihood(sample, sep, cut=sample != head))
+
+
+def _likelihood(sample: str, sep: str, *, cut: bool) -> tuple[bool, bool, int]:
+    rows = list(islice(csv.reader(io.StringIO(sample, newline=""), delimiter=sep), _SAMPLE_ROWS))
+    header, *others = [row for row in rows if row] or [[""]]
+    if cut and len(rows) < _SAMPLE_ROWS:
+        others = others[:-1]
+    return len(header) > 1, all(len(row) == len(header) for row in others), len(header)
+
+
+def reader(default_sep: str | None) -> Callable[[IO[bytes], TextStyle], Table]:
+    """Return how a format is read whose separator, unless another is named, is this one, or found."""
+
+    def read(file: IO[bytes], style: TextStyle) -> Table:
+        text = DecodedText(file, style.encoding)
+        sep = style.sep or default_sep or found_separator(text.head)
+        try:
+            frame, names = read_texts(text, sep)
+        except pd.errors.EmptyDataError:
+            raise ValueError("the file is empty; its first line must name the columns") from None
+        except WiderRowError:
+            raise ValueError(f"the first row has more cells than the header; {_remedy(sep)}") from None
+        except pd.errors.ParserError as error:
+            raise ValueError(_fault(error, sep)) from error
+        return Table(frame, names, sep if len(names) > 1 else None)
+
+    return read
+
+
+def _fault(error: pd.errors.ParserError, sep: str) -> str:
+    wider = _WIDER.search(str(error))
+    if wider:
+        expected, line, found = wider.groups()
+        return f"line {line} has {found} cells, and the header has {expected}; {_remedy(sep)}"
+    if "EOF inside string" in str(error):
+        return "a cell's closing quotation mark is missing: the file ends within the cell"
+    return str(error).strip()
+
+
+def _remedy(sep: str) -> str:
+    return f"quote the cells that hold {sep!r}, name every column, or name another separator with sep="
+
+
+def writer(default_sep: str) -> Callable[[Table, IO[bytes], TextStyle], None]:
+    """Return how a format is written whose separator, unless another is named, is this one."""
+
+    def write(table: Table, file: IO[bytes], style: TextStyle) -> None:
+        encoding = style.encoding or "utf-8-sig"
+        columns = [
+            FrameColumn(name, table.frame.iloc[:, position])
+            for position, name in enumerate(table.all_names())
+        ]
+        text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        text.writelines(csv_lines(columns, style.sep or default_sep, encoding, escape_formulas=True))
+        text.detach()
+
+    return write

@@ -1,0 +1,101 @@
+"""The formats of files, by their names: what a format adds is one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from llmframe._files import delimited
+from llmframe._files.json_lines import read_json_lines, write_json_lines
+from llmframe._files.parquet import check_pyarrow, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmframe._files.tables import Table, TextStyle
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files of rows.
+
+    Attributes
+    ----------
+    read, write : function
+        From an open file of bytes to a table, and back.
+    sep : str or None
+        What separates the cells of a file; `None` where that is found, or there are no cells.
+    is_text : bool
+        Whether a file has an encoding.
+    check : function
+        Raises where what the format needs is not installed.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[IO[bytes], TextStyle], Table]
+    write: Callable[[Table, IO[bytes], TextStyle], None]
+    sep: str | None = None
+    is_text: bool = True
+    check: Callable[[], None] = lambda: None
+
+    @property
+    def is_delimited(self) -> bool:
+        return self.name in {"csv", "tsv"}
+
+
+FORMATS = {
+    kind.name: kind
+    for kind in (
+        Format("csv", (".csv",), delimited.reader(None), delimited.writer(",")),
+        Format("tsv", (".tsv", ".tab"), delimited.reader("\t"), delimited.writer("\t"), sep="\t"),
+        Format("jsonl", (".jsonl", ".ndjson"), read_json_lines, write_json_lines),
+        Format("parquet", (".parquet",), read_parquet, write_parquet, is_text=False, check=check_pyarrow),
+    )
+}
+"""All formats, by name."""
+
+_SPREADSHEETS = dict.fromkeys(
+    (".xlsx", ".xlsm", ".xls", ".ods"),
+    (
+        "save it as CSV in the spreadsheet program",
+        "write a .csv, which spreadsheets open, or use df.llm.to_excel in Python",
+    ),
+)
+_COMPRESSED = dict.fromkeys(
+    (".gz", ".bz2", ".xz", ".zst", ".zip"),
+    (
+        "decompress it, or pipe it in: gunzip -c IN.csv.gz | llmframe complete - OUT --format csv",
+        "write it uncompressed and compress it then",
+    ),
+)
+_OTHERS = {
+    ".json": ("write one object a line, as .jsonl: jq -c '.[]' IN.json > IN.jsonl", "write .jsonl"),
+    ".pq": ("rename it to .parquet", "write .parquet"),
+} | dict.fromkeys(
+    (
+        ".tar", ".tgz", ".7z", ".feather", ".arrow", ".orc", ".pkl", ".pickle", ".h5", ".dta", ".sav", ".sqlite", ".db",
+        ".html", ".xml", ".pdf", ".docx",
+    ),
+    ("convert it to one of those", "write one of those"),
+)  # fmt: skip
+_FOREIGN = _SPREADSHEETS | _COMPRESSED | _OTHERS
+"""What to do instead of reading and of writing a format that llmframe has not."""
+
+
+def format_of(path: Path, *, reading: bool) -> Format | None:
+    """Return the format that a name's suffix says; `None` where it says none.
+
+    Raises
+    ------
+    ValueError
+        When it says a format that llmframe does not read or write.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _FOREIGN:
+        verb = "read" if reading else "written"
+        raise ValueError(
+            f"{path.name}: {suffix} is not {verb}; CSV, TSV, JSONL and Parquet are (.csv .tsv .jsonl .parquet): {_FOREIGN[suffix][not reading]}"
+        )
+    return next((kind for kind in FORMATS.values() if suffix in kind.suffixes), None)

@@ -1,0 +1,95 @@
+"""`llmframe journal`: the journal is shown, exported and pruned."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar
+
+import orjson
+
+from llmframe._columns import TEXT
+from llmframe._files import replacement
+from llmframe._journal import journal_path, open_journal
+from llmframe._options import check, check_environment, options
+from llmframe.cli.endings import DONE
+from llmframe.cli.output import show, tell
+from llmframe.cli.places import check_new
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable, Callable
+
+    from llmframe._journal import Journal
+
+T = TypeVar("T")
+
+
+def show_journal(parsed: argparse.Namespace) -> int:
+    path = _existing_journal(parsed.journal)
+    summary = _with_journal(path, lambda journal: journal.summary(TEXT.judge))
+    show(f"journal: {path}")
+    show(f"size: {_size(path):,} bytes")
+    for name in ("oldest", "newest"):
+        moment = summary.pop(name)
+        show(f"{name} answer: {_date(moment) if moment else 'none'}")
+    cost = summary.pop("cost")
+    for name, value in summary.items():
+        show(f"{name.replace('_', ' ')}: {value:,}")
+    known = "unknown" if cost is None else f"${cost:,.4f}"
+    show(f"cost: {'at least ' if cost is not None and summary['unpriced'] else ''}{known}")
+    return DONE
+
+
+def _size(path: Path) -> int:
+    parts = (path, Path(f"{path}-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def export_journal(parsed: argparse.Namespace) -> int:
+    check_new(parsed.target, force=parsed.force)
+    path = _existing_journal(parsed.journal)
+    with replacement(parsed.target, "OUT") as file:
+        count = _with_journal(path, lambda journal: _export(journal, file))
+    tell(f"{count:,} answers are in {parsed.target}")
+    return DONE
+
+
+async def _export(journal: Journal, file: IO[bytes]) -> int:
+    count = 0
+    async for record in journal.export(TEXT.judge):
+        file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        count += 1
+    return count
+
+
+def prune_journal(parsed: argparse.Namespace) -> int:
+    path = _existing_journal(parsed.journal)
+    before = time.time() - parsed.days * 86_400
+    pruned = _with_journal(path, lambda journal: journal.prune(before))
+    tell(f"{pruned:,} answers older than {parsed.days:g} days are gone from {path}")
+    return DONE
+
+
+def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
+    async def with_open_journal() -> T:
+        async with open_journal(path) as journal:
+            return await call(journal)
+
+    return asyncio.run(with_open_journal())
+
+
+def _existing_journal(given: str | None) -> Path:
+    chosen = given or options.journal
+    check_environment("journal", chosen)
+    check("journal", chosen)
+    path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
+    if not path.exists():
+        raise ValueError(f"there is no journal at {path} yet")
+    return path

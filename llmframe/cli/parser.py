@@ -1,0 +1,239 @@
+"""The commands, their options and their help."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+import llmframe
+from llmframe._files import FORMATS
+from llmframe.cli import places
+from llmframe.cli.complete import SETTINGS, complete, demo
+from llmframe.cli.journal import export_journal, prune_journal, show_journal
+from llmframe.cli.services import batches, cancel, collect, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ENDINGS = """\
+exit codes:
+  0    every row has its answer, or was not sent because its cell is missing
+  1    rows failed; the others are in OUT
+  2    the command cannot be executed; nothing was sent
+  3    the run stopped early: nothing more could succeed
+  130  interrupted by Ctrl-C
+  After 3 and 130 the finished rows are in OUT.partial, and the same command continues: what is answered is in
+  the journal and is not paid again. The next run replaces OUT.partial, or removes it when all is in OUT.
+"""
+
+_ENVIRONMENT = """\
+environment:
+  OPENAI_API_KEY     the key; there is no option for it, because other users of a machine see options
+  OPENAI_BASE_URL    another server than OpenAI's, as --base-url
+  LLMFRAME_MODEL     the model, as --model
+  LLMFRAME_JOURNAL   the journal's file, as --journal
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE   as for other programs
+"""
+
+_COMPLETE = rf"""
+examples:
+  llmframe complete reviews.csv out.csv --column review --prompt 'One word, positive or negative:' --into mood
+  llmframe complete reviews.csv try.csv --prompt '{{title}}: {{review}}' --into mood --where 'stars < 3' --limit 20
+  llmframe complete in.parquet out.parquet --column text --error-into why --mode batch
+  zcat big.jsonl.gz | llmframe complete - - --format jsonl --column text --quiet | gzip > out.jsonl.gz
+
+files:
+  The suffix names the format: .csv, .tsv or .tab, .jsonl or .ndjson, .parquet; --format names it for - and for
+  names without one of these. IN and OUT may differ. Every other column stays as it was: the cells of CSV and TSV are
+  text (007 stays 007), lines of JSONL gain keys, Parquet keeps schema and metadata. CSV and TSV are written in UTF-8
+  with the mark that Excel needs (to stdout without it) and an apostrophe before what a spreadsheet would run as a formula.
+
+{_ENDINGS}
+{_ENVIRONMENT}"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; `command` of what it parses is the function to call."""
+    parser = argparse.ArgumentParser(
+        prog="llmframe",
+        description="Run an LLM over a column of a file.",
+        epilog=f"llmframe COMMAND --help says more.\n\n{_ENDINGS}\n{_ENVIRONMENT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"llmframe {llmframe.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_complete(commands)
+    _add_batches(commands)
+    _add_demo(commands)
+    _add_journal(commands)
+    _add_serve(commands)
+    return parser
+
+
+def _add_complete(commands: Any) -> None:
+    parser = commands.add_parser(
+        "complete",
+        help="answer every row of a file into a new column of another file",
+        description="Answer every row of IN into a new column of OUT.",
+        epilog=_COMPLETE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=complete)
+    parser.add_argument("source", metavar="IN", help="CSV, TSV, JSONL or Parquet by its suffix; - is stdin")
+    parser.add_argument("target", metavar="OUT", help="the same; - is stdout, and all messages go to stderr")
+    add = parser.add_argument_group("what is asked").add_argument
+    add("--column", help="the column with the texts")
+    add("--prompt", help="an instruction, or a template such as '{title}: {review}'")
+    add("--into", help="name of the new column (default: COLUMN_completion)")
+    add("--error-into", metavar="COLUMN", help="a column for the reasons of rows without an answer")
+    add("--overwrite", choices=("missing", "all"), help="fill or replace an existing column")
+    add("--system", metavar="TEXT", help="a system message, text or template")
+    add(
+        "--where",
+        metavar="CONDITION",
+        help='send the rows of which this holds, such as \'stars < 3 and shop in ["a", "b"]\'',
+    )
+    add(
+        "--limit",
+        type=_count,
+        metavar="N",
+        help="send at most the first N rows (of those of --where); others stay missing",
+    )
+    add = parser.add_argument_group("files").add_argument
+    add("--format", choices=tuple(FORMATS), help="the format of - and of names whose suffix says none")
+    add(
+        "--sep",
+        type=_separator,
+        help="separator of CSV: , ; | or \\t (default: found in IN, and kept for OUT)",
+    )
+    add("--encoding", help="encoding of IN, such as cp1252 (default: found where it can be; OUT is UTF-8)")
+    add("--force", action="store_true", help="replace OUT if it is there")
+    add("--quiet", action="store_true", help="no progress bar; errors and counts stay")
+    add = parser.add_argument_group("model and account").add_argument
+    add("--model")
+    add(
+        "--mode",
+        choices=("live", "batch", "offline"),
+        help="batch: half the price, within 24 hours; offline: from the journal alone",
+    )
+    add(
+        "--param",
+        action="append",
+        default=[],
+        type=_param,
+        metavar="NAME=VALUE",
+        help="a parameter of the API, such as temperature=0",
+    )
+    add(
+        "--errors",
+        choices=("raise", "coerce"),
+        help="coerce: rows that fail stay missing, and the exit code is 0",
+    )
+    add("--base-url", metavar="URL", help="another server that speaks OpenAI's API")
+    add("--max-concurrency", type=int, metavar="N", help="most requests in flight (default: adapts)")
+    add("--requests-per-minute", type=float, metavar="N", help="a ceiling beside the server's own limits")
+    add("--tokens-per-minute", type=float, metavar="N", help="the same for tokens")
+    add("--max-retries", type=int, metavar="N", help="of a request after passing faults")
+    add("--timeout", type=float, metavar="SECONDS", help="for one request")
+    add = parser.add_argument_group("the journal of paid answers").add_argument
+    add("--journal", metavar="PATH", help="where it is kept")
+    add("--no-journal", dest="journal", action="store_const", const=False, help="keep nothing")
+    add("--fresh", action="store_const", const=True, help="ask again now")
+    add(
+        "--retry-failed", action="store_const", const=True, help="ask again where a paid answer was no answer"
+    )
+    add("--as-version", dest="version", metavar="MARK", help="keep these answers apart under a mark")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows, such as 20")
+    return int(text)
+
+
+def _separator(text: str) -> str:
+    try:
+        return places.separator(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_HAVE_OPTIONS = {*SETTINGS, "column", "prompt", "into", "error_into", "overwrite", "where"}
+_PYTHON_ONLY = {
+    "api_key": "the key comes from OPENAI_API_KEY alone",
+    "progress": "write --quiet",
+} | dict.fromkeys(("client", "wait", "dry_run"), "that is for Python alone")
+
+
+def _param(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if name in _HAVE_OPTIONS:
+        option = "as-version" if name == "version" else name.replace("_", "-")
+        raise argparse.ArgumentTypeError(f"{name!r} is no parameter of the API; write --{option}")
+    if name in _PYTHON_ONLY:
+        raise argparse.ArgumentTypeError(f"{name!r} is no parameter of the API; {_PYTHON_ONLY[name]}")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return name, value
+
+
+def _add_batches(commands: Any) -> None:
+    _add_batch_command(commands, "batches", batches, "list the batches that the journal knows")
+    _add_batch_command(commands, "collect", collect, "take in the answers of all batches that have ended")
+    parser = _add_batch_command(commands, "cancel", cancel, "cancel a batch")
+    parser.add_argument("batch", metavar="ID", help="the batch's id, as `llmframe batches` lists it")
+
+
+def _add_batch_command(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], summary: str
+) -> Any:
+    parser = commands.add_parser(name, help=summary)
+    parser.set_defaults(command=command)
+    parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
+    parser.add_argument("--base-url", metavar="URL")
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser(
+        "demo", help="enrich the shipped sample with made-up answers, free and offline"
+    )
+    parser.set_defaults(command=demo)
+    parser.add_argument(
+        "target", nargs="?", metavar="OUT", help="default: llmframe-demo.csv, numbered where that is there"
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="ask the configured API instead (this costs a cent or two)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+
+
+def _add_journal(commands: Any) -> None:
+    parser = commands.add_parser("journal", help="show, export or prune what is kept of paid answers")
+    parser.set_defaults(command=show_journal)
+    parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
+    actions = parser.add_subparsers(metavar="ACTION")
+    export = actions.add_parser("export", help="write every answer as a line of JSON")
+    export.set_defaults(command=export_journal)
+    export.add_argument("target", metavar="OUT.jsonl")
+    export.add_argument("--force", action="store_true", help="replace OUT.jsonl if it is there")
+    prune = actions.add_parser("prune", help="delete old answers")
+    prune.set_defaults(command=prune_journal)
+    prune.add_argument("--days", type=float, required=True, help="delete what is older")
+
+
+def _add_serve(commands: Any) -> None:
+    parser = commands.add_parser("serve", help="run the local server of made-up answers, for tests")
+    parser.set_defaults(command=serve)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--requests-per-minute", type=int, metavar="N")
+    parser.add_argument("--tokens-per-minute", type=int, metavar="N")
+    parser.add_argument("--no-headers", action="store_true", help="send no x-ratelimit headers")
