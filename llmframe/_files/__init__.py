@@ -5,6 +5,7 @@ A file is written completely or not at all.
 
 from llmframe._files.csv_reader import read_csv
 from llmframe._files.csv_writer import to_csv
+from llmframe._files.encodings import check_encoding
 from llmframe._files.excel import to_excel
 from llmframe._files.formats import FORMATS, Format, format_of
 from llmframe._files.replacement import check_writable, is_stream, replacement
@@ -17,6 +18,7 @@ __all__ = [
     "Format",
     "Table",
     "TextStyle",
+    "check_encoding",
     "check_writable",
     "format_of",
     "is_stream",

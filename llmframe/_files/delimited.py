@@ -6,14 +6,14 @@ import csv
 import io
 import re
 from itertools import islice
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llmframe._files.csv_reader import WiderRowError, read_texts
 from llmframe._files.csv_writer import csv_lines
 from llmframe._files.encodings import DecodedText
-from llmframe._files.frame_columns import FrameColumn
+from llmframe._files.frame_columns import NESTED, FrameColumn, any_json
 from llmframe._files.tables import Table, TextStyle
 from llmframe._files.text_files import SEPARATORS
 
@@ -80,6 +80,14 @@ def _fault(error: pd.errors.ParserError, sep: str) -> str:
     return str(error).strip()
 
 
+def _writable(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return cells of which any nested one is JSON: what was paid for is written, whatever stands beside it."""
+    if cells.dtype != object:
+        return cells
+    texts = [any_json(cell) if isinstance(cell, (*NESTED, bytes)) else cell for cell in cells]
+    return pd.Series(texts, index=cells.index, dtype=object)
+
+
 def _remedy(sep: str) -> str:
     return f"quote the cells that hold {sep!r}, name every column, or name another separator with sep="
 
@@ -90,7 +98,7 @@ def writer(default_sep: str) -> Callable[[Table, IO[bytes], TextStyle], None]:
     def write(table: Table, file: IO[bytes], style: TextStyle) -> None:
         encoding = style.encoding or "utf-8-sig"
         columns = [
-            FrameColumn(name, table.frame.iloc[:, position])
+            FrameColumn(name, _writable(table.frame.iloc[:, position]))
             for position, name in enumerate(table.all_names())
         ]
         text = io.TextIOWrapper(file, encoding=encoding, newline="")

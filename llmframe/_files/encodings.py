@@ -21,6 +21,7 @@ _BYTE_ORDER_MARKS = (
 
 
 def check_encoding(name: str) -> None:
+    """Refuse what is no encoding of text."""
     try:
         "".encode(name)
     except (LookupError, ValueError):
@@ -64,8 +65,6 @@ class DecodedText:
     def __init__(self, file: IO[bytes], encoding: str | None) -> None:
         self._file = file
         raw = file.read(_BLOCK_BYTES)
-        if encoding is not None:
-            check_encoding(encoding)
         self._encoding = encoding or found_encoding(raw)
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._lines = 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,6 +85,18 @@ def _check_names(names: list[str], caller: str) -> None:
 def as_json(value: object) -> str:
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(value, default=_default, option=options).decode()
+
+
+def any_json(value: Any) -> str:
+    """Return any value as JSON: bytes in base64, moments in ISO format, and integers of any length."""
+    if isinstance(value, bytes):
+        return as_json(base64.b64encode(value).decode())
+    if hasattr(value, "isoformat"):
+        return as_json(value.isoformat())
+    try:
+        return as_json(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _default(value: Any) -> object:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-import orjson
 import pandas as pd
 
 from llmframe._files.encodings import DecodedText
-from llmframe._files.frame_columns import as_json
+from llmframe._files.frame_columns import any_json, as_json
 from llmframe._files.tables import Table, TextStyle
 from llmframe._json import without_half_pairs
 
@@ -87,18 +85,7 @@ def _new_lines(frame: pd.DataFrame) -> Iterable[str]:
 def _values(cells: pd.Series[Any]) -> Iterable[str]:
     """Yield each cell as JSON; a missing one is null."""
     for cell, is_missing in zip(cells.astype(object), cells.isna(), strict=True):
-        yield "null" if is_missing else _value(cell)
-
-
-def _value(cell: Any) -> str:
-    if isinstance(cell, bytes):
-        return as_json(base64.b64encode(cell).decode())
-    if hasattr(cell, "isoformat"):
-        return as_json(cell.isoformat())
-    try:
-        return as_json(cell)
-    except orjson.JSONEncodeError:  # integers beyond 64 bits
-        return json.dumps(cell, ensure_ascii=False, default=str)
+        yield "null" if is_missing else any_json(cell)
 
 
 def _changed_lines(table: Table) -> Iterable[str]:

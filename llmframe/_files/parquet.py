@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llmframe._files.frame_columns import as_json
+from llmframe._files.frame_columns import any_json
 from llmframe._files.tables import Table, TextStyle, distinct
 
 if TYPE_CHECKING:
@@ -91,21 +91,30 @@ def write_parquet(table: Table, file: IO[bytes], style: TextStyle) -> None:  # n
     compression, rows_per_group = (
         ("snappy", None) if rows is None else (rows.compression, rows.rows_per_group)
     )
-    arrow = pa.table({}) if rows is None else rows.table
-    for position, label in enumerate(map(str, table.frame.columns)):
-        cells = table.frame.iloc[:, position]
-        if rows is None or position >= len(table.names):
-            array = _array(cells)
-            arrow = arrow.append_column(pa.field(label, array.type), array)
-        elif label in table.changed:
-            field, array = _replaced(rows.table.field(position), cells)
-            arrow = arrow.set_column(position, field, array)
+    labels = [str(label) for label in table.frame.columns]
+    if rows is None:
+        arrays = [_array(table.frame.iloc[:, position]) for position in range(len(labels))]
+        arrow = pa.Table.from_arrays(arrays, names=labels)
+    else:
+        arrow = _with_changes(rows.table, table, labels)
     sink = io.BytesIO()  # Arrow asks for places in the file, which a pipe has not
     pq.write_table(
         arrow, sink if not file.seekable() else file, compression=compression, row_group_size=rows_per_group
     )
     if not file.seekable():
         file.write(sink.getbuffer())
+
+
+def _with_changes(arrow: Any, table: Table, labels: list[str]) -> Any:
+    """Return the kept columns, with those that are new or changed."""
+    for position, label in enumerate(labels):
+        cells = table.frame.iloc[:, position]
+        if position >= len(table.names):
+            arrow = arrow.append_column(label, _array(cells))
+        elif label in table.changed:
+            field, array = _replaced(arrow.field(position), cells)
+            arrow = arrow.set_column(position, field, array)
+    return arrow
 
 
 def _array(cells: pd.Series[Any]) -> Any:
@@ -117,7 +126,7 @@ def _array(cells: pd.Series[Any]) -> Any:
         array = pa.array(cells, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):  # values of several types
         texts = [
-            None if missing else cell if isinstance(cell, str) else as_json(cell)
+            None if missing else cell if isinstance(cell, str) else any_json(cell)
             for cell, missing in zip(cells.astype(object), cells.isna(), strict=True)
         ]
         array = pa.array(texts, type=pa.string())

@@ -10,7 +10,7 @@ import numpy as np
 
 import llmframe
 from llmframe._files import Table
-from llmframe.cli.endings import DONE, ROWS_FAILED, UNUSABLE, print_error
+from llmframe.cli.endings import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, print_error
 from llmframe.cli.output import note, own_words, tell
 from llmframe.cli.places import STREAM, Target, places, target_of
 from llmframe.cli.where import rows_where
@@ -73,9 +73,12 @@ def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, *
     try:
         with own_words():
             table.frame.llm.complete(into=into, progress=progress, **arguments)
-    except (KeyboardInterrupt, llmframe.StoppedError, llmframe.JournalError):
-        if llmframe.last_run() is not before:
-            _keep_finished_rows(table, target, into)
+    except (KeyboardInterrupt, llmframe.StoppedError, llmframe.JournalError) as error:
+        if llmframe.last_run() is before:
+            raise
+        _keep_finished_rows(table, target, into)
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED  # the run has said so, and how to continue
         raise
     except (llmframe.CompletionError, llmframe.CompletionWarning) as error:  # a warning under `-W error`
         code = print_error(str(error), ROWS_FAILED)
@@ -83,17 +86,16 @@ def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, *
         note(_counts())
     try:
         target.write(_changed(table))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return print_error(
             f"{target.name} cannot be written: {error}; the answers are in the journal: run the same command again",
             UNUSABLE,
         )
     target.remove_partial()
-    rows = f"{len(table.frame):,} rows are in"
     if target.name == STREAM:
-        note(f"{rows} stdout")
+        note(f"{len(table.frame):,} rows are written to stdout")
     else:
-        tell(f"{rows} {target.name}")
+        tell(f"{len(table.frame):,} rows are in {target.name}")
     return code
 
 
@@ -123,12 +125,15 @@ def _counts() -> str:
     run = llmframe.last_run()
     if run is None:
         return "nothing was sent"
-    counts = f"{run.answered:,} of {run.rows:,} rows answered, {run.failed:,} failed"
-    skipped = sum(run.skipped.values())
-    if skipped:
-        counts += f", {skipped:,} not sent"
+    counts = {
+        "failed": run.failed,
+        "not sent (missing or blank)": sum(run.skipped.values()),
+        "requests from the journal": run.from_journal,
+    }
+    parts = [f"{run.answered:,} of {run.rows:,} rows answered"]
+    parts += [f"{count:,} {what}" for what, count in counts.items() if count]
     cost = "at an unknown cost" if run.cost is None else f"${run.cost:,.4f}"
-    return f"{counts}, {'at least ' if run.cost is not None and run.unpriced else ''}{cost}"
+    return ", ".join([*parts, f"at least {cost}" if run.cost is not None and run.unpriced else cost])
 
 
 def demo(parsed: argparse.Namespace) -> int:

@@ -77,6 +77,7 @@ def _add_complete(commands: Any) -> None:
     parser = commands.add_parser(
         "complete",
         help="answer every row of a file into a new column of another file",
+        usage="llmframe complete IN OUT [OPTIONS]",
         description="Answer every row of IN into a new column of OUT.",
         epilog=_COMPLETE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -14,6 +14,7 @@ from llmframe._files import (
     Format,
     Table,
     TextStyle,
+    check_encoding,
     check_writable,
     format_of,
     is_stream,
@@ -123,6 +124,8 @@ def places(
         raise ValueError("--sep is for CSV and TSV, and neither file is one")
     if encoding is not None and not formats[0].is_text:
         raise ValueError(f"--encoding is for text, and {source} is {formats[0].name}")
+    if encoding is not None:
+        check_encoding(encoding)
     read = TextStyle(sep, encoding)
     written = TextStyle(formats[1].sep or sep)
     return Source(source, formats[0], read), Target(target, formats[1], written)

@@ -80,6 +80,14 @@ class _Column:
     cells: list[Any]
     numbers: list[Any] | None = None
 
+    @property
+    def no_number(self) -> str | None:
+        """Say which cell is no number, where cells are text."""
+        for row, cell in enumerate(self.cells, 1):
+            if isinstance(cell, str) and cell.strip() and not _NUMBER.fullmatch(cell):
+                return f"{cell!r} in row {row}"
+        return None
+
 
 class _Rows:
     """The rows of a frame, and what holds of them."""
@@ -214,7 +222,9 @@ class _IncomparableError(ValueError):
 
 def _fault(left: _Column | _Constant, right: _Column | _Constant, example: tuple[Any, Any]) -> str:
     shown = [
-        f"{side.name!r} holds {cell!r}" if isinstance(side, _Column) else f"{cell!r} is given"
+        f"{side.name!r} holds {side.no_number or repr(cell)}"
+        if isinstance(side, _Column)
+        else f"{cell!r} is given"
         for side, cell in zip((left, right), example, strict=True)
     ]
     return f"where: no row can be compared: {shown[0]}, and {shown[1]}; numbers compare with numbers, and text with text in quotes"
