@@ -32,7 +32,8 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (r" \(or set llmframe\.options\.model\)", " (or set LLMFRAME_MODEL)"),
     (r"; set llmframe\.options\.prices to see costs", ""),
-    (r"move the journal: llmframe\.options\.journal = ('[^']*')", r"move the journal: --journal \1"),
+    (r"llmframe\.options\.journal = ", "--journal "),
+    (r", or set llmframe\.options\.reattach = False to submit without looking", ""),
     (
         r", and what every request needs in its query as client=.*",
         "; a query with every request is for Python alone",
