@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import re
@@ -84,8 +85,9 @@ def _writable(cells: pd.Series[Any]) -> pd.Series[Any]:
     """Return cells of which any nested one is JSON: what was paid for is written, whatever stands beside it."""
     if cells.dtype != object:
         return cells
-    texts = [any_json(cell) if isinstance(cell, (*NESTED, bytes)) else cell for cell in cells]
-    return pd.Series(texts, index=cells.index, dtype=object)
+    values = [base64.b64encode(cell).decode() if isinstance(cell, bytes) else cell for cell in cells]
+    values = [any_json(value) if isinstance(value, NESTED) else value for value in values]
+    return pd.Series(values, index=cells.index, dtype=object)
 
 
 def _remedy(sep: str) -> str:

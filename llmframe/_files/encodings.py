@@ -41,15 +41,17 @@ def found_encoding(head: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
-    # Most characters of most files (separators, line ends, digits) have zeros in the wider encodings.
+    # In the wider encodings, ASCII characters, of which every file has some, are beside zeros.
     zeros = [head[place::4].count(0) * 4 / max(len(head), 1) for place in range(4)]
-    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    if min(zeros[2], zeros[3]) > 0.9:
+    even, odd, lines = zeros[0] + zeros[2], zeros[1] + zeros[3], head.count(b"\n")
+    if min(zeros[2], zeros[3]) > 0.9 > zeros[0]:
         return "utf-32-le"
-    if min(zeros[0], zeros[1]) > 0.9:
+    if min(zeros[0], zeros[1]) > 0.9 > zeros[3] and len(head) >= 4:
         return "utf-32-be"
-    if max(even, odd) > 0.2 and max(even, odd) > 4 * min(even, odd):
-        return "utf-16-le" if odd > even else "utf-16-be"
+    if odd > max(0.2, 4 * even) and 2 * head.count(b"\n\0") >= lines:
+        return "utf-16-le"
+    if even > max(0.2, 4 * odd) and 2 * head.count(b"\0\n") >= lines:
+        return "utf-16-be"
     return "utf-8"
 
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns
+from llmframe._files.frame_columns import NESTED, FrameColumn, any_json, frame_columns
 from llmframe._files.replacement import FilePath, replacement
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _write(file: Any, names: list[str], columns: list[list[Any]], sheet_name: st
         decimal.Decimal: sheet.write_number,
     }
     for position, (name, cells) in enumerate(zip(names, columns, strict=True)):
-        sheet.write_string(0, position, name)
+        if name:
+            sheet.write_string(0, position, name)
         for row, cell in enumerate(cells, 1):
             if cell is None:
                 continue
@@ -209,8 +210,8 @@ def _plain(cell: Any) -> Any:  # noqa: C901, PLR0911 (a table)
 
 def _json(cell: Any) -> str:
     try:
-        return as_json(cell)
-    except ValueError as error:
+        return any_json(cell)
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"to_excel: a cell cannot be written as JSON ({error}); make it text first"
         ) from error
