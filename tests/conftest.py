@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,11 @@ from llmframe.testing import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, as by `pytest &`: the programs that tests start would inherit it, and wait for ever for
+    # the Ctrl-C that they are sent.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("no times", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no times")
