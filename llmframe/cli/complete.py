@@ -92,8 +92,8 @@ def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, *
             UNUSABLE,
         )
     target.remove_partial()
-    if target.name == STREAM:
-        note(f"{len(table.frame):,} rows are written to stdout")
+    if target.partial is None:  # which may be stdout, by a name or as `-`
+        note(f"{len(table.frame):,} rows are written to {'stdout' if target.name == STREAM else target.name}")
     else:
         tell(f"{len(table.frame):,} rows are in {target.name}")
     return code
@@ -140,9 +140,10 @@ def demo(parsed: argparse.Namespace) -> int:
     from llmframe.testing import LocalServer, reviews  # noqa: PLC0415 (only the demo needs the server)
 
     default = Path("llmframe-demo.csv")
-    target = target_of(parsed.target or str(default if parsed.force else _unused(default)))
+    name = parsed.target or str(default if parsed.force else _unused(default))
+    target = target_of(name, given="csv" if name == STREAM else None)
     target.check(force=parsed.force)
-    say = note if target.name == STREAM else tell
+    say = tell if target.partial else note
     frame = reviews()
     table = Table(frame, list(frame.columns))
     task: dict[str, Any] = {

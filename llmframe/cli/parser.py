@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _ENDINGS = """\
 exit codes:
-  0    every row has its answer, or was not sent because its cell is missing
+  0    every row that was sent has its answer (or, with --errors coerce, stays missing)
   1    rows failed; the others are in OUT
-  2    the command cannot be executed; nothing was sent
+  2    the command cannot be executed, and nothing was sent; or OUT cannot be written in the end
   3    the run stopped early: nothing more could succeed
   130  interrupted by Ctrl-C
   After 3 and 130 the finished rows are in OUT.partial, and the same command continues: what is answered is in

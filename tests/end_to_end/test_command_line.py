@@ -113,13 +113,6 @@ def test_an_existing_file_is_kept_unless_forced(server, source, tmp_path, capsys
     assert main(arguments(server, source, source, "--force")) == 0
 
 
-@pytest.mark.parametrize("name", ["out.parquet", "out.xlsx", "out.jsonl"])
-def test_an_output_whose_format_is_not_written_is_refused_first(server, source, name, tmp_path, capsys):
-    assert main(arguments(server, source, tmp_path / name)) == 2
-    assert "this is CSV" in capsys.readouterr().err
-    assert server.ledger.requests == 0
-
-
 @pytest.mark.parametrize("command", ["complete", "journal", "batches", "collect"])
 def test_a_journal_that_is_no_file_is_refused_and_none_is_made(
     server, source, command, tmp_path, capsys, monkeypatch
@@ -152,8 +145,11 @@ def test_a_bad_key_is_exit_code_3_and_nothing_is_written(source, tmp_path, capsy
     target = tmp_path / "out.csv"
     with LocalServer(api_key="right") as server:
         assert main(arguments(server, source, target)) == 3
-    assert "OPENAI_API_KEY" in capsys.readouterr().err
-    assert not target.exists()
+    said = capsys.readouterr().err
+    assert "OPENAI_API_KEY" in said
+    assert "api_key" not in said
+    assert "finished" not in said
+    assert sorted(tmp_path.glob("out*")) == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +185,12 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
         first.send_signal(signal.SIGINT)
         said = first.communicate(timeout=60)[1]
         assert first.returncode == 130, said
+        assert said.count("; interrupted") == said.count("run the same command again to continue") == 1
         assert not target.exists()
+        finished = llmframe.read_csv(tmp_path / "out.csv.partial")
+        assert 40 <= len(finished) < 120
+        assert finished["sentiment"].notna().all()
+        assert f"{len(finished)} finished rows are in {target}.partial" in said
         time.sleep(0.3)
         paid = server.ledger.billed
         second = subprocess.run(command, env=environment, check=False, timeout=120)
@@ -197,15 +198,21 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
         assert server.ledger.billed <= 120 + 10
         assert paid < 120
     assert llmframe.read_csv(target)["sentiment"].notna().all()
+    assert not (tmp_path / "out.csv.partial").exists()
 
 
 def test_the_demo_says_that_its_answers_are_made_up(tmp_path, monkeypatch, capsys):
-    """It needs no key and writes a file of its own each time."""
+    """It needs no key and writes a file of its own each time, unless it is to replace one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY")
     assert main(["demo"]) == 0
     assert main(["demo"]) == 0
     assert "MADE UP" in capsys.readouterr().out
+    assert main(["demo", "llmframe-demo.csv"]) == 2
+    assert main(["demo", "llmframe-demo.csv", "--force"]) == 0
+    assert main(["demo", "--force"]) == 0
+    assert main(["demo", "-"]) == 0
+    assert capsys.readouterr().out.count("\n") >= 300
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == [
         "llmframe-demo-2.csv",
         "llmframe-demo.csv",
