@@ -27,7 +27,6 @@ _EXACT_INTEGERS = 10**15
 """Excel keeps 15 digits of a number."""
 _FIRST_YEAR = 1900
 
-_OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
 _DAY, _MOMENT, _TIME = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss", "hh:mm:ss"
 
 
@@ -123,14 +122,14 @@ def _write(file: Any, names: list[str], columns: list[list[Any]], sheet_name: st
             "to_excel: XlsxWriter is missing, the extra 'excel': in the clone of llmframe, run pip install '.[excel]'"
         ) from None
 
-    workbook = xlsxwriter.Workbook(file, _OPTIONS)
+    workbook = xlsxwriter.Workbook(file)
     try:
         sheet = workbook.add_worksheet(sheet_name)
     except (xlsxwriter.exceptions.XlsxWriterException, TypeError) as error:
         raise ValueError(f"to_excel: sheet_name cannot be {sheet_name!r}: {error}") from error
     formats = {name: workbook.add_format({"num_format": name}) for name in (_DAY, _MOMENT, _TIME)}
     writers: dict[type, Callable[..., Any]] = {
-        str: sheet.write_string,
+        str: sheet.write_string,  # never `write`, which makes formulas, links and numbers of texts
         bool: sheet.write_boolean,
         float: sheet.write_number,
         int: sheet.write_number,

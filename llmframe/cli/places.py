@@ -106,7 +106,7 @@ class Target:
 
     def separated_as(self, sep: str | None) -> Target:
         """Return the target with the separator of the source, where its own format leaves that open."""
-        if self.style.sep is None and self.format.sep is None and sep in SEPARATORS:
+        if self.style.sep is None and sep is not None:
             return replace(self, style=replace(self.style, sep=sep))
         return self
 

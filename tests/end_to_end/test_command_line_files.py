@@ -118,6 +118,14 @@ def test_semicolons_stay_semicolons(given):
     assert Path("out.tsv").read_text("utf-8-sig").splitlines()[0] == '"id"\t"preis"\t"review"\t"mood"'
 
 
+def test_each_suffix_has_its_own_separator():
+    """Only between two CSV files is it kept."""
+    Path("in.tsv").write_text("id\treview\n007\ta,b;c\n")
+    for name, sep in (("out.csv", ","), ("out.tab", "\t")):
+        assert complete("in.tsv", name) == 0
+        assert Path(name).read_text("utf-8-sig").splitlines()[0] == sep.join(['"id"', '"review"', '"mood"'])
+
+
 def test_names_that_are_duplicate_are_told_on_one_line_and_stay(capsys):
     Path("in.csv").write_text("review,id,review\na,007,b\n")
     assert main(["complete", "in.csv", "out.csv", "--column", "review.1", "--into", "mood", "--quiet"]) == 0
