@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import llmframe
-from llmframe.cli import _parser
+from llmframe.cli.parser import parser
 from llmframe.testing import LocalServer, reviews
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def test_its_commands_are_commands():
     assert len(commands) >= 4
     for command in commands:
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)]
-        assert _parser().parse_args(words[1:]).command
+        assert parser().parse_args(words[1:]).command
 
 
 def test_it_has_the_two_commands_that_set_everything_up():

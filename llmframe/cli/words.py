@@ -20,7 +20,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"run (the|this) (same )?(call|cell) again", _AGAIN),
     (r"(then )?run it with mode='live'", r"\1run it with --mode live"),
     (
-        r"See run\.failures \(run = llmframe\.last_run\(\)\); errors='coerce' leaves them missing",
+        r"run\.failures lists all \(run = llmframe\.last_run\(\)\)(; errors='coerce' warns instead of raising)?",
         "--error-into COLUMN writes each row's reason",
     ),
     (r"run\.failures", "--error-into COLUMN"),
@@ -51,9 +51,10 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"dedupe=False", "--param dedupe=false"),
     (r"\b(fresh|retry_failed)=True", lambda found: _flag(found[1])),
     (
-        r"row (\d+) \(label \1\)",
-        lambda found: f"row {int(found[1]) + 1}",  # as people count them, the header not among them
+        r"\((first |at )?row (\d+)(?=[),])",
+        lambda found: f"({found[1] or ''}row {int(found[2]) + 1}",  # as people count, the header not among them
     ),
+    (r"fill it first: df\[.*", "fill its cells first"),
     (r"(raise|larger) max_completion_tokens", r"\1 --param max_completion_tokens"),
     (r"lower reasoning_effort", "lower --param reasoning_effort"),
 )

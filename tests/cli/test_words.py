@@ -38,7 +38,7 @@ ROOT = Path(llmframe.__file__).parent
         ("cancel with llmframe.cancel('batch_1')", "cancel with llmframe cancel batch_1"),
         ("check base_url (it usually ends in /v1)", "check --base-url (it usually ends in /v1)"),
         ('encoding="cp1252" is that', "--encoding cp1252 is that"),
-        ("  row 6 (label 6): empty", "  row 7: empty"),
+        ("  2 × empty (first row 6): x", "  2 × empty (first row 7): x"),
     ],
 )
 def test_arguments_become_options(python, said):
