@@ -87,16 +87,20 @@ def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, *
     try:
         target.write(_changed(table))
     except (OSError, ValueError) as error:
-        return print_error(
-            f"{target.name} cannot be written: {error}; the answers are in the journal: run the same command again",
-            UNUSABLE,
-        )
+        kept = "the answers are in the journal: run the same command again"
+        if arguments.get("journal") is False:
+            kept = "--no-journal kept no answer"
+        return print_error(f"{target.name} cannot be written: {error}; {kept}", UNUSABLE)
     target.remove_partial()
     if target.partial is None:  # which may be stdout, by a name or as `-`
-        note(f"{len(table.frame):,} rows are written to {'stdout' if target.name == STREAM else target.name}")
+        note(f"{_rows(len(table.frame))} written to {'stdout' if target.name == STREAM else target.name}")
     else:
-        tell(f"{len(table.frame):,} rows are in {target.name}")
+        tell(f"{_rows(len(table.frame))} in {target.name}")
     return code
+
+
+def _rows(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}{'row is' if count == 1 else 'rows are'}"
 
 
 def _changed(table: Table) -> Table:
@@ -114,10 +118,14 @@ def _keep_finished_rows(table: Table, target: Target, into: str) -> None:
     if not count:
         return
     if target.partial is None:
-        note(f"{count:,} rows are finished; {target.name} gets all rows or none, so nothing was written")
+        note(f"{_rows(count)} finished; {target.name} gets all rows or none, so nothing was written")
         return
-    target.partial.write(_changed(table).only(finished))
-    note(f"{count:,} finished rows are in {target.partial.name}")
+    try:
+        target.partial.write(_changed(table).only(finished))
+    except (OSError, ValueError) as error:  # why the run ended is said in any case
+        note(f"{target.partial.name} cannot be written: {error}")
+    else:
+        note(f"{_rows(count, 'finished ')} in {target.partial.name}")
 
 
 def _counts() -> str:

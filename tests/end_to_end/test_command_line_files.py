@@ -318,7 +318,7 @@ def test_a_run_that_stops_early_leaves_the_finished_rows_beside(suffix, overwrit
     server.faults = [Fault("insufficient_quota")]
     assert complete(f"in.{suffix}", f"out.{suffix}", *more) == 3
     said = capsys.readouterr().err
-    assert f"1 finished rows are in out.{suffix}.partial" in said
+    assert f"1 finished row is in out.{suffix}.partial" in said
     assert "run the same call" not in said
     assert not Path(f"out.{suffix}").exists()
     assert rows(read(f"out.{suffix}.partial", suffix)) == [EXPECTED[1]]
@@ -337,7 +337,7 @@ def test_a_stream_gets_all_rows_or_none(server, capfdbinary):
     assert complete("in.csv", "-") == 3
     out, err = capfdbinary.readouterr()
     assert out == b""
-    assert b"1 rows are finished; - gets all rows or none" in err
+    assert b"1 row is finished; - gets all rows or none" in err
     assert [path.name for path in Path().glob("*.partial")] == []
 
 
@@ -395,6 +395,17 @@ def test_what_cannot_be_written_in_the_end_is_in_the_journal(server, monkeypatch
     assert "the answers are in the journal: run the same command again" in capsys.readouterr().err
     assert Path("out.csv").read_text() == "precious"
     assert not list(Path().glob(".*llmframe-tmp"))
+
+
+def test_why_a_run_ended_is_said_although_its_finished_rows_cannot_be_written(server, capsys):
+    Path("in.csv").write_bytes(content("csv"))
+    assert complete("in.csv", "first.csv", "--limit", "1") == 0
+    Path("out.csv.partial").mkdir()
+    server.faults = [Fault("insufficient_quota")]
+    assert complete("in.csv", "out.csv") == 3
+    said = capsys.readouterr().err
+    assert "out.csv.partial cannot be written" in said
+    assert "To go on: add credit" in said
 
 
 def test_the_help_has_examples_exit_codes_and_the_environment(capsys):

@@ -86,7 +86,7 @@ def test_a_file_that_is_not_in_the_named_encoding_says_so():
         decoded("ab".encode("utf-16") + b"c")
 
 
-@pytest.mark.parametrize("name", ["nope", "rot13", "hex", "", "a\0b"])
+@pytest.mark.parametrize("name", ["nope", "rot13", "hex", "undefined", "", "a\0b"])
 def test_what_is_no_encoding_of_text_is_refused(name):
     with pytest.raises(ValueError, match="is none that Python knows; write one such as"):
         check_encoding(name)
