@@ -89,7 +89,7 @@ def to_csv(
     Notes
     -----
     What a spreadsheet shows: text that looks like a number is one there, quotes or not (``007`` is 7, digits beyond the
-    15th are zeros, ``1-2`` may be a date), and LibreOffice and Excel show the apostrophe before a formula. `to_excel`
+    15th are zeros, ``1-2`` may be a date), and LibreOffice shows the apostrophe before a formula. `to_excel`
     writes a file in which neither happens.
 
     Lists, dicts, tuples, sets and arrays are written as compact JSON, in which nan is null; they come back
