@@ -7,6 +7,7 @@ and is used only then. Blocking calls run on a thread of their own, what the use
 forks are supported.
 """
 
+from llmframe._loop import notebook
 from llmframe._loop.display import encodable, log, log_next_failure, show, until_shown, wait_until_shown
 from llmframe._loop.gc_threshold import raised_gc_threshold
 from llmframe._loop.interrupts import Interrupts, uninterrupted
@@ -24,6 +25,7 @@ __all__ = [
     "encodable",
     "log",
     "log_next_failure",
+    "notebook",
     "raised_gc_threshold",
     "refuse_on_private_loop",
     "running_loop",

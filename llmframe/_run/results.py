@@ -28,8 +28,11 @@ class Results:
     ----------
     answered, failed, truncated : int
         Rows.
-    from_journal, unpriced : int
-        Distinct requests; paid answers whose cost is unknown.
+    rows_from_journal : int
+        Rows that were answered from the journal.
+    from_journal, asked, unpriced : int
+        Distinct requests from the journal, also those without an answer; distinct requests that were answered now; paid
+        answers whose cost is unknown.
     latencies, arrivals : array of float
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
@@ -40,6 +43,8 @@ class Results:
         self.failed = len(plan.refused)
         self.truncated = 0
         self.from_journal = 0
+        self.rows_from_journal = 0
+        self.asked = 0
         self.unpriced = 0
         self._tokens = [0] * len(Usage._fields)
         self.latencies = array("f")
@@ -77,6 +82,11 @@ class Results:
         return self.rows - sum(self._plan.skipped.values())
 
     @property
+    def duplicates(self) -> int:
+        """Rows that share the request of another row."""
+        return self.to_answer - len(self._plan.refused) - len(self._plan.keys)
+
+    @property
     def unfinished(self) -> int:
         return self.to_answer - self.answered - self.failed
 
@@ -95,14 +105,15 @@ class Results:
     def add_stored(self, number: int, verdict: Verdict) -> None:
         """Add the verdict on an answer from the journal."""
         self.from_journal += 1
-        self._add_verdict(number, verdict, attempts=0)
+        self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
         self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+        if self._add_verdict(outcome.request.number, verdict, outcome.attempts):
+            self.asked += 1
 
     def add_spend(self, usage: Usage, cost: float | None) -> None:
         """Add what a paid answer took: its tokens, and US dollars if they are known."""
@@ -116,17 +127,19 @@ class Results:
             if count:
                 tokens[field] += count
 
-    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
+    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> int:
+        """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
         if value is None:
             self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts))
-            return
+            return 0
         rows = self._rows_of[number]
         self._values[number] = value
         self._has_value[number] = True
         self.answered += rows
         if problem is not None:
             self.truncated += rows
+        return rows
 
     def add_failure(self, number: int, failure: Failure) -> None:
         """Add a request's reason for having no answer."""
@@ -160,6 +173,19 @@ class Results:
             return f"not sent: {column} is missing or blank"
         code = int(self._plan.codes[position])
         return None if code < 0 or self._has_value[code] else f"not asked: {ending}"
+
+    def unsent(self) -> dict[str, str]:
+        """Say by column why rows were not sent: `"review missing"`."""
+        plan, cells = self._plan, {str(name): cells for name, cells in self._plan.cells.items()}
+        said = {}
+        for index, column in enumerate(plan.skipped):
+            if column in cells:
+                missing = cells[column].iloc[np.flatnonzero(plan.codes == -2 - index)].isna()
+                words = ["missing"] if missing.any() else []
+                said[column] = f"{column} {' or '.join([*words, *([] if missing.all() else ['blank'])])}"
+            else:
+                said[column] = "no prompt"  # the function of a row returned None
+        return said
 
     def failures(self) -> pd.DataFrame:
         """Return one line for each failed row."""

@@ -46,11 +46,11 @@ def test_a_run_shows_itself(bad):
     with pytest.warns(llmframe.CompletionWarning):
         pd.DataFrame({"<a>": ["x", "bad", None]}).llm.complete("<a>", errors="coerce", into="b")
     run = llmframe.last_run()
-    assert repr(run).startswith("<Run done: llmframe: 1 of 3 rows answered (not sent: <a> missing")
+    assert repr(run).startswith("<Run done: 1 row answered, 1 not sent (<a> missing), 1 failed · ")
     page = run._repr_html_()
     assert "gpt-6-luna" in page
     assert "<a>" not in page, "names are escaped"
-    assert "&lt;a&gt;: 1" in page
+    assert "1 not sent (&lt;a&gt; missing)" in page
 
 
 @pytest.mark.parametrize("prompts", [["x", "y"], []])
