@@ -150,10 +150,9 @@ def _rates(price: Callable[[int, int, int, int], float], tokens: int) -> tuple[f
 
 def dollars(amount: float, unpriced: int = 0) -> str:
     """Return US dollars as text, with more digits for small amounts; `unpriced` answers are not part of them."""
-    exact = f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
-    if unpriced:
-        return f"at least {exact}"
-    return "less than $0.0001" if 0 < amount < 0.00005 else exact
+    digits = 2 if amount >= 1 else 4 if amount >= 0.0001 or not amount else 6
+    exact = f"${amount:,.{digits}f}"
+    return f"at least {exact}" if unpriced else exact
 
 
 def cost_text(run: RunView, model: str) -> str:

@@ -129,7 +129,7 @@ class _NotebookBar:
         )
         title = short(self._title, _TITLE_COLUMNS[1])
         html = card.progress(
-            self._title,
+            short(self._title, 60),
             progress.done,
             self._total,
             str(meter(bar_format=parts)),

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, CompletionWarning, StoppedError
-from llmframe._loop import LoopTask, log_next_failure, uninterrupted, wait_until_shown
+from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterrupted, wait_until_shown
 from llmframe._run import card, report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
@@ -126,6 +126,7 @@ class Run:
         if self._task is not None:
             self._task.cancel()
 
+    @ShortTraceback()
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run, write its column, and return what the call without `wait=False` returns.
 

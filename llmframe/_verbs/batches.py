@@ -14,7 +14,7 @@ from llmframe._batch import UNREADABLE
 from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
-from llmframe._loop import submit
+from llmframe._loop import ShortTraceback, submit
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run import Prices, make_collector
 from llmframe._verbs.arguments import resolve_for_batches
@@ -32,6 +32,7 @@ T = TypeVar("T")
 _DIGEST = blake2b(b"collect", digest_size=16).digest()
 
 
+@ShortTraceback()
 def batches(**settings: Any) -> pd.DataFrame:
     """List the batches in the journal, oldest first.
 
@@ -60,6 +61,7 @@ def batches(**settings: Any) -> pd.DataFrame:
     return _table(_run_on_private_loop(lambda: _list_parts(resolved)))
 
 
+@ShortTraceback()
 def collect(**settings: Any) -> pd.DataFrame:
     """Collect all of llmframe's batches in the account that have ended: their answers are written to the journal.
 
@@ -92,6 +94,7 @@ def collect(**settings: Any) -> pd.DataFrame:
     return _table(_run_on_private_loop(lambda: _collect(resolved)))
 
 
+@ShortTraceback()
 def cancel(batch: str, **settings: Any) -> str:
     """Cancel a batch. Its finished answers are billed, and are collected by the next call or `collect`.
 
