@@ -62,9 +62,9 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as text: `"30 ms"`, `"0.7 s"`, `"3 min 20 s"`, `"6 h 5 min"`."""
+    """Return a time as text: `"0.02 s"`, `"0.7 s"`, `"3 min 20 s"`, `"6 h 5 min"`."""
     if seconds < 0.05:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{max(seconds, 0.01):.2f} s"
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

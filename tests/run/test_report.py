@@ -61,7 +61,7 @@ def test_a_run_shows_itself(bad):
 
 def closing(frame, **settings):
     frame.llm.complete("a", errors="coerce", into="b", overwrite=True, **settings)
-    return re.sub(r" · \$[\d.]+| · [\d.]+ m?s>$", "", repr(llmframe.last_run())).removeprefix("<Run done: ")
+    return re.sub(r" · \$[\d.]+| · [\d.]+ s>$", "", repr(llmframe.last_run())).removeprefix("<Run done: ")
 
 
 def test_the_closing_line_counts_rows_as_rows_and_requests_as_requests(llm, lane):
@@ -90,7 +90,14 @@ def test_a_function_that_returns_none_gives_no_prompt(llm):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.004, "4 ms"), (0.72, "0.7 s"), (99, "99.0 s"), (125, "2 min 5 s"), (21_600, "6 h 0 min")],
+    [
+        (0.004, "0.01 s"),
+        (0.042, "0.04 s"),
+        (0.72, "0.7 s"),
+        (99, "99.0 s"),
+        (125, "2 min 5 s"),
+        (21_600, "6 h 0 min"),
+    ],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds, text):
     assert duration(seconds) == text
