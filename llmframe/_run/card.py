@@ -92,15 +92,15 @@ def _stacked(parts: Iterable[tuple[str, float, str]], height: int) -> str:
     return f'<div style="display:flex;gap:1px;height:{height}px;border-radius:{height / 2:g}px;overflow:hidden">{segments}</div>'
 
 
-def progress(title: str, done: int, total: int, text: str, *, failed: bool, last: bool) -> str:
-    """Return the bar of a run that sends, or has sent, as HTML."""
-    ended = GREEN if done >= total else AMBER
+def progress(title: str, share: float, numbers: str, *, failed: bool, last: bool) -> str:
+    """Return the bar of a run that sends, or has sent, a share of its rows."""
+    ended = GREEN if share >= 1 else AMBER
     colour = RED if failed else ended if last else BLUE
-    bar = _stacked([(colour, done, "done"), (_LINE, total - done, "not done")], 8)
+    bar = _stacked([(colour, share, "done"), (_LINE, 1 - share, "not done")], 8)
     return (
         f'<div style="{_FONT};display:flex;flex-wrap:wrap;align-items:center;gap:2px 10px">'
-        f'<span>{escape(title)}</span><div style="flex:1 1 120px;max-width:320px">{bar}</div>'
-        f'<span style="font-variant-numeric:tabular-nums">{escape(text)}</span></div>'
+        f'<span>{escape(short(title, 60))}</span><div style="flex:1 1 120px;max-width:320px">{bar}</div>'
+        f'<span style="font-variant-numeric:tabular-nums">{escape(numbers)}</span></div>'
     )
 
 
@@ -147,7 +147,7 @@ def html(run: RunView, details: Details, causes: Sequence[Cause]) -> str:
         if value
     )
     return (
-        f'<div style="{_FONT};border:1px solid {_LINE};border-radius:6px;padding:10px 14px;margin:2px 0;max-width:46em">'
+        f'<div style="{_FONT};border:1px solid {_LINE};border-radius:6px;padding:10px 14px;margin:2px 0;max-width:56em">'
         f'<div><b style="color:{colour}">{sign} {escape(status)}</b> <span style="opacity:.7"> · {escape(details.verb)} · {escape(details.title)}</span></div>'
         f'<div style="margin:8px 0 6px">{_stacked(outcomes, 10)}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:0 16px">{legend}</div>'
@@ -199,6 +199,6 @@ def _failed(cause: Cause) -> str:
     code, rows, label, message, remedy = cause
     return (
         f'<div style="margin-top:8px;padding-left:10px;border-left:3px solid {RED}"><b>{rows:,} × {escape(code)}</b>'  # noqa: RUF001
-        f' <span style="opacity:.8">{"such as" if rows > 1 else "at"} {escape(label)}: {escape(message)}</span>'
+        f' <span style="opacity:.8">{"such as" if rows > 1 else "at"} row {escape(label)}: {escape(message)}</span>'
         f"<br>→ {escape(remedy)}</div>"
     )

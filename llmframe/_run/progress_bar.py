@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._loop import beside, encodable, log, notebook, show, until_shown
 from llmframe._run import card
-from llmframe._run.card import short
+from llmframe._run.card import duration, short
 from llmframe._run.prices import dollars
 
 if TYPE_CHECKING:
@@ -120,24 +120,19 @@ class _NotebookBar:
         if not self._open:
             return
         self._open = False
-        from tqdm.std import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
-
-        parts = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-        seconds = time.monotonic() - self._began
-        meter = partial(
-            tqdm.format_meter, progress.done, self._total, seconds, unit=" rows", postfix=progress.describe()
-        )
-        title = short(self._title, _TITLE_COLUMNS[1])
-        html = card.progress(
-            short(self._title, 60),
-            progress.done,
-            self._total,
-            str(meter(bar_format=parts)),
-            failed=progress.failed > 0,
-            last=last,
-        )
-        self._display(str(meter(prefix=title, bar_format=f"{{l_bar}}{{bar:{_BAR_COLUMNS}}}| {parts}")), html)
+        share = progress.done / self._total
+        numbers = self._numbers(progress, last=last)
+        text = f"{short(self._title, _TITLE_COLUMNS[1])}: {share:4.0%}|{'█' * int(10 * share):10}| {numbers}"
+        self._display(text, card.progress(self._title, share, numbers, failed=progress.failed > 0, last=last))
         self._open = not last
+
+    def _numbers(self, progress: Progress, *, last: bool) -> str:
+        parts = [f"{progress.done:,}/{self._total:,} rows"]
+        rate = progress.done / max(time.monotonic() - self._began, 0.001)
+        if rate:
+            parts.append(f"{rate:,.0f} rows/s" if rate >= 1 else f"{60 * rate:,.1f} rows/min")
+            parts += [] if last else [f"{duration((self._total - progress.done) / rate)} left"]
+        return " · ".join([*parts, *filter(None, [progress.describe()])])
 
     def give_up(self) -> None:
         """Draw no more."""

@@ -261,7 +261,7 @@ def test_the_bar_counts_what_is_sent_and_there_is_none_where_nothing_is(slow: Bo
     slow.kernel.run(PLAIN)
     slow.frame(25)
     more, again = slow.kernel.run(f"{PLAIN};"), slow.kernel.run(f"{PLAIN};")
-    assert "/5 " in more.shown("display_data")[0]["text/plain"]
+    assert "0/5 " in more.shown("display_data")[0]["text/plain"]
     assert more.said.startswith("25 rows answered: 5 asked now, 20 from the journal · $")
     assert again.said.startswith("25 rows answered, all from the journal · ")
     assert not again.bar_values
