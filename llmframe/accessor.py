@@ -6,6 +6,7 @@ that `import llmframe` takes little time beside pandas.
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -29,10 +30,14 @@ def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
     ]
 
 
+def _code(line: str) -> str:
+    return re.sub("`(.+?)`", r"<code>\1</code>", line)
+
+
 def _table(overview: list[tuple[str, str]]) -> str:
     rows = "".join(
         f'<tr><td style="text-align:left"><code>{escape(name.strip())}</code></td>'
-        f'<td style="text-align:left">{escape(line)}</td></tr>'
+        f'<td style="text-align:left">{_code(escape(line))}</td></tr>'
         for name, line in overview
     )
     return f"<table>{rows}</table>"

@@ -35,7 +35,7 @@ _SHOWN_CAUSES = 3
 
 
 Cause: TypeAlias = tuple[str, int, str, str, str]
-"""Why rows failed: the code, how many rows, the first one's label and message, and the remedy."""
+"""Why rows failed: the code, how many rows, the first one's label and message, and the remedy. With no rows, why the run stopped."""
 
 
 class Details(NamedTuple):
@@ -188,6 +188,7 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
         ("speed", " · ".join(speed)),
         ("tokens", f"{tokens.prompt:,} in{cached}, {tokens.completion:,} out" if tokens.total else ""),
         ("waited", waited),
+        ("waiting for", short(run.waiting.words, 80) if run.waiting else ""),
         ("retries", f"{run.retries:,}" if run.retries else ""),
         ("answered 429", f"{run.limited:,}" if run.limited else ""),
         ("cut off", count(run.truncated, "answer") if run.truncated else ""),
@@ -197,8 +198,10 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
 
 def _failed(cause: Cause) -> str:
     code, rows, label, message, remedy = cause
+    counted = f"{rows:,} × " if rows else ""  # noqa: RUF001
+    row = f"{'such as' if rows > 1 else 'at'} row {label}: " if rows else ""
     return (
-        f'<div style="margin-top:8px;padding-left:10px;border-left:3px solid {RED}"><b>{rows:,} × {escape(code)}</b>'  # noqa: RUF001
-        f' <span style="opacity:.8">{"such as" if rows > 1 else "at"} row {escape(label)}: {escape(message)}</span>'
+        f'<div style="margin-top:8px;padding-left:10px;border-left:3px solid {RED}"><b>{counted}{escape(code)}</b>'
+        f' <span style="opacity:.8">{escape(row + short(message, 300))}</span>'
         f"<br>→ {escape(remedy)}</div>"
     )

@@ -205,10 +205,17 @@ class _Bar:
             self._bar = None
 
 
-def _bar_class() -> Any:
-    from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+def _tqdm() -> Any:
+    """Return the class of tqdm's that suits the terminal; in a fork of a notebook's process the one for text."""
+    if notebook.shell() is not None:
+        from tqdm.std import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+    else:
+        from tqdm.auto import tqdm  # noqa: PLC0415
+    return tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+
+def _bar_class() -> Any:
+    class Bar(_tqdm()):  # type: ignore[misc]
         _lock = threading.RLock()  # tqdm's own is taken around each call
         monitor_interval = 0
 
@@ -251,9 +258,9 @@ def _write(line: str) -> None:
 @contextmanager
 def _tqdm_lock() -> Iterator[bool]:
     """Hold the lock of tqdm's bars, which may consist of two; yield whether it was to be had in time."""
-    from tqdm import auto, std  # noqa: PLC0415
+    from tqdm import std  # noqa: PLC0415
 
-    lock = getattr(auto.tqdm, "_lock", std.TqdmDefaultWriteLock.th_lock)  # type: ignore[attr-defined]
+    lock = getattr(_tqdm(), "_lock", std.TqdmDefaultWriteLock.th_lock)  # type: ignore[attr-defined]
     with ExitStack() as held:
         yield all(_acquired(part, held) for part in getattr(lock, "locks", [lock]))
 
@@ -283,12 +290,12 @@ def _wait_for_reader(stream: Any) -> None:
 def _after_fork() -> None:
     """Forget the parent's bars in the child, and the lock where the display's thread held it: nobody releases it there."""
     if _locked or _drawn:
-        from tqdm import auto, std  # noqa: PLC0415 (imported already)
+        from tqdm import std  # noqa: PLC0415 (imported already)
 
         for bar in _drawn:
             bar.disable = True
             std.tqdm._instances.discard(bar)  # type: ignore[attr-defined]
-        for kind in (auto.tqdm, std.tqdm) if _locked else ():  # each may have its own lock
+        for kind in (_tqdm(), std.tqdm) if _locked else ():  # each may have its own lock
             kind.set_lock(threading.RLock())
         _locked.clear()
         _drawn.clear()

@@ -153,10 +153,10 @@ class Results:
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
         reasons = dict(self._plan.refused)
-        codes = self._plan.codes
-        numbers = np.fromiter(self._failures, dtype=np.int32, count=len(self._failures))
+        codes, failures = self._plan.codes, self._failures.copy()  # the run may go on meanwhile
+        numbers = np.fromiter(failures, dtype=np.int32, count=len(failures))
         for position in np.flatnonzero(np.isin(codes, numbers)).tolist():
-            reasons[position] = self._failures[int(codes[position])]
+            reasons[position] = failures[int(codes[position])]
         return dict(sorted(reasons.items()))
 
     def reasons_by_row(self, ending: str) -> list[str | None]:

@@ -262,7 +262,9 @@ class Run:
 
     @property
     def _causes(self) -> list[card.Cause]:
-        return card.causes(self._results.reasons(), self._plan.labels, self._settings.verb.kind.remedies)
+        stop, remedies = self._execution.stop, self._settings.verb.kind.remedies
+        stopped = [] if stop is None else [(stop.code, 0, "", stop.message, stop.remedy)]
+        return stopped + card.causes(self._results.reasons(), self._plan.labels, remedies)
 
     def _closing_line(self) -> str:
         return report.closing_line(self, self._details)

@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import nbformat
 import pytest
 from end_to_end.kernels import Cell, Kernel
+from nbclient import NotebookClient
 
 from llmframe._run.card import GREEN, RED
 from llmframe.testing import Fault, LocalServer
@@ -296,8 +298,40 @@ def test_neither_a_bar_nor_a_line_needs_widgets_or_a_working_front_end(slow: Boo
     assert "10 rows answered" in slow.kernel.run(PLAIN).said
     slow.kernel.run("pub = get_ipython().display_pub; pub.publish = None; llmframe.options.journal = False")
     slow.kernel.run(f"del df['answer']\n{PLAIN};")
-    slow.kernel.run("del pub.publish, sys.modules['ipywidgets']")
+    slow.kernel.run("import threading; free = threading.Event(); pub.publish = lambda *_, **__: free.wait()")
+    slow.kernel.run(f"del df['answer']\n{PLAIN};")
+    slow.kernel.run("free.set(); del pub.publish, sys.modules['ipywidgets']")
     assert slow.count() == 10
+
+
+def test_a_fork_of_the_kernel_shows_text(slow: Book) -> None:
+    """It has no way to the front end but its stderr, which the kernel shows."""
+    slow.frame(10)
+    slow.kernel.run("import os; llmframe.options.journal = False")
+    cell = slow.kernel.run(f"""
+if (child := os.fork()) == 0:
+    {PLAIN}
+    sys.stderr.flush()
+    os._exit(0 if df["answer"].notna().all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""")
+    assert cell.out == "0\n"
+    assert "10/10" in cell.err
+
+
+def test_a_notebook_that_is_executed_and_saved_keeps_the_finished_bar(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    code = f"""{IMPORTS}
+df = pd.DataFrame({{"review": ["one", "two", "three"]}})
+df.llm.complete("review", into="answer", base_url={server.base_url!r}, api_key="any", model="gpt-6-luna", journal=False);
+"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(book, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    bar, line = book.cells[0].outputs
+    assert bar.data["text/plain"].startswith("review → answer · gpt-6-luna: 100%|██████████| 3/3 rows")
+    assert GREEN in bar.data["text/html"]
+    assert line.data["text/plain"].startswith("3 rows answered")
 
 
 def test_a_run_is_a_card_and_the_accessors_say_what_they_can_do(book: Book) -> None:

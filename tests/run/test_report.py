@@ -153,6 +153,8 @@ def test_a_card_of_a_run_that_was_stopped_says_what_is_not_done(llm):
     page = llmframe.last_run()._repr_html_()
     assert f'<b style="color:{card.RED}">✗ stopped</b>' in page
     assert "3 not done" in page
+    assert "<b>invalid_api_key</b>" in page
+    assert "→ set llmframe.options.api_key" in page
     llmframe.complete([])
     assert "✓ done" in llmframe.last_run()._repr_html_()
 
