@@ -8,6 +8,7 @@ from __future__ import annotations
 import dis
 import os
 import sys
+from asyncio import CancelledError
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
@@ -99,7 +100,7 @@ def _shown_frames(error: BaseException) -> list[TracebackType] | None:
     if not own:
         return None
     before, within = frames[: own[0]], frames[own[-1] + 1 :]
-    if isinstance(error, KeyboardInterrupt) or (not within and _raises(frames[-1])):
+    if isinstance(error, KeyboardInterrupt | CancelledError) or (not within and _raises(frames[-1])):
         return before
     return [*before, *within] if not all(map(_is_library, within)) else None
 

@@ -147,6 +147,7 @@ def _check_stopped(book: Book, code: str, error: str) -> None:
     assert cell.status == "error"
     assert cell.error is not None
     assert cell.error.startswith(error)
+    assert "llmframe/" not in cell.traceback
     assert queued.status == "aborted"
     assert queued.out == ""
     assert book.server.ledger.wait_for(lambda ledger: ledger.in_flight == 0)
