@@ -6,7 +6,9 @@ that `import llmframe` takes little time beside pandas.
 
 from __future__ import annotations
 
+import re
 import warnings
+from html import escape
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import pandas as pd
@@ -28,11 +30,41 @@ if TYPE_CHECKING:
     Message: TypeAlias = Mapping[str, Any]
 
 
+def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
+    """Return what an accessor can do: each verb and the first line of its docstring, and where the rest is told."""
+    verbs = {name: verb for name, verb in vars(type(accessor)).items() if not name.startswith("_")}
+    width = max(map(len, verbs)) + len(spelling) + len(".(…)")
+    lines = [(f"{spelling}.{name}(…)", str(verb.__doc__).partition("\n")[0]) for name, verb in verbs.items()]
+    return [
+        *((call.ljust(width), line) for call, line in lines),
+        (f"help({spelling}.complete)".ljust(width), "What every keyword means, with an example."),
+    ]
+
+
+def _code(line: str) -> str:
+    return re.sub("`(.+?)`", r"<code>\1</code>", line)
+
+
+def _table(overview: list[tuple[str, str]]) -> str:
+    rows = "".join(
+        f'<tr><td style="text-align:left"><code>{escape(name.strip())}</code></td>'
+        f'<td style="text-align:left">{_code(escape(line))}</td></tr>'
+        for name, line in overview
+    )
+    return f"<table>{rows}</table>"
+
+
 class SeriesLLM:
     """Run an LLM over a Series: `series.llm`, or `llmframe.llm(series)`. The Series itself is not changed."""
 
     def __init__(self, series: pd.Series) -> None:
         self._series = series
+
+    def __repr__(self) -> str:
+        return "\n".join(map("  ".join, _overview(self, "series.llm")))
+
+    def _repr_html_(self) -> str:
+        return _table(_overview(self, "series.llm"))
 
     @overload
     def complete(
@@ -115,6 +147,12 @@ class DataFrameLLM:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
+
+    def __repr__(self) -> str:
+        return "\n".join(map("  ".join, _overview(self, "df.llm")))
+
+    def _repr_html_(self) -> str:
+        return _table(_overview(self, "df.llm"))
 
     @overload
     def complete(

@@ -7,9 +7,11 @@ and is used only then. Blocking calls run on a thread of their own, what the use
 forks are supported.
 """
 
+from llmframe._loop import notebook
 from llmframe._loop.display import encodable, log, log_next_failure, show, until_shown, wait_until_shown
 from llmframe._loop.gc_threshold import raised_gc_threshold
 from llmframe._loop.interrupts import Interrupts, uninterrupted
+from llmframe._loop.notebook import ShortTraceback
 from llmframe._loop.private_loop import refuse_on_private_loop, submit
 from llmframe._loop.tasks import LoopTask, NestedTask, begin_here, beside, running_loop, through
 from llmframe._loop.worker import Worker
@@ -18,12 +20,14 @@ __all__ = [
     "Interrupts",
     "LoopTask",
     "NestedTask",
+    "ShortTraceback",
     "Worker",
     "begin_here",
     "beside",
     "encodable",
     "log",
     "log_next_failure",
+    "notebook",
     "raised_gc_threshold",
     "refuse_on_private_loop",
     "running_loop",

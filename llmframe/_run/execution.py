@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
-from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
 from llmframe._run.progress_bar import Progress, progress_bar, say
+from llmframe._run.results import CollectedResults, OutcomeSink, Results
 from llmframe._values import Failure, Stop, Traffic
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session
     from llmframe._run.feed import ClaimedFeed
-    from llmframe._run.results import Results
     from llmframe._run.settings import RunSettings
     from llmframe._values import Key, Lane, LimitWait
 
@@ -45,6 +45,8 @@ class Execution:
     ----------
     stop : Stop or None
         Why the run ended early.
+    columns : str
+        What is written where, for display.
     """
 
     def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
@@ -52,7 +54,7 @@ class Execution:
         self._settings = settings
         self._plan = plan
         self._results = results
-        self._columns = columns
+        self.columns = columns
         self._lane: Lane | None = None
         self._feed: ClaimedFeed | None = None
         self._cancelling = False
@@ -88,7 +90,7 @@ class Execution:
 
     async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
-        async with self._bar(), self._open_session(counts) as (journal, session):
+        async with self._open_session(counts) as (journal, session):
             wanted = await self._look_up(journal, session)
             if self._settings.mode == "offline":
                 for number in wanted:
@@ -99,23 +101,26 @@ class Execution:
     def _bar(self) -> AbstractAsyncContextManager[object]:
         if not self._settings.progress:
             return AsyncExitStack()
-        title = f"{self._columns} · {self._settings.model}"
-        return progress_bar(title, self._results.to_answer, self._progress)
+        title = f"{self.columns} · {self._settings.model}"
+        known = (self._results.answered, self._results.failed)
+        return progress_bar(title, self._results.unfinished, partial(self._progress, *known))
 
-    def _progress(self) -> Progress:
+    def _progress(self, known_answers: int, known_failures: int) -> Progress:
+        """Return the progress of the sending, beyond what was known before it."""
         results = self._results
-        done = results.answered + results.failed
+        failed = results.failed - known_failures
+        done = results.answered - known_answers + failed
         if self._lane is None:
-            return Progress(done, results.failed, 0, results.cost, unpriced=results.unpriced)
+            return Progress(done, failed, 0, results.cost, unpriced=results.unpriced)
         waiting = self._lane.waiting()
         limit = self._lane.limit_wait
         if limit is not None and limit.until is not None:
             waiting = f"waiting for the rate limit until {limit.until.astimezone():%H:%M:%S}: {short(limit.words, 80)}"
         if not waiting and self._feed is not None and self._feed.waiting_for_others:
             waiting = "waiting for another run"
-        done = min(results.to_answer, done + self._lane.ahead)
+        done += min(results.unfinished, self._lane.ahead)
         in_flight = self._lane.in_flight
-        return Progress(done, results.failed, in_flight, results.cost, waiting, results.unpriced)
+        return Progress(done, failed, in_flight, results.cost, waiting, results.unpriced)
 
     @asynccontextmanager
     async def _open_session(
@@ -171,7 +176,7 @@ class Execution:
         context = LaneContext(
             settings=self._settings,
             plan=self._plan,
-            columns=self._columns,
+            columns=self.columns,
             results=self._results,
             journal=journal,
             session=session,
@@ -185,7 +190,7 @@ class Execution:
             transport=transport,
         )
         try:
-            async with beside(lease.keep()):
+            async with beside(lease.keep()), self._bar():
                 await self._run_lane(context, wanted)
         except StopRun as stopped:
             self._stop_run(stopped.stop)

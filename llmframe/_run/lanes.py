@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session
-    from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
-    from llmframe._run.results import Results
+    from llmframe._run.results import CollectedResults, OutcomeSink, Results
     from llmframe._run.settings import AccountSettings, RunSettings
     from llmframe._values import AnswerKind, Endpoint, Key, Stop
 

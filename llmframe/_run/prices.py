@@ -1,4 +1,4 @@
-"""The cost of answers, by genai-prices' dated table or the user's own prices."""
+"""The cost of answers as numbers and as text, by genai-prices' dated table or the user's own prices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmframe._loop import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmframe._values import Answer, LaneName, Usage
+    from llmframe._values import Answer, LaneName, RunView, Usage
 
 _shortener = Repr()
 _shortener.maxdict, _shortener.maxother = 8, 200
@@ -146,3 +146,19 @@ def _rates(price: Callable[[int, int, int, int], float], tokens: int) -> tuple[f
         round(price(tokens, 0, tokens, 0) * million, 9),
         round((price(tokens, 0, 0, tokens) - price(tokens, 0, 0, 0)) * million, 9),
     )
+
+
+def dollars(amount: float, unpriced: int = 0) -> str:
+    """Return US dollars as text, with more digits for small amounts; `unpriced` answers are not part of them."""
+    digits = 2 if amount >= 1 else 4 if amount >= 0.0001 or not amount else 6
+    exact = f"${amount:,.{digits}f}"
+    return f"at least {exact}" if unpriced else exact
+
+
+def cost_text(run: RunView, model: str) -> str:
+    """Return what a run cost; nothing where it paid nothing."""
+    if run.cost is not None:
+        return dollars(run.cost, run.unpriced) if run.cost or run.unpriced else ""
+    if run.tokens.total:
+        return f"the price of {model} is unknown"
+    return "at an unknown cost (the answers do not state their tokens)"

@@ -1,6 +1,7 @@
-"""The progress bar of a run and lines beside it: a widget in a notebook, text elsewhere.
+"""The progress bar of a run and lines beside it: displays in a notebook, text elsewhere.
 
-All is written by the display's thread. tqdm keeps its lock when a drawing raises, and the lock may be held for ever by
+All is written by the display's thread. In a notebook the bar is a display that is updated in place, so that what is
+saved is how the run ended, as a widget's is not. Elsewhere it is tqdm's. tqdm keeps its lock when a drawing raises, and the lock may be held for ever by
 a broken bar of the user's: it is waited for briefly, taken around each call of tqdm and released in any case.
 """
 
@@ -14,12 +15,17 @@ import os
 import select
 import sys
 import threading
+import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmframe._loop import beside, encodable, log, log_next_failure, show, until_shown
+from llmframe._errors import short
+from llmframe._loop import beside, encodable, log, notebook, show, until_shown
+from llmframe._run import card
+from llmframe._run.card import duration
+from llmframe._run.prices import dollars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -57,24 +63,22 @@ class Progress:
         return ", ".join([*parts, *([self.waiting] if self.waiting else [])])
 
 
-def dollars(amount: float, unpriced: int = 0) -> str:
-    """Return US dollars as text, with more digits for small amounts; `unpriced` answers are not part of them."""
-    exact = f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
-    return f"at least {exact}" if unpriced else exact
-
-
 @asynccontextmanager
 async def progress_bar(title: str, total: int, progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Show a bar during a block. An error of the bar is logged, and does not end the run."""
-    if sys.stderr is None:  # under pythonw
+    bar: _Bar | _NotebookBar
+    if notebook.in_notebook():
+        bar = _NotebookBar(title, total)
+    elif sys.stderr is not None:
+        bar = _Bar(title, total)
+    else:  # under pythonw
         yield
         return
-    async with beside(_show_or_log(_Bar(title, total), progress)):
+    async with beside(_show_or_log(bar, progress)):
         yield
 
 
-async def _show_or_log(bar: _Bar, progress: Callable[[], Progress]) -> None:
-    log_next_failure()
+async def _show_or_log(bar: _Bar | _NotebookBar, progress: Callable[[], Progress]) -> None:
     try:
         await _show(bar, progress)
     except Exception:  # noqa: BLE001 (a bug in the numbers of a run costs no row)
@@ -82,7 +86,7 @@ async def _show_or_log(bar: _Bar, progress: Callable[[], Progress]) -> None:
         show(bar.give_up)
 
 
-async def _show(bar: _Bar, progress: Callable[[], Progress]) -> None:
+async def _show(bar: _Bar | _NotebookBar, progress: Callable[[], Progress]) -> None:
     """Show a bar until cancelled; finally it shows how the run ended. While a drawing takes long, others are left out."""
     seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
     drawn = show(partial(bar.draw, progress()))
@@ -94,6 +98,46 @@ async def _show(bar: _Bar, progress: Callable[[], Progress]) -> None:
     finally:
         show(partial(bar.draw, progress(), last=True))
         await until_shown()
+
+
+_TITLE_COLUMNS = (12, 30)
+"""A title has at least and at most this many columns."""
+_BAR_COLUMNS = 10
+"""The bar itself has at least this many columns; what goes over the terminal's width is cut at the end."""
+
+
+class _NotebookBar:
+    """A display that each drawing updates in place, and that is given up when a drawing raises."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title = title
+        self._total = total
+        self._display = notebook.updatable()
+        self._began = time.monotonic()
+        self._open = True
+
+    def draw(self, progress: Progress, *, last: bool = False) -> None:
+        """Draw the bar; with `last`, for the last time."""
+        if not self._open:
+            return
+        self._open = False
+        share = progress.done / self._total
+        numbers = self._numbers(progress, last=last)
+        text = f"{short(self._title, _TITLE_COLUMNS[1])}: {share:4.0%}|{'█' * int(10 * share):10}| {numbers}"
+        self._display(text, card.progress(self._title, share, numbers, failed=progress.failed > 0, last=last))
+        self._open = not last
+
+    def _numbers(self, progress: Progress, *, last: bool) -> str:
+        parts = [f"{progress.done:,}/{self._total:,} rows"]
+        rate = progress.done / max(time.monotonic() - self._began, 0.001)
+        if rate:
+            parts.append(f"{rate:,.0f} rows/s" if rate >= 1 else f"{60 * rate:,.1f} rows/min")
+            parts += [] if last else [f"{duration((self._total - progress.done) / rate)} left"]
+        return " · ".join([*parts, *filter(None, [progress.describe()])])
+
+    def give_up(self) -> None:
+        """Draw no more."""
+        self._open = False
 
 
 class _Bar:
@@ -125,13 +169,30 @@ class _Bar:
             kind = _bar_class()
             self._bar = kind.__new__(kind)  # in two steps, because the second draws and may raise
             _drawn.append(self._bar)
-            title = encodable(self._title, sys.stderr)
+            title = self._shown_title(_TITLE_COLUMNS[1])
             self._bar.__init__(total=self._total, desc=title, unit="row", mininterval=0)
         self._bar.n = progress.done
         self._bar.set_postfix_str(encodable(progress.describe(), sys.stderr), refresh=False)
+        if self._bar.ncols:
+            self._fit(self._bar.ncols)
+        if progress.failed and _is_watched():
+            self._bar.colour = "red"
         self._bar.refresh(nolock=True)
         if last:
             self._bar.close()
+
+    def _shown_title(self, columns: int) -> str:
+        return encodable(short(self._title, columns), sys.stderr)
+
+    def _fit(self, columns: int) -> None:
+        """Let the title leave room for the bar in a terminal of this width."""
+        without = {"prefix": "", "ncols": 0, "bar_format": None}
+        room = columns - len(self._bar.format_meter(**{**self._bar.format_dict, **without})) - len(": |")
+        shortest, longest = _TITLE_COLUMNS
+        title = self._shown_title(min(longest, max(shortest, room - _BAR_COLUMNS)))
+        self._bar.set_description_str(f"{title}: ", refresh=False)
+        fits = room - len(title) >= _BAR_COLUMNS
+        self._bar.bar_format = None if fits else f"{{l_bar}}{{bar:{_BAR_COLUMNS}}}{{r_bar}}"
 
     def give_up(self) -> None:
         """Take the bar from those that tqdm draws again around lines."""
@@ -145,10 +206,17 @@ class _Bar:
             self._bar = None
 
 
-def _bar_class() -> Any:
-    from tqdm.auto import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+def _tqdm() -> Any:
+    """Return the class of tqdm's that suits the terminal; in a fork of a notebook's process the one for text."""
+    if notebook.shell() is not None:
+        from tqdm.std import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+    else:
+        from tqdm.auto import tqdm  # noqa: PLC0415
+    return tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+
+def _bar_class() -> Any:
+    class Bar(_tqdm()):  # type: ignore[misc]
         _lock = threading.RLock()  # tqdm's own is taken around each call
         monitor_interval = 0
 
@@ -160,17 +228,21 @@ def _bar_class() -> Any:
 
 def _is_watched() -> bool:
     try:
-        return "ipykernel" in sys.modules or sys.stderr.isatty()
+        return notebook.in_notebook() or sys.stderr.isatty()
     except Exception:  # noqa: BLE001 (whatever stands in for stderr; a closed one raises too)
         return False
 
 
 def say(line: str) -> None:
-    """Print one line for the user without breaking a bar; `wait_until_shown` waits for it."""
+    """Show one line without breaking a bar; `wait_until_shown` waits for it. In a notebook it needs no "llmframe: "."""
     show(partial(_write, line))
 
 
 def _write(line: str) -> None:
+    if notebook.in_notebook():
+        text = line.removeprefix("llmframe: ")
+        notebook.display(text, card.line(text))
+        return
     from tqdm.std import tqdm  # noqa: PLC0415
 
     if sys.stderr is None:
@@ -187,9 +259,9 @@ def _write(line: str) -> None:
 @contextmanager
 def _tqdm_lock() -> Iterator[bool]:
     """Hold the lock of tqdm's bars, which may consist of two; yield whether it was to be had in time."""
-    from tqdm import auto, std  # noqa: PLC0415
+    from tqdm import std  # noqa: PLC0415
 
-    lock = getattr(auto.tqdm, "_lock", std.TqdmDefaultWriteLock.th_lock)  # type: ignore[attr-defined]
+    lock = getattr(_tqdm(), "_lock", std.TqdmDefaultWriteLock.th_lock)  # type: ignore[attr-defined]
     with ExitStack() as held:
         yield all(_acquired(part, held) for part in getattr(lock, "locks", [lock]))
 
@@ -219,12 +291,12 @@ def _wait_for_reader(stream: Any) -> None:
 def _after_fork() -> None:
     """Forget the parent's bars in the child, and the lock where the display's thread held it: nobody releases it there."""
     if _locked or _drawn:
-        from tqdm import auto, std  # noqa: PLC0415 (imported already)
+        from tqdm import std  # noqa: PLC0415 (imported already)
 
         for bar in _drawn:
             bar.disable = True
             std.tqdm._instances.discard(bar)  # type: ignore[attr-defined]
-        for kind in (auto.tqdm, std.tqdm) if _locked else ():  # each may have its own lock
+        for kind in (_tqdm(), std.tqdm) if _locked else ():  # each may have its own lock
             kind.set_lock(threading.RLock())
         _locked.clear()
         _drawn.clear()

@@ -1,22 +1,24 @@
-"""The reports of a run: its closing line, its error, its table and its plot."""
+"""The reports of a run: its closing line, its error, its warnings and its plot."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from html import escape
 from inspect import currentframe
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmframe._errors import CompletionWarning
+from llmframe._errors import CompletionWarning, counted
 from llmframe._loop import log, wait_until_shown
-from llmframe._run.progress_bar import dollars, say
+from llmframe._run.card import duration
+from llmframe._run.prices import cost_text
+from llmframe._run.progress_bar import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmframe._run.card import Details
     from llmframe._values import RunView
 
 
@@ -49,8 +51,8 @@ def _unfinished(run: RunView) -> int:
     return run.rows - sum(run.skipped.values()) - run.answered - run.failed
 
 
-def closing_line(run: RunView, model: str) -> str:
-    """Return one line that says how a run ended.
+def closing_line(run: RunView, details: Details) -> str:
+    """Return one line that says how a run ended: rows as rows, and requests where they are fewer.
 
     Examples
     --------
@@ -61,37 +63,32 @@ def closing_line(run: RunView, model: str) -> str:
     ...         ["Hello", None], base_url=server.base_url, api_key="any", model="gpt-6-luna", progress=False
     ...     )
     >>> repr(llmframe.last_run())  # doctest: +ELLIPSIS
-    '<Run done: llmframe: 1 of 2 rows answered (not sent: prompt missing or blank in 1), ... s>'
+    '<Run done: 1 row answered, 1 not sent (prompt missing) · ... s>'
     """
-    parts = [f"llmframe: {run.answered:,} of {run.rows:,} {_rows(run.rows)} answered"]
+    stored, now = details.rows_from_journal, run.answered - details.rows_from_journal
+    requests = f" in {counted(details.asked, 'request')}" if details.asked != now else ""
+    rows = f"{counted(run.answered, 'row')} answered"
+    if not stored:
+        rows += requests
+    elif not now:
+        rows += ", all from the journal" if stored > 1 else ", from the journal"
     if run.skipped:
-        counts = ", ".join(f"{column} missing or blank in {count:,}" for column, count in run.skipped.items())
-        parts[0] += f" (not sent: {counts})"
-    if run.from_journal:
-        parts.append(f"{run.from_journal:,} from the journal")
+        rows += f", {sum(run.skipped.values()):,} not sent ({_why_unsent(run, details)})"
     if run.failed:
-        parts.append(f"{run.failed:,} failed")
+        rows += f", {run.failed:,} failed"
     if unfinished := _unfinished(run):
-        parts.append(f"{unfinished:,} not done")
-    if run.uncertain:
-        requests = "request" if run.uncertain == 1 else "requests"
-        parts.append(f"{run.uncertain:,} {requests} may have been billed without an answer")
-    if run.sent or run.tokens.total or run.unpriced:
-        parts.append(_cost(run, model))
-    parts.append(f"{run.seconds:.1f} s")
-    return ", ".join(parts)
+        rows += f", {unfinished:,} not done"
+    if stored and now:
+        rows += f": {now:,} asked now{requests}, {stored:,} from the journal"
+    uncertain = f"{counted(run.uncertain, 'request')} may have been billed without an answer"
+    parts = [rows, uncertain if run.uncertain else "", cost_text(run, details.model), duration(run.seconds)]
+    return " · ".join(filter(None, parts))
 
 
-def _cost(run: RunView, model: str) -> str:
-    if run.cost is not None:
-        return dollars(run.cost, run.unpriced)
-    if run.tokens.total:
-        return f"the price of {model} is unknown"
-    return "at an unknown cost (the answers do not state their tokens)"
-
-
-def _rows(count: int) -> str:
-    return "row" if count == 1 else "rows"
+def _why_unsent(run: RunView, details: Details) -> str:
+    if len(run.skipped) == 1:
+        return ", ".join(details.unsent.values())
+    return ", ".join(f"{why} in {run.skipped[column]:,}" for column, why in details.unsent.items())
 
 
 def warn(message: str) -> None:
@@ -110,21 +107,6 @@ def warn(message: str) -> None:
         log(logging.ERROR, "This warning could not be shown: %s", message, exc_info=True)
 
 
-def html(run: RunView, verb: str, model: str) -> str:
-    """Return a run as a small HTML table."""
-    shown = numbers(run)
-    latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.latency.items())
-    shown["skipped"] = ", ".join(f"{column}: {count}" for column, count in run.skipped.items()) or "0"
-    shown["cost"] = "unknown" if run.cost is None else dollars(run.cost, run.unpriced)
-    shown["latency"] = latency or "–"  # noqa: RUF001 (a dash in a table)
-    head = f"<b>llmframe {escape(verb)}</b> · {escape(model)} · {escape(run.status)}"
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in shown.items()
-    )
-    return f"<div>{head}<table>{rows}</table></div>"
-
-
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """Return the 50th, 90th and 99th percentile, in seconds."""
     if not len(seconds):
@@ -133,21 +115,26 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(("p50", "p90", "p99"), values, strict=True)}
 
 
-def plot(run: RunView, model: str, arrivals: Sequence[float], latencies: Sequence[float]) -> Any:
-    """Draw answers per second over the run, and their latencies.
+def plot(run: RunView, details: Details) -> Any:
+    """Draw answers per second over the run, and their latencies."""
+    try:
+        import matplotlib.pyplot as plt  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise ImportError(
+            "run.plot() draws with matplotlib, which is not installed: pip install matplotlib (llmframe's extras "
+            "'plot' and 'notebook' bring it)"
+        ) from error
 
-    Parameters
-    ----------
-    arrivals, latencies
-        For each answer of the run: seconds since the run's start, and its latency in seconds.
-    """
-    import matplotlib.pyplot as plt  # noqa: PLC0415 (an extra: llmframe[plot])
-
+    arrivals, latencies = details.arrivals, details.latencies
     figure, (over_time, spread) = plt.subplots(1, 2, figsize=(10, 3.2))
     bins = max(10, min(120, int(max(arrivals, default=1.0)) + 1))
     counts, edges = np.histogram(np.asarray(arrivals), bins=bins)
     over_time.step(edges[:-1], counts / np.diff(edges), where="post")
-    over_time.set(title=f"{run.answered:,} rows, {model}", xlabel="seconds", ylabel="answers per second")
+    over_time.set(
+        title=f"{counted(run.answered, 'row')}, {details.model}",
+        xlabel="seconds",
+        ylabel="answers per second",
+    )
     spread.hist(np.asarray(latencies), bins=50)
     spread.set(title="latency", xlabel="seconds", ylabel="answers")
     figure.tight_layout()

@@ -1,4 +1,4 @@
-"""The results of a run so far: values and failures of its requests and rows, tokens and dollars."""
+"""The results of a run so far: values and failures of its requests and rows, tokens and dollars; and who adds them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import pandas as pd
 from llmframe._columns import spread
 from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
-from llmframe._values import Failure, Usage
+from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmframe._batch import BatchResult
     from llmframe._columns import Plan
-    from llmframe._journal import StoredAnswer
+    from llmframe._journal import BatchPart, Recorder, StoredAnswer
     from llmframe._run.prices import Prices
-    from llmframe._values import Answer, AnswerKind, Outcome, Verdict
+    from llmframe._values import Answer, AnswerKind, Key, Verdict
 
 
 class Results:
@@ -28,8 +31,11 @@ class Results:
     ----------
     answered, failed, truncated : int
         Rows.
-    from_journal, unpriced : int
-        Distinct requests; paid answers whose cost is unknown.
+    rows_from_journal : int
+        Rows that were answered from the journal.
+    from_journal, asked, unpriced : int
+        Distinct requests from the journal, also those without an answer; distinct requests that were answered now; paid
+        answers whose cost is unknown.
     latencies, arrivals : array of float
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
@@ -40,6 +46,8 @@ class Results:
         self.failed = len(plan.refused)
         self.truncated = 0
         self.from_journal = 0
+        self.rows_from_journal = 0
+        self.asked = 0
         self.unpriced = 0
         self._tokens = [0] * len(Usage._fields)
         self.latencies = array("f")
@@ -77,6 +85,11 @@ class Results:
         return self.rows - sum(self._plan.skipped.values())
 
     @property
+    def duplicates(self) -> int:
+        """Rows that share the request of another row."""
+        return self.to_answer - len(self._plan.refused) - len(self._plan.keys)
+
+    @property
     def unfinished(self) -> int:
         return self.to_answer - self.answered - self.failed
 
@@ -95,14 +108,15 @@ class Results:
     def add_stored(self, number: int, verdict: Verdict) -> None:
         """Add the verdict on an answer from the journal."""
         self.from_journal += 1
-        self._add_verdict(number, verdict, attempts=0)
+        self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
         self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+        if self._add_verdict(outcome.request.number, verdict, outcome.attempts):
+            self.asked += 1
 
     def add_spend(self, usage: Usage, cost: float | None) -> None:
         """Add what a paid answer took: its tokens, and US dollars if they are known."""
@@ -116,17 +130,19 @@ class Results:
             if count:
                 tokens[field] += count
 
-    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> None:
+    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> int:
+        """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
         if value is None:
             self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts, paid=True))
-            return
+            return 0
         rows = self._rows_of[number]
         self._values[number] = value
         self._has_value[number] = True
         self.answered += rows
         if problem is not None:
             self.truncated += rows
+        return rows
 
     def add_failure(self, number: int, failure: Failure) -> None:
         """Add a request's reason for having no answer."""
@@ -140,10 +156,10 @@ class Results:
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
         reasons = dict(self._plan.refused)
-        codes = self._plan.codes
-        numbers = np.fromiter(self._failures, dtype=np.int32, count=len(self._failures))
+        codes, failures = self._plan.codes, self._failures.copy()  # the run may go on meanwhile
+        numbers = np.fromiter(failures, dtype=np.int32, count=len(failures))
         for position in np.flatnonzero(np.isin(codes, numbers)).tolist():
-            reasons[position] = self._failures[int(codes[position])]
+            reasons[position] = failures[int(codes[position])]
         return dict(sorted(reasons.items()))
 
     def reasons_by_row(self, ending: str) -> list[str | None]:
@@ -161,6 +177,19 @@ class Results:
         code = int(self._plan.codes[position])
         return None if code < 0 or self._has_value[code] else f"not asked: {ending}"
 
+    def unsent(self) -> dict[str, str]:
+        """Say by column why rows were not sent: `"review missing"`."""
+        plan, cells = self._plan, {str(name): cells for name, cells in self._plan.cells.items()}
+        said = {}
+        for index, column in enumerate(plan.skipped):
+            if column in cells:
+                missing = cells[column].iloc[np.flatnonzero(plan.codes == -2 - index)].isna()
+                words = ["missing"] if missing.any() else []
+                said[column] = f"{column} {' or '.join([*words, *([] if missing.all() else ['blank'])])}"
+            else:
+                said[column] = "no prompt"  # the function of a row returned None
+        return said
+
     def failures(self) -> pd.DataFrame:
         """Return one line for each failed row."""
         lines: list[dict[str, Any]] = [
@@ -174,3 +203,87 @@ class Results:
             for position, reason in self.reasons().items()
         ]
         return pd.DataFrame(lines, columns=list(FAILURE_COLUMNS))
+
+
+class OutcomeSink:
+    """Adds a lane's outcomes to the results and the journal."""
+
+    def __init__(self, results: Results, recorder: Recorder) -> None:
+        self._results = results
+        self._recorder = recorder
+        self.asked_once: set[Key] = set()
+        """Requests with a recorded answer whose ending is unknown."""
+
+    def add_outcome(self, outcome: Outcome) -> Recorded | None:
+        """Add an outcome; return its answer's cost and the verb's verdict on it, if it has an answer."""
+        answer, body = outcome.answer, outcome.body
+        if answer is None or body is None:
+            failure = outcome.failure or Failure("no_answer", "the lane brought no answer")
+            self._results.add_failure(outcome.request.number, failure)
+            self._recorder.release_claim(outcome.request.key)
+            return None
+        verdict = self._judge(answer, body)
+        passing = verdict.again is Again.PASSING
+        cost = self._results.price(answer) if passing else self.record(answer)
+        if verdict.again is Again.ONCE:
+            self.asked_once.add(answer.key)
+        if verdict.again is None:
+            self._results.add_paid(outcome, verdict, answer.usage, cost)
+        else:
+            self._results.add_spend(answer.usage, cost)
+        return Recorded(cost, verdict)
+
+    def _judge(self, answer: Answer, body: Mapping[str, Any]) -> Verdict:
+        """Judge a body; an error in judging does not lose the paid answer."""
+        try:
+            return self._results.kind.judge(body)
+        except BaseException:
+            self.record(answer)
+            raise
+
+    def record(self, answer: Answer) -> float | None:
+        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
+        cost = None
+        try:
+            cost = self._results.price(answer)
+        finally:
+            self._recorder.add_answer(answer, cost)
+        return cost
+
+
+class CollectedResults:
+    """Adds results of batches that this run did not submit, whether it needs them or not.
+
+    Parameters
+    ----------
+    since
+        Seconds since the epoch; results of older batches are kept, but do not answer this run.
+    """
+
+    def __init__(self, plan: Plan, results: Results, sink: OutcomeSink, since: float) -> None:
+        self._plan = plan
+        self._results = results
+        self._sink = sink
+        self._since = since
+        self._numbers: dict[Key, int] | None = None
+
+    def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
+        """Add a result; return the cost of its answer in US dollars, if known."""
+        number = self._number(result.key)
+        needed = number >= 0 and part.created >= self._since and not self._results.has_outcome(number)
+        if result.answer is not None and result.body is not None:
+            answer = result.answer._replace(asked=part.created)
+            if needed:
+                request = Request(result.key, number, b"")
+                recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
+                return None if recorded is None else recorded.cost
+            return self._sink.record(answer)
+        fault = result.fault
+        if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
+            self._results.add_failure(number, Failure(fault.code, fault.message))
+        return None
+
+    def _number(self, key: Key) -> int:
+        if self._numbers is None:
+            self._numbers = {known: number for number, known in enumerate(self._plan.keys)}
+        return self._numbers.get(key, -1)

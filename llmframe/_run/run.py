@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, CompletionWarning, StoppedError
-from llmframe._loop import LoopTask, uninterrupted, wait_until_shown
-from llmframe._run import advice, report
+from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterrupted, wait_until_shown
+from llmframe._run import advice, card, report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
 from llmframe._run.progress_bar import say
@@ -89,8 +89,6 @@ class Run:
         self._settings = settings
         self._plan = plan
         self._results = Results(plan, settings.verb.kind, Prices(settings.prices), settings.model)
-        self._verb, self._model = settings.verb.name, settings.model
-        self._latencies, self._arrivals = self._results.latencies, self._results.arrivals
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -127,6 +125,7 @@ class Run:
         if self._task is not None:
             self._task.cancel()
 
+    @ShortTraceback()
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run, write its column, and return what the call without `wait=False` returns.
 
@@ -226,11 +225,11 @@ class Run:
 
     @property
     def latency(self) -> dict[str, float]:
-        return report.percentiles(self._latencies)
+        return report.percentiles(self._results.latencies)
 
     def plot(self) -> Any:
-        """Draw answers per second and latencies as a matplotlib figure (`pip install llmframe[plot]`)."""
-        return report.plot(self, self._model, self._arrivals, self._latencies)
+        """Draw answers per second and latencies as a matplotlib figure (matplotlib comes with the extra `plot`)."""
+        return report.plot(self, self._details)
 
     def __repr__(self) -> str:
         return f"<Run {self.status}: {self._closing_line()}>"
@@ -239,17 +238,43 @@ class Run:
         return DetachedRun, ({name: getattr(self, name) for name in _TOLD},)
 
     def _repr_html_(self) -> str:
-        return report.html(self, self._verb, self._model)
+        return card.html(self, self._details, self._causes)
 
     @property
     def _unfinished(self) -> bool:
         return not self.done()
 
+    @property
+    def _details(self) -> card.Details:
+        settings, results = self._settings, self._results
+        return card.Details(
+            verb=settings.verb.name,
+            model=settings.model,
+            title=f"{self._execution.columns} · {settings.model}",
+            unsent=results.unsent(),
+            rows_from_journal=results.rows_from_journal,
+            asked=results.asked,
+            duplicates=results.duplicates,
+            arrivals=results.arrivals,
+            latencies=results.latencies,
+        )
+
+    @property
+    def _causes(self) -> list[advice.Cause]:
+        """Why the run stopped, and why rows failed."""
+        stop, settings = self._execution.stop, self._settings
+        causes = advice.causes(self._results.reasons(), self._plan, settings)
+        if stop is None:
+            return causes
+        remedy = advice.stop_remedy(stop, settings)
+        return [advice.Cause(stop.code, 0, "", stop.message, remedy, paid=False), *causes]
+
     def _closing_line(self) -> str:
-        return report.closing_line(self, self._model)
+        return report.closing_line(self, self._details)
 
     def _begin(self, start_task: Callable[[Callable[[], Any]], LoopTask[None]]) -> LoopTask[None]:
         """Start the work on the loop that `start_task` chooses."""
+        log_next_failure()
         self._task = start_task(self._carry_out)
         return self._task
 
@@ -278,14 +303,14 @@ class Run:
         recorded = ("rows", "answered", "failed", "cost", "unpriced", "prompt_tokens", "completion_tokens")
         numbers = report.numbers(self)
         identified = {
-            "verb": self._verb,
-            "model": self._model,
+            "verb": self._settings.verb.name,
+            "model": self._settings.model,
             "complete": self.status == "done",
         }
         return {**identified, **{name: numbers[name] for name in recorded}}
 
     def _say_ending(self) -> None:
-        line = self._closing_line()
+        line, model = f"llmframe: {self._closing_line()}", self._settings.model
         if self.status == "interrupted":
             say(f"{line}; interrupted: {self._how_to_continue()}")
         elif self._settings.progress and self._error is None:
@@ -293,9 +318,9 @@ class Run:
             if hint := advice.missing_cells_line(self._plan, self.rows):
                 say(hint)
         no_price = self.cost is None and self.tokens.total
-        if self._settings.progress and no_price and self._model not in _without_price:
-            _without_price.add(self._model)
-            say(f"llmframe: no price is known for {self._model}; set llmframe.options.prices to see costs")
+        if self._settings.progress and no_price and model not in _without_price:
+            _without_price.add(model)
+            say(f"llmframe: no price is known for {model}; set llmframe.options.prices to see costs")
         wait_until_shown()
 
     def _how_to_continue(self) -> str:
@@ -322,7 +347,7 @@ class Run:
 _TOLD = (
     "_unfinished",  # read first: a run that ends meanwhile is told as unfinished
     *(name for name, value in vars(Run).items() if isinstance(value, property) and not name.startswith("_")),
-    *("_verb", "_model", "_latencies", "_arrivals"),
+    *("_details", "_causes"),
 )
 """What a detached run keeps: all public attributes, and what it is shown and plotted with."""
 

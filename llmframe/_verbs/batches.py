@@ -15,7 +15,7 @@ from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
 from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
 from llmframe._keywords import BatchKeywords, takes
-from llmframe._loop import submit
+from llmframe._loop import ShortTraceback, submit
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run import Prices, make_collector
 from llmframe._verbs.arguments import resolve_for_batches
@@ -35,6 +35,7 @@ _DIGEST = blake2b(b"collect", digest_size=16).digest()
 
 
 @takes(BatchKeywords)
+@ShortTraceback()
 def batches(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
     """List the batches in the journal, oldest first.
 
@@ -63,6 +64,7 @@ def batches(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
 
 
 @takes(BatchKeywords)
+@ShortTraceback()
 def collect(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
     """Collect all of llmframe's batches in the account that have ended: their answers are written to the journal.
 
@@ -95,6 +97,7 @@ def collect(**settings: Unpack[BatchKeywords]) -> pd.DataFrame:
 
 
 @takes(BatchKeywords)
+@ShortTraceback()
 def cancel(batch: str, **settings: Unpack[BatchKeywords]) -> str:
     """Cancel a batch. Its finished answers are billed, and are collected by the next call or `collect`.
 

@@ -27,6 +27,7 @@ from llmframe._columns import (
     text_series,
 )
 from llmframe._errors import plain_repr
+from llmframe._loop import ShortTraceback
 from llmframe._run import Run, Verb, await_run, run_to_end, start
 from llmframe._verbs.arguments import resolve
 
@@ -85,6 +86,7 @@ def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
 class FrameCompletion:
     """One completion over a frame: checked, planned, and ready to run and to be written back."""
 
+    @ShortTraceback()
     def __init__(  # noqa: PLR0917 (the verb's own arguments)
         self,
         frame: pd.DataFrame,
@@ -169,6 +171,7 @@ def _columns(column: Hashable | None, into: Hashable) -> str:
 class SeriesCompletion:
     """One completion over a Series: its answers are returned as another Series."""
 
+    @ShortTraceback()
     def __init__(self, series: pd.Series, prompt: Prompt, where: Any, arguments: Mapping[str, Any]) -> None:
         settings = resolve(COMPLETE, arguments)
         name = "text" if series.name is None else series.name
@@ -189,6 +192,7 @@ class SeriesCompletion:
 class ListCompletion:
     """One completion over a list of prompts: its answers are returned as a list."""
 
+    @ShortTraceback()
     def __init__(self, prompts: Iterable[Any], arguments: Mapping[str, Any]) -> None:
         settings = resolve(COMPLETE, arguments)
         cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
@@ -226,6 +230,7 @@ def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
 Completion: TypeAlias = FrameCompletion | SeriesCompletion | ListCompletion
 
 
+@ShortTraceback()
 def run_or_return(completion: Completion, *, wait: bool) -> Any:
     """Wait for the result, or return the run, which continues in the background."""
     if not isinstance(wait, bool):
@@ -235,4 +240,5 @@ def run_or_return(completion: Completion, *, wait: bool) -> Any:
 
 async def awaited(completion: Completion) -> Any:
     """Await the result on the caller's loop."""
-    return await await_run(start(completion.run, awaiting=True))
+    with ShortTraceback():
+        return await await_run(start(completion.run, awaiting=True))

@@ -52,7 +52,9 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\b(fresh|retry_failed)=True", lambda found: _flag(found[1])),
     (
         r"\((first |at )?row (\d+)(?=[),])",
-        lambda found: f"({found[1] or ''}row {int(found[2]) + 1}",  # as people count, the header not among them
+        lambda found: (
+            f"({found[1] or ''}row {int(found[2]) + 1}"
+        ),  # as people count, the header not among them
     ),
     (r"fill it first: df\[.*", "fill its cells first"),
     (r"(raise|larger) max_completion_tokens", r"\1 --param max_completion_tokens"),

@@ -101,7 +101,7 @@ def test_rows_that_are_not_sent_are_counted_by_column_in_the_closing_line(llm, c
     df.llm.complete("a", "{a} {b}", progress=True)
     assert llmframe.last_run().skipped == {"a": 2, "b": 1}
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "answered" in line]
-    assert "2 of 5 rows answered (not sent: a missing or blank in 2, b missing or blank in 1)" in line
+    assert "2 rows answered, 3 not sent (a missing or blank in 2, b missing in 1)" in line
 
 
 def test_rows_outside_where_are_not_counted_as_skipped(llm):

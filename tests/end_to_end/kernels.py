@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,8 @@ from jupyter_client.manager import KernelManager
 if TYPE_CHECKING:
     from pathlib import Path
 
+_BAR = re.compile(r"%\|.*\| (\d+)/")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CELL_SECONDS = 30.0
 """How long a cell may take before a test gives up on it."""
 
@@ -60,18 +63,33 @@ class Cell:
     def err(self) -> str:
         return self.text("stderr")
 
+    def shown(self, kind: str) -> list[dict[str, str]]:
+        """What was displayed in this cell: "display_data", "update_display_data" or "execute_result"."""
+        return [message["content"]["data"] for message in self.messages if message["msg_type"] == kind]
+
     @property
-    def bar_values(self) -> list[float]:
-        """The values that a widget bar took before the cell's reply, by the kernel's own clock."""
+    def said(self) -> str:
+        """The lines that were displayed, without the bars."""
+        texts = [data["text/plain"] for data in self.shown("display_data")]
+        return "\n".join(text for text in texts if "%|" not in text)
+
+    @property
+    def bar_values(self) -> list[int]:
+        """The values that a bar took before the cell's reply, by the kernel's own clock."""
         assert self.reply is not None
         before = _date(self.reply)
-        return [
-            message["content"]["data"]["state"]["value"]
+        texts = [
+            message["content"]["data"]["text/plain"]
             for message in self.messages
-            if message["msg_type"] == "comm_msg"
-            and isinstance(message["content"]["data"].get("state", {}).get("value"), int | float)
-            and _date(message) <= before
+            if message["msg_type"] in {"display_data", "update_display_data"} and _date(message) <= before
         ]
+        return [int(found[1]) for found in map(_BAR.search, texts) if found]
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the cell's error, without colours."""
+        assert self.reply is not None
+        return _COLOUR.sub("", "\n".join(self.reply["content"]["traceback"]))
 
     def check(self) -> Self:
         """Fail with the cell's traceback unless it succeeded."""

@@ -1,4 +1,4 @@
-"""Cells in real kernels: plain, awaiting and mixed; interrupts, "Run All", the bar, and own clients."""
+"""Cells in real kernels: plain, awaiting and mixed; interrupts, "Run All", what is shown, and own clients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import nbformat
 import pytest
 from end_to_end.kernels import Cell, Kernel
+from nbclient import NotebookClient
 
+from llmframe._run.card import GREEN, RED
 from llmframe.testing import Fault, LocalServer
 
 if TYPE_CHECKING:
@@ -74,14 +77,6 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def bare_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """Give a kernel without ipywidgets."""
-    with Kernel(tmp_path_factory.mktemp("bare")) as running:
-        running.run(f'import sys\nsys.modules["ipywidgets"] = None\n{IMPORTS}')
-        yield running
-
-
 @pytest.fixture
 def nesting_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """Give a kernel whose loop may be patched: it stays so."""
@@ -106,11 +101,6 @@ llmframe.options.max_concurrency = 400
 @pytest.fixture
 def book(kernel: Kernel, server: LocalServer, tmp_path: Path) -> Book:
     return _open(kernel, server, tmp_path)
-
-
-@pytest.fixture
-def bare_book(bare_kernel: Kernel, server: LocalServer, tmp_path: Path) -> Book:
-    return _open(bare_kernel, server, tmp_path)
 
 
 @pytest.fixture
@@ -145,7 +135,7 @@ def test_run_all_runs_every_cell_in_order(book: Book) -> None:
     book.kernel.wait(*cells)
     assert [cell.check().out for cell in cells] == [f"{number} 2\n" for number in range(len(codes))]
     assert book.kernel.run("print(order)").out == f"{list(range(len(codes)))}\n"
-    assert all("20 of 20 rows answered" in cell.err for cell in cells)
+    assert all("20 rows answered" in cell.said for cell in cells)
 
 
 # --- interrupts ----------------------------------------------------------------------------------
@@ -157,14 +147,15 @@ def _check_stopped(book: Book, code: str, error: str) -> None:
     assert cell.status == "error"
     assert cell.error is not None
     assert cell.error.startswith(error)
+    assert "llmframe/" not in cell.traceback
     assert queued.status == "aborted"
     assert queued.out == ""
     assert book.server.ledger.wait_for(lambda ledger: ledger.in_flight == 0)
     answered = book.count()
     assert 0 < answered <= QUICK
-    said = [line for line in cell.err.splitlines() if "interrupted" in line]
+    said = [line for line in cell.said.splitlines() if "interrupted" in line]
     assert len(said) == 1
-    assert f"{answered} of {ROWS} rows answered" in said[0]
+    assert said[0].startswith(f"{answered} rows answered, {ROWS - answered} not done")
     assert "run the cell again to continue" in said[0]
     assert seconds < BACK_SECONDS + SLACK_SECONDS
     _check_goes_on(book, code, answered)
@@ -229,54 +220,173 @@ def test_an_interrupt_ends_a_background_run_that_is_waited_for(book: Book) -> No
     assert book.kernel.run("print(run.status)").out == "interrupted\n"
 
 
-# --- the bar -------------------------------------------------------------------------------------
+# --- what is shown -------------------------------------------------------------------------------
 
 
-def test_the_widget_bar_moves_while_the_cell_runs_in_the_cell_that_called(
-    kernel: Kernel, tmp_path: Path
-) -> None:
-    """The first, second and third cell each show a bar of their own, and it moves before the reply."""
+@pytest.fixture
+def slow(kernel: Kernel, tmp_path: Path) -> Iterator[Book]:
+    """Give a server that takes its time, asked ten rows at a time."""
     with LocalServer(latency=0.2) as server:
         book = _open(kernel, server, tmp_path)
-        book.kernel.run("llmframe.options.max_concurrency = 10")
-        for number, code in enumerate([PLAIN, AWAITED, MIXED]):
-            book.kernel.run(f'df = pd.DataFrame({{"review": [f"{number} {{i}}" for i in range(50)]}})')
-            cell = book.kernel.run(code)
-            assert len({value for value in cell.bar_values if 0 < value < 50}) >= 3, cell.bar_values
-            assert cell.bar_values == sorted(cell.bar_values)
-            assert cell.bar_values[-1] == 50
-            assert [m for m in cell.messages if m["msg_type"] == "display_data"]
+        kernel.run("llmframe.options.max_concurrency = 10")
+        yield book
 
 
-@pytest.mark.slow
-def test_the_text_bar_appears_in_the_cell_that_called(bare_kernel: Kernel, tmp_path: Path) -> None:
-    """Without ipywidgets each cell has its bar as text, though one thread draws them all."""
-    with LocalServer(latency=0.2) as server:
-        book = _open(bare_kernel, server, tmp_path)
-        book.kernel.run("llmframe.options.max_concurrency = 10")
-        for number, code in enumerate([PLAIN, AWAITED, MIXED]):
-            book.kernel.run(f'df = pd.DataFrame({{"review": [f"{number} {{i}}" for i in range(50)]}})')
-            cell = book.kernel.run(f"{code}\nNone")
-            drawn = [line for line in cell.err.split("\r") if "review → answer" in line]
-            assert len(set(drawn)) >= 4, cell.err
-            assert "50/50" in drawn[-1]
-            assert not cell.bar_values
-            assert book.count() == 50
+def test_the_bar_moves_while_the_cell_runs_in_the_cell_that_called(slow: Book) -> None:
+    """The first, second and third cell each show a bar of their own, and it moves before the reply."""
+    for number, code in enumerate([PLAIN, AWAITED, MIXED]):
+        slow.kernel.run(f'df = pd.DataFrame({{"review": [f"{number} {{i}}" for i in range(50)]}})')
+        cell = slow.kernel.run(code)
+        assert len({value for value in cell.bar_values if 0 < value < 50}) >= 3, cell.bar_values
+        assert cell.bar_values == sorted(cell.bar_values)
+        assert cell.bar_values[-1] == 50
 
 
-def test_a_background_run_draws_in_the_cell_that_started_it(bare_kernel: Kernel, tmp_path: Path) -> None:
+def test_success_is_two_displays_and_never_an_error_stream(slow: Book) -> None:
+    """One is the bar, which is replaced as it moves, so that a saved notebook keeps its end; the other the closing line."""
+    slow.frame(30)
+    cell = slow.kernel.run(f"{PLAIN};")
+    kinds = {message["msg_type"] for message in cell.messages}
+    assert kinds == {"status", "execute_input", "display_data", "update_display_data"}
+    bar, line = cell.shown("display_data")
+    assert line["text/plain"].startswith("30 rows answered · $")
+    assert line["text/plain"] in line["text/html"]
+    assert "0/30" in bar["text/plain"]
+    end = cell.shown("update_display_data")[-1]
+    assert "review → answer · gpt-6-luna: 100%|" in end["text/plain"]
+    assert "30/30" in end["text/html"]
+    assert GREEN in end["text/html"]
+    assert not any("widget" in kind for data in [bar, end, line] for kind in data)
+
+
+def test_the_bar_counts_what_is_sent_and_there_is_none_where_nothing_is(slow: Book) -> None:
+    slow.frame(20)
+    slow.kernel.run(PLAIN)
+    slow.frame(25)
+    more, again = slow.kernel.run(f"{PLAIN};"), slow.kernel.run(f"{PLAIN};")
+    assert "0/5 " in more.shown("display_data")[0]["text/plain"]
+    assert more.said.startswith("25 rows answered: 5 asked now, 20 from the journal · $")
+    assert again.said.startswith("25 rows answered, all from the journal · ")
+    assert not again.bar_values
+
+
+def test_the_bar_turns_red_when_rows_fail(slow: Book) -> None:
+    slow.server.faults = [Fault("context_length_exceeded", when=lambda body: "review 3" in str(body))]
+    slow.frame(10)
+    cell = slow.kernel.send(PLAIN)
+    slow.kernel.wait(cell)
+    assert RED not in cell.shown("display_data")[0]["text/html"]
+    assert RED in cell.shown("update_display_data")[-1]["text/html"]
+    assert "9 rows answered, 1 failed" in cell.said
+
+
+def test_a_background_run_draws_in_the_cell_that_started_it(slow: Book) -> None:
     """While later cells run, the bar stays where it began; the closing line is said by `result()`."""
-    with LocalServer(latency=0.2) as server:
-        book = _open(bare_kernel, server, tmp_path)
-        book.frame(50)
-        started = book.kernel.run(
-            'run = df.llm.complete("review", into="answer", wait=False, max_concurrency=10)'
-        )
-        waited = book.kernel.run("run.result()\nNone")
-        book.kernel.run("None")
-        assert "50/50" in started.err
-        assert "50/50" not in waited.err
-        assert "50 of 50 rows answered" in waited.err
+    slow.frame(50)
+    started = slow.kernel.run('run = df.llm.complete("review", into="answer", wait=False)')
+    waited = slow.kernel.run("run.result()\nNone")
+    slow.kernel.run("None")
+    assert "50/50" in started.shown("update_display_data")[-1]["text/plain"]
+    assert "50 rows answered" not in started.said
+    assert not waited.bar_values
+    assert "50 rows answered" in waited.said
+    assert not started.err + waited.err
+
+
+def test_neither_a_bar_nor_a_line_needs_widgets_or_a_working_front_end(slow: Book) -> None:
+    slow.frame(10)
+    slow.kernel.run("sys.modules['ipywidgets'] = None")
+    assert "10 rows answered" in slow.kernel.run(PLAIN).said
+    slow.kernel.run("pub = get_ipython().display_pub; pub.publish = None; llmframe.options.journal = False")
+    slow.kernel.run(f"del df['answer']\n{PLAIN};")
+    slow.kernel.run("import threading; free = threading.Event(); pub.publish = lambda *_, **__: free.wait()")
+    slow.kernel.run(f"del df['answer']\n{PLAIN};")
+    slow.kernel.run("free.set(); del pub.publish, sys.modules['ipywidgets']")
+    assert slow.count() == 10
+
+
+def test_a_fork_of_the_kernel_shows_text(slow: Book) -> None:
+    """It has no way to the front end but its stderr, which the kernel shows."""
+    slow.frame(10)
+    slow.kernel.run("import os; llmframe.options.journal = False")
+    cell = slow.kernel.run(f"""
+if (child := os.fork()) == 0:
+    {PLAIN}
+    sys.stderr.flush()
+    os._exit(0 if df["answer"].notna().all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""")
+    assert cell.out == "0\n"
+    assert "10/10" in cell.err
+
+
+def test_a_notebook_that_is_executed_and_saved_keeps_the_finished_bar(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    code = f"""{IMPORTS}
+df = pd.DataFrame({{"review": ["one", "two", "three"]}})
+df.llm.complete("review", into="answer", base_url={server.base_url!r}, api_key="any", model="gpt-6-luna", journal=False);
+"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(book, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    bar, line = book.cells[0].outputs
+    assert bar.data["text/plain"].startswith("review → answer · gpt-6-luna: 100%|██████████| 3/3 rows")
+    assert GREEN in bar.data["text/html"]
+    assert line.data["text/plain"].startswith("3 rows answered")
+
+
+def test_a_run_is_a_card_and_the_accessors_say_what_they_can_do(book: Book) -> None:
+    book.frame(3)
+    book.kernel.run(PLAIN)
+    for code, words in {
+        "llmframe.last_run()": "3 rows answered",
+        "df.llm": "df.llm.complete(…)",
+        "df.review.llm": "series.llm.complete(…)",
+    }.items():
+        (shown,) = book.kernel.run(code).shown("execute_result")
+        assert words in shown["text/plain"]
+        assert words in shown["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ('df.llm.complete("revew")', "KeyError"),
+        ('df["review"].llm.complete(mode="fast")', "ValueError"),
+        ("llmframe.complete('one')", "TypeError"),
+        ('await df.llm.acomplete("review", temprature=0)', "TypeError"),
+        ('df.llm.complete("review", extra_body={"seed": {1}})', "ValueError"),
+        ('df.llm.complete("review", "{review} ", into="failed")', "CompletionError"),
+        ('df.llm.complete("review", "{review}  ", wait=False).result()', "CompletionError"),
+        ("llmframe.batches(x=1)", "TypeError"),
+    ],
+)
+def test_a_traceback_goes_from_the_cell_to_the_message(book: Book, code: str, error: str) -> None:
+    """No frame of llmframe is in between; the error itself keeps them all, and can be pickled."""
+    book.frame(3)
+    book.server.faults = [Fault("context_length_exceeded")]
+    cell = book.kernel.send(code)
+    book.kernel.wait(cell)
+    assert cell.error is not None
+    assert cell.error.startswith(error)
+    assert f"----> 1 {code}" in cell.traceback
+    assert "llmframe/" not in cell.traceback
+    assert "contextlib" not in cell.traceback
+    kept = 'len(list(__import__("traceback").walk_tb(sys.last_traceback))) > 3'
+    assert book.kernel.run(f"print({kept})").out == "True\n"
+    book.kernel.run("import pickle; pickle.loads(pickle.dumps(sys.last_value))")
+
+
+def test_a_traceback_shows_the_users_own_function_and_all_of_a_bug(book: Book) -> None:
+    book.frame(3)
+    function = book.kernel.send('df.llm.complete("review", lambda row: 1 / 0)')
+    book.kernel.wait(function)
+    assert "<lambda>(row)" in function.traceback
+    assert "llmframe/" not in function.traceback
+    bug = book.kernel.send("import llmframe._verbs.complete as c; c.make_plan = None\n" + PLAIN)
+    book.kernel.wait(bug)
+    assert "llmframe/_verbs/complete.py" in bug.traceback
+    book.kernel.run("import llmframe._columns; c.make_plan = llmframe._columns.make_plan")
 
 
 def test_no_progress_shows_nothing(book: Book) -> None:

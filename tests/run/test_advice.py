@@ -223,7 +223,7 @@ def test_json_without_the_word_is_mended_by_the_word(llm, rows, stops):
         == "write the word JSON into prompt= or system=."
     )
     assert lines[-1].startswith("To go on: ") == stops
-    assert llm.ledger.requests <= 20
+    assert llm.ledger.requests <= 30
     frame = asked(rows)
     frame.llm.complete("q", "As JSON:", response_format={"type": "json_object"}, into="a")
     assert frame["a"].notna().all()

@@ -17,7 +17,7 @@ from llmframe._journal import Journal, Lease, PartLabel, Recorder, Session, open
 from llmframe._journal.sqlite import SqliteJournal
 from llmframe._run import Prices, Results
 from llmframe._run.feed import LARGEST_CLAIM, ClaimedFeed, JournaledTransport
-from llmframe._run.outcome_sink import CollectedResults, OutcomeSink
+from llmframe._run.results import CollectedResults, OutcomeSink
 from llmframe._values import Answer, FaultKind, Request, RequestFault, Usage
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import sys
 
 import pytest
 import tqdm.auto
@@ -31,6 +33,55 @@ async def shown(progress):
 )
 def test_what_is_beside_the_bar_is_only_what_is_not_zero(progress, words):
     assert progress.describe() == words
+
+
+class Terminal(io.StringIO):
+    """A terminal of 80 columns."""
+
+    def isatty(self):
+        return True
+
+
+def drawn_at_80_columns(monkeypatch, title, progress):
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (80, 24))
+
+    async def draw():
+        async with progress_bar(title, 10, lambda: progress):
+            await asyncio.sleep(0.02)
+
+    asyncio.run(draw())
+    return stream.getvalue().split("\r")[-1].strip()
+
+
+@pytest.mark.parametrize("title", ["q → a", "a very long column name of a survey → its answer · gpt-6-luna"])
+@pytest.mark.parametrize("waiting", ["", "waiting for the rate limit until 12:00:00: " + "words " * 12])
+def test_the_bar_has_room_beside_any_title_at_80_columns(monkeypatch, title, waiting):
+    line = drawn_at_80_columns(monkeypatch, title, Progress(10, 0, 200, 12.5, waiting))
+    shown, bar, numbers = line.split("|")
+    assert len(shown) <= 36
+    assert len(bar) >= 10
+    assert numbers.startswith(" 10/10 [")
+    assert len(line) <= 80
+
+
+def test_the_bar_is_red_in_a_terminal_when_rows_failed_and_uncoloured_in_a_log(monkeypatch, capsys):
+    red = "\x1b[31m"
+    assert red in drawn_at_80_columns(monkeypatch, TITLE, Progress(10, 1, 0, None))
+    assert red not in drawn_at_80_columns(monkeypatch, TITLE, Progress(10, 0, 0, None))
+    monkeypatch.undo()
+    asyncio.run(shown(lambda: Progress(10, 1, 0, None)))
+    assert red not in capsys.readouterr().err
+
+
+def test_the_bar_is_of_what_is_sent_and_there_is_none_where_nothing_is(llm, lane, capsys):
+    asked(20).llm.complete("q", into="a")
+    asked(24).llm.complete("q", into="a", progress=True)
+    assert "4/4" in capsys.readouterr().err.split("\r")[-1]
+    asked(24).llm.complete("q", into="a", progress=True)
+    with pytest.warns(llmframe.CompletionWarning):
+        asked(30).llm.complete("q", into="a", progress=True, mode="offline", errors="coerce")
+    assert "%|" not in capsys.readouterr().err
 
 
 def test_the_last_thing_that_a_bar_shows_is_how_the_block_ended(capsys):
@@ -72,4 +123,4 @@ def test_a_bar_that_raises_costs_no_row(llm, lane, caplog, monkeypatch, capsys):
     assert llmframe.last_run().status == "done"
     logged = [record for record in caplog.records if record.name == "llmframe"]
     assert [record.exc_info[1].args for record in logged] == [("no front end",)]
-    assert "20 of 20 rows answered" in capsys.readouterr().err
+    assert "20 rows answered" in capsys.readouterr().err

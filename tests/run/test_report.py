@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import sys
+
 import matplotlib as mpl
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 import llmframe
-from llmframe._run import starting
+from llmframe._run import card, starting
+from llmframe._run.card import duration
+from llmframe._run.prices import dollars
 from llmframe.testing import Fault
 
 
@@ -46,11 +52,120 @@ def test_a_run_shows_itself(bad):
     with pytest.warns(llmframe.CompletionWarning):
         pd.DataFrame({"<a>": ["x", "bad", None]}).llm.complete("<a>", errors="coerce", into="b")
     run = llmframe.last_run()
-    assert repr(run).startswith("<Run done: llmframe: 1 of 3 rows answered (not sent: <a> missing")
+    assert repr(run).startswith("<Run done: 1 row answered, 1 not sent (<a> missing), 1 failed · ")
     page = run._repr_html_()
     assert "gpt-6-luna" in page
     assert "<a>" not in page, "names are escaped"
-    assert "&lt;a&gt;: 1" in page
+    assert "1 not sent (&lt;a&gt; missing)" in page
+
+
+def closing(frame, **settings):
+    frame.llm.complete("a", errors="coerce", into="b", overwrite=True, **settings)
+    return re.sub(r" · \$[\d.]+| · [\d.]+ s>$", "", repr(llmframe.last_run())).removeprefix("<Run done: ")
+
+
+def test_the_closing_line_counts_rows_as_rows_and_requests_as_requests(llm, lane):
+    """What is nothing is left out."""
+    few, more = pd.DataFrame({"a": ["x", "y"]}), pd.DataFrame({"a": ["x", "y", "z", "z", "z", None]})
+    assert closing(few.head(1)) == "1 row answered"
+    assert closing(few.head(1)) == "1 row answered, from the journal"
+    assert closing(few) == "2 rows answered: 1 asked now, 1 from the journal"
+    assert closing(more) == (
+        "5 rows answered, 1 not sent (a missing): 3 asked now in 1 request, 2 from the journal"
+    )
+    assert closing(more) == "5 rows answered, all from the journal, 1 not sent (a missing)"
+    assert closing(more, fresh=True) == "5 rows answered in 3 requests, 1 not sent (a missing)"
+    llm.faults = [Fault("context_length_exceeded", when=lambda body: "bad" in str(body["messages"]))]
+    with pytest.warns(llmframe.CompletionWarning):
+        assert (
+            closing(pd.DataFrame({"a": ["bad", " ", "w"]}))
+            == "1 row answered, 1 not sent (a blank), 1 failed"
+        )
+
+
+def test_a_function_that_returns_none_gives_no_prompt(llm):
+    pd.DataFrame({"a": ["x", "y"]}).llm.complete("a", lambda row: row["a"] if row["a"] == "x" else None)
+    assert "1 row answered, 1 not sent (no prompt) · " in repr(llmframe.last_run())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.004, "0.01 s"),
+        (0.042, "0.04 s"),
+        (0.72, "0.7 s"),
+        (99, "99.0 s"),
+        (125, "2 min 5 s"),
+        (21_600, "6 h 0 min"),
+    ],
+)
+def test_a_duration_has_the_unit_that_suits_it(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0.0, "$0.0000"), (0.000021, "$0.000021"), (0.25, "$0.2500"), (1234.5, "$1,234.50")]
+)
+def test_small_amounts_have_more_digits(amount, text):
+    assert dollars(amount) == text
+    assert dollars(amount, unpriced=1) == f"at least {text}"
+
+
+def test_a_card_tells_at_a_glance_whether_it_went_well(bad):
+    """The rows by outcome in colour, what it took, and each cause with its first row and its remedy."""
+    texts = [f"good {number}" for number in range(1_200)]
+    pd.DataFrame({"a": texts[:900]}).llm.complete("a")
+    good = llmframe.last_run()._repr_html_()
+    assert f'<b style="color:{card.GREEN}">✓ done</b>' in good
+    for absent in (
+        card.RED,
+        card.AMBER,
+        card.GREY,
+        card.BLUE,
+        "retries",
+        "waited",
+        "cut off",
+        "saved",
+        ">0 ",
+    ):
+        assert absent not in good
+    frame = pd.DataFrame({"a": [*texts, "bad 1", "<bad> 2", None, "good 1", "cut"]}, index=range(10, 1_215))
+    with pytest.warns(llmframe.CompletionWarning):
+        frame.llm.complete("a", errors="coerce")
+    run = llmframe.last_run()
+    page = run._repr_html_()
+    for shown in (
+        f'<b style="color:{card.RED}">✗ done, 2 rows failed</b>', "301 rows answered now", "901 from the journal",
+        "2 failed", "1 not sent (a missing)", "900 requests by the journal, 1 by duplicates", "rows/s", "p99",
+        "<b>2 × context_length_exceeded</b>", "first label 1210: ", "→ shorten these rows", "1 answer",  # noqa: RUF001
+    ):  # fmt: skip
+        assert shown in page
+    assert "script" not in page
+    assert "http" not in page
+    assert "np.int64" not in page
+    assert pickle.loads(pickle.dumps(run))._repr_html_() == page
+
+
+def test_a_card_of_a_run_that_was_stopped_says_what_is_not_done(llm):
+    llm.faults = [Fault("invalid_api_key")]
+    with pytest.raises(llmframe.StoppedError):
+        llmframe.complete(["x"] * 3)
+    page = llmframe.last_run()._repr_html_()
+    assert f'<b style="color:{card.RED}">✗ stopped</b>' in page
+    assert "3 not done" in page
+    assert "<b>invalid_api_key</b>" in page
+    assert "→ set llmframe.options.api_key" in page
+    llmframe.complete([])
+    assert "✓ done" in llmframe.last_run()._repr_html_()
+
+
+def test_a_plot_names_the_extra_that_it_needs(llm, monkeypatch):
+    llmframe.complete(["x"])
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(
+        ImportError, match=r"pip install matplotlib \(llmframe's extras 'plot' and 'notebook'"
+    ):
+        llmframe.last_run().plot()
 
 
 @pytest.mark.parametrize("prompts", [["x", "y"], []])

@@ -14,6 +14,7 @@ from helpers import about, asked
 
 import llmframe
 from llmframe._run import Prices
+from llmframe._run.prices import dollars
 from llmframe.cli import main
 from llmframe.testing import Fault, Reply
 
@@ -62,12 +63,12 @@ def test_totals_say_at_least(unstated, capsys):
     _, run = ask(progress=True)
     said = re.findall(r"at least \$[0-9.]+", capsys.readouterr().err)
     assert len(said) >= 2
-    assert f"at least ${run.cost:.4f}" in said[-1]
+    assert dollars(run.cost, unpriced=1) == said[-1]
     assert said[-1] in repr(run)
-    assert f"<td>{said[-1]}</td>" in run._repr_html_()
+    assert f"<br>{said[-1]}</span>" in run._repr_html_()
     assert main(["journal"]) == 0
     shown = capsys.readouterr().out
-    assert f"cost: {said[-1]}" in shown
+    assert f"cost: at least ${run.cost:.4f}" in shown
     assert f"unpriced: {len(ODD)}" in shown
 
 
@@ -88,7 +89,7 @@ def test_a_run_whose_answers_all_lack_usage_has_no_cost(llm, lane, capsys):
     said = capsys.readouterr().err
     assert "the answers do not state their tokens" in said
     assert "price" not in said
-    assert "<td>unknown</td>" in run._repr_html_()
+    assert "at an unknown cost" in run._repr_html_()
     main(["journal"])
     assert "cost: unknown" in capsys.readouterr().out
 

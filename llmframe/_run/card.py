@@ -1,0 +1,164 @@
+"""What a notebook shows of a run: its card, its bar and its lines; and the words for numbers.
+
+The HTML has no scripts and no classes. Its colours can be read on light and on dark ground, and everything else is drawn
+in the text's own colour, so that the front end's theme decides.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmframe._errors import counted, short
+from llmframe._run.prices import cost_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from llmframe._run.advice import Cause
+    from llmframe._values import RunView
+
+GREEN, BLUE, GREY, RED, AMBER = "#2e9e5b", "#4385d6", "#868686", "#dc4437", "#c27c0e"
+
+_FONT = (
+    "font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-content-font-color1,inherit)"
+)
+_LINE = "color-mix(in srgb,currentColor 18%,transparent)"
+
+_STATUS = {
+    "done": ("✓", GREEN), "running": ("…", BLUE), "interrupted": ("❚❚", AMBER), "stopped": ("✗", RED), "error": ("✗", RED),
+}  # fmt: skip
+_SHOWN_CAUSES = 3
+
+
+class Details(NamedTuple):
+    """What texts and pictures of a run tell beyond its public attributes."""
+
+    verb: str
+    model: str
+    title: str
+    unsent: Mapping[str, str]
+    """Why rows were not sent, by column: `"review missing"`."""
+    rows_from_journal: int
+    asked: int
+    """Distinct requests that were answered now."""
+    duplicates: int
+    """Rows that share the request of another row."""
+    arrivals: Sequence[float]
+    latencies: Sequence[float]
+    """For each answer of the run: seconds since the run's start, and its latency in seconds."""
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text: `"0.02 s"`, `"0.7 s"`, `"3 min 20 s"`, `"6 h 5 min"`."""
+    if seconds < 0.05:
+        return f"{max(seconds, 0.01):.2f} s"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def line(text: str) -> str:
+    """Return one line of text as HTML."""
+    return f'<div style="{_FONT}">{escape(text)}</div>'
+
+
+def _stacked(parts: Iterable[tuple[str, float, str]], height: int) -> str:
+    """Return a bar whose parts (colour, size, name) are as wide as they are large."""
+    segments = "".join(
+        f'<div title="{escape(name)}" style="flex:{size:g} 0 3px;background:{colour}"></div>'
+        for colour, size, name in parts
+        if size
+    )
+    return f'<div style="display:flex;gap:1px;height:{height}px;border-radius:{height / 2:g}px;overflow:hidden">{segments}</div>'
+
+
+def progress(title: str, share: float, numbers: str, *, failed: bool, last: bool) -> str:
+    """Return the bar of a run that sends, or has sent, a share of its rows."""
+    ended = GREEN if share >= 1 else AMBER
+    colour = RED if failed else ended if last else BLUE
+    bar = _stacked([(colour, share, "done"), (_LINE, 1 - share, "not done")], 8)
+    return (
+        f'<div style="{_FONT};display:flex;flex-wrap:wrap;align-items:center;gap:2px 10px">'
+        f'<span>{escape(short(title, 60))}</span><div style="flex:1 1 120px;max-width:320px">{bar}</div>'
+        f'<span style="font-variant-numeric:tabular-nums">{escape(numbers)}</span></div>'
+    )
+
+
+def html(run: RunView, details: Details, causes: Sequence[Cause]) -> str:
+    """Return a run as a small card: how it ended, its rows by outcome, its numbers, and why rows failed."""
+    sign, colour = _STATUS[run.status]
+    if run.failed and run.status == "done":
+        sign, colour = "✗", RED
+    status = run.status if not run.failed else f"{run.status}, {counted(run.failed, 'row')} failed"
+    outcomes = _outcomes(run, details)
+    legend = "".join(
+        f'<span style="white-space:nowrap"><span style="color:{shade}">●</span> {escape(name)}</span> '
+        for shade, size, name in outcomes
+        if size
+    )
+    numbers = "".join(
+        f'<span style="display:inline-block;margin:6px 22px 0 0;vertical-align:top"><span style="opacity:.7;font-size:11px">{escape(name)}</span>'
+        f"<br>{escape(value)}</span>"
+        for name, value in _numbers(run, details)
+        if value
+    )
+    return (
+        f'<div style="{_FONT};border:1px solid {_LINE};border-radius:6px;padding:10px 14px;margin:2px 0;max-width:56em">'
+        f'<div><b style="color:{colour}">{sign} {escape(status)}</b> <span style="opacity:.7"> · {escape(details.verb)} · {escape(details.title)}</span></div>'
+        f'<div style="margin:8px 0 6px">{_stacked(outcomes, 10)}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:0 16px">{legend}</div>'
+        f"<div>{numbers}</div>{''.join(map(_failed, causes[:_SHOWN_CAUSES]))}</div>"
+    )
+
+
+def _outcomes(run: RunView, details: Details) -> list[tuple[str, int, str]]:
+    """Return the rows by outcome: colour, number, and text."""
+    unsent = sum(run.skipped.values())
+    stored = details.rows_from_journal
+    now, rest = run.answered - stored, run.rows - unsent - run.answered - run.failed
+    why = f" ({', '.join(details.unsent.values())})" if unsent else ""
+    return [
+        (GREEN, now, f"{counted(now, 'row')} answered{' now' if stored else ''}"),
+        (BLUE, stored, f"{stored:,} from the journal"),
+        (RED, run.failed, f"{run.failed:,} failed"),
+        (AMBER, rest, f"{rest:,} not done"),
+        (GREY, unsent, f"{unsent:,} not sent{why}"),
+    ]
+
+
+def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
+    """Return names and values; what is nothing has no value."""
+    tokens, latency = run.tokens, run.latency
+    saved = [f"{counted(run.from_journal, 'request')} by the journal"] if run.from_journal else []
+    saved += [f"{details.duplicates:,} by duplicates"] if details.duplicates else []
+    cached = f" ({tokens.cached:,} cached)" if tokens.cached else ""
+    now = run.answered - details.rows_from_journal
+    per_second = now / run.seconds if run.seconds else 0.0
+    speed = [f"{per_second:,.0f} rows/s"] if per_second >= 1 else []
+    speed += [f"{name} {latency[name]:,.2f} s" for name in ("p50", "p99") if latency.get(name)]
+    waited = f"{duration(run.waited_seconds)} for limits" if run.waited_seconds >= 0.05 else ""
+    return [
+        ("cost", cost_text(run, details.model)),
+        ("saved", ", ".join(saved)),
+        ("time", duration(run.seconds)),
+        ("speed", " · ".join(speed)),
+        ("tokens", f"{tokens.prompt:,} in{cached}, {tokens.completion:,} out" if tokens.total else ""),
+        ("waited", waited),
+        ("waiting for", short(run.waiting.words, 80) if run.waiting else ""),
+        ("retries", f"{run.retries:,}" if run.retries else ""),
+        ("answered 429", f"{run.limited:,}" if run.limited else ""),
+        ("cut off", counted(run.truncated, "answer") if run.truncated else ""),
+        ("maybe billed, without an answer", counted(run.uncertain, "request") if run.uncertain else ""),
+    ]
+
+
+def _failed(cause: Cause) -> str:
+    counted_rows = f"{cause.rows:,} × " if cause.rows else ""  # noqa: RUF001
+    place = f"first {cause.example}: " if cause.rows > 1 else f"{cause.example}: " if cause.rows else ""
+    remedy = f"<br>→ {escape(cause.remedy)}" if cause.remedy else ""
+    return (
+        f'<div style="margin-top:8px;padding-left:10px;border-left:3px solid {RED}"><b>{counted_rows}{escape(short(cause.code, 60))}</b>'
+        f' <span style="opacity:.8">{escape(place + short(cause.message, 300))}</span>{remedy}</div>'
+    )
