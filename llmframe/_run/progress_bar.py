@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +96,11 @@ async def _show(bar: _Bar | _NotebookBar, progress: Callable[[], Progress]) -> N
             if drawn.done():
                 drawn = show(partial(bar.draw, progress()))
     finally:
-        show(partial(bar.draw, progress(), last=True))
+        show(partial(bar.draw, replace(progress(), waiting=""), last=True))
         await until_shown()
 
 
-_TITLE_COLUMNS = (12, 30)
+_TITLE_COLUMNS = (12, 32)
 """A title has at least and at most this many columns."""
 _BAR_COLUMNS = 10
 """The bar itself has at least this many columns; what goes over the terminal's width is cut at the end."""
@@ -123,7 +123,7 @@ class _NotebookBar:
         self._open = False
         share = progress.done / self._total
         numbers = self._numbers(progress, last=last)
-        text = f"{short(self._title, _TITLE_COLUMNS[1])}: {share:4.0%}|{'█' * int(10 * share):10}| {numbers}"
+        text = f"{short(self._title, 60)}: {share:4.0%}|{'█' * int(10 * share):10}| {numbers}"
         self._display(text, card.progress(self._title, share, numbers, failed=progress.failed > 0, last=last))
         self._open = not last
 

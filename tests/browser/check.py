@@ -245,6 +245,15 @@ def check_completer(page: Page, pictures: Path) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Enter")
+    page.keyboard.type("df.llm.comp")
+    page.keyboard.press("Tab")  # the first completion takes long
+    page.wait_for_function(
+        "() => document.querySelector('.jp-mod-active .cm-content').textContent.includes('complete')"
+        " || document.querySelector('.jp-Completer .jp-Completer-item')",
+        timeout=SECONDS * 1000,
+    )
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
     for keyword in KEYWORDS:
         page.keyboard.press("Control+a")
         page.keyboard.type(f"df.llm.complete({keyword[:-2]}")

@@ -59,7 +59,7 @@ def drawn_at_80_columns(monkeypatch, title, progress):
 def test_the_bar_has_room_beside_any_title_at_80_columns(monkeypatch, title, waiting):
     line = drawn_at_80_columns(monkeypatch, title, Progress(10, 0, 200, 12.5, waiting))
     shown, bar, numbers = line.split("|")
-    assert len(shown) <= 36
+    assert len(shown) <= 38
     assert len(bar) >= 10
     assert numbers.startswith(" 10/10 [")
     assert len(line) <= 80
