@@ -11,6 +11,7 @@ import sys
 from asyncio import CancelledError
 from contextlib import suppress
 from functools import wraps
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import uuid4
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def shell() -> Any:
@@ -39,13 +43,23 @@ def display(text: str, html: str) -> None:
     shell().display_pub.publish({"text/plain": text, "text/html": html}, {})
 
 
-def updatable() -> Callable[[str, str], None]:
-    """Return a function like `display` whose later calls replace what the first one showed."""
+def has_widgets() -> bool:
+    """Return whether `ipywidgets` can be imported."""
+    return find_spec("ipywidgets") is not None
+
+
+def updatable() -> Callable[..., None]:
+    """Return a function like `display` whose later calls replace what the first one showed.
+
+    It also takes a widget's id, which a front end with widgets shows instead.
+    """
     transient = {"display_id": uuid4().hex}
     shown: list[bool] = []
 
-    def show(text: str, html: str) -> None:
-        data = {"text/plain": text, "text/html": html}
+    def show(text: str, html: str, widget: str | None = None) -> None:
+        data: dict[str, Any] = {"text/plain": text, "text/html": html}
+        if widget is not None:
+            data[_WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": widget}
         shell().display_pub.publish(data, {}, transient=transient, update=bool(shown))
         shown[:] = [True]
 

@@ -1,8 +1,9 @@
 """The progress bar of a run and lines beside it: displays in a notebook, text elsewhere.
 
-All is written by the display's thread. In a notebook the bar is a display that is updated in place, so that what is
-saved is how the run ended, as a widget's is not. Elsewhere it is tqdm's. tqdm keeps its lock when a drawing raises, and the lock may be held for ever by
-a broken bar of the user's: it is waited for briefly, taken around each call of tqdm and released in any case.
+All is written by the display's thread. The bar is tqdm's: a widget in a notebook, at whose end a still bar takes its place, so
+that what is saved is how the run ended; without `ipywidgets` the still bar is drawn from the start. tqdm keeps its lock when a
+drawing raises, and the lock may be held for ever by a broken bar of the user's: it is waited for briefly, taken around each
+call of tqdm and released in any case.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmframe._errors import short
 from llmframe._loop import beside, encodable, log, notebook, show, until_shown
@@ -66,9 +67,9 @@ class Progress:
 @asynccontextmanager
 async def progress_bar(title: str, total: int, progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """Show a bar during a block. An error of the bar is logged, and does not end the run."""
-    bar: _Bar | _NotebookBar
+    bar: _Bar | _StillBar
     if notebook.in_notebook():
-        bar = _NotebookBar(title, total)
+        bar = _WidgetBar(title, total) if notebook.has_widgets() else _StillBar(title, total)
     elif sys.stderr is not None:
         bar = _Bar(title, total)
     else:  # under pythonw
@@ -78,7 +79,7 @@ async def progress_bar(title: str, total: int, progress: Callable[[], Progress])
         yield
 
 
-async def _show_or_log(bar: _Bar | _NotebookBar, progress: Callable[[], Progress]) -> None:
+async def _show_or_log(bar: _Bar | _StillBar, progress: Callable[[], Progress]) -> None:
     try:
         await _show(bar, progress)
     except Exception:  # noqa: BLE001 (a bug in the numbers of a run costs no row)
@@ -86,7 +87,7 @@ async def _show_or_log(bar: _Bar | _NotebookBar, progress: Callable[[], Progress
         show(bar.give_up)
 
 
-async def _show(bar: _Bar | _NotebookBar, progress: Callable[[], Progress]) -> None:
+async def _show(bar: _Bar | _StillBar, progress: Callable[[], Progress]) -> None:
     """Show a bar until cancelled; finally it shows how the run ended. While a drawing takes long, others are left out."""
     seconds = _REFRESH_SECONDS if _is_watched() else _REFRESH_SECONDS_IN_A_LOG
     drawn = show(partial(bar.draw, progress()))
@@ -106,8 +107,8 @@ _BAR_COLUMNS = 10
 """The bar itself has at least this many columns; what goes over the terminal's width is cut at the end."""
 
 
-class _NotebookBar:
-    """A display that each drawing updates in place, and that is given up when a drawing raises."""
+class _StillBar:
+    """A bar of HTML that each drawing replaces, and that is given up when a drawing raises."""
 
     def __init__(self, title: str, total: int) -> None:
         self._title = title
@@ -116,15 +117,16 @@ class _NotebookBar:
         self._began = time.monotonic()
         self._open = True
 
-    def draw(self, progress: Progress, *, last: bool = False) -> None:
-        """Draw the bar; with `last`, for the last time."""
+    def draw(self, progress: Progress, *, last: bool = False, widget: str | None = None) -> None:
+        """Draw the bar; with `last`, for the last time. A widget, by its id, is shown instead where the front end can."""
         if not self._open:
             return
         self._open = False
         share = progress.done / self._total
         numbers = self._numbers(progress, last=last)
         text = f"{short(self._title, 60)}: {share:4.0%}|{'█' * int(10 * share):10}| {numbers}"
-        self._display(text, card.progress(self._title, share, numbers, failed=progress.failed > 0, last=last))
+        html = card.progress(self._title, share, numbers, failed=progress.failed > 0, last=last)
+        self._display(text, html, widget)
         self._open = not last
 
     def _numbers(self, progress: Progress, *, last: bool) -> str:
@@ -142,6 +144,8 @@ class _NotebookBar:
 
 class _Bar:
     """A bar of tqdm's, made by its first drawing, and given up when a drawing raises."""
+
+    _options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, title: str, total: int) -> None:
         self._title = title
@@ -166,11 +170,11 @@ class _Bar:
 
     def _draw(self, progress: Progress, *, last: bool) -> None:
         if self._bar is None:
-            kind = _bar_class()
+            kind = _bar_class(self._tqdm())
             self._bar = kind.__new__(kind)  # in two steps, because the second draws and may raise
             _drawn.append(self._bar)
             title = self._shown_title(_TITLE_COLUMNS[1])
-            self._bar.__init__(total=self._total, desc=title, unit="row", mininterval=0)
+            self._bar.__init__(total=self._total, desc=title, unit="row", mininterval=0, **self._options)
         self._bar.n = progress.done
         self._bar.set_postfix_str(encodable(progress.describe(), sys.stderr), refresh=False)
         if self._bar.ncols:
@@ -180,6 +184,9 @@ class _Bar:
         self._bar.refresh(nolock=True)
         if last:
             self._bar.close()
+
+    def _tqdm(self) -> Any:
+        return _tqdm()
 
     def _shown_title(self, columns: int) -> str:
         return encodable(short(self._title, columns), sys.stderr)
@@ -206,6 +213,30 @@ class _Bar:
             self._bar = None
 
 
+class _WidgetBar(_Bar):
+    """tqdm's widget; at the end a still bar takes its place."""
+
+    _options: ClassVar[dict[str, Any]] = {"display": False}
+
+    def __init__(self, title: str, total: int) -> None:
+        super().__init__(title, total)
+        self._still = _StillBar(title, total)
+
+    def _draw(self, progress: Progress, *, last: bool) -> None:
+        first = self._bar is None
+        super()._draw(progress, last=last)
+        if first:
+            self._still.draw(progress, widget=self._bar.container.model_id)
+        if last:
+            self._still.draw(progress, last=True)
+            self._bar.container.close()
+
+    def _tqdm(self) -> Any:
+        from tqdm.notebook import tqdm  # noqa: PLC0415 (kept out of `import llmframe`)
+
+        return tqdm
+
+
 def _tqdm() -> Any:
     """Return the class of tqdm's that suits the terminal; in a fork of a notebook's process the one for text."""
     if notebook.shell() is not None:
@@ -215,8 +246,8 @@ def _tqdm() -> Any:
     return tqdm
 
 
-def _bar_class() -> Any:
-    class Bar(_tqdm()):  # type: ignore[misc]
+def _bar_class(kind: Any) -> Any:
+    class Bar(kind):  # type: ignore[misc]
         _lock = threading.RLock()  # tqdm's own is taken around each call
         monitor_interval = 0
 

@@ -15,7 +15,6 @@ from jupyter_client.manager import KernelManager
 if TYPE_CHECKING:
     from pathlib import Path
 
-_BAR = re.compile(r"%\|.*\| (\d+)/")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CELL_SECONDS = 30.0
 """How long a cell may take before a test gives up on it."""
@@ -74,16 +73,17 @@ class Cell:
         return "\n".join(text for text in texts if "%|" not in text)
 
     @property
-    def bar_values(self) -> list[int]:
-        """The values that a bar took before the cell's reply, by the kernel's own clock."""
+    def bar_values(self) -> list[float]:
+        """The values that a widget bar took before the cell's reply, by the kernel's own clock."""
         assert self.reply is not None
         before = _date(self.reply)
-        texts = [
-            message["content"]["data"]["text/plain"]
+        return [
+            message["content"]["data"]["state"]["value"]
             for message in self.messages
-            if message["msg_type"] in {"display_data", "update_display_data"} and _date(message) <= before
+            if message["msg_type"] == "comm_msg"
+            and isinstance(message["content"]["data"].get("state", {}).get("value"), int | float)
+            and _date(message) <= before
         ]
-        return [int(found[1]) for found in map(_BAR.search, texts) if found]
 
     @property
     def traceback(self) -> str:
