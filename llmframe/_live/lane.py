@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -96,6 +97,8 @@ class LiveLane:
         self._undecided = 0
         """Those of them that were not refused."""
         self._exhausted = False
+        self._few_left = asyncio.Event()
+        """That the run waits for few rows only, or is stopped."""
         self._replies: deque[tuple[Request, Reply, Attempts, float]] = deque()
 
     @property
@@ -135,6 +138,7 @@ class LiveLane:
         if self.stopped is None:
             self.stopped = reason
             self._stop_event.set()
+            self._few_left.set()
             self._resumed.set()
             if self._feed is not None:
                 self._feed.end()
@@ -192,12 +196,15 @@ class LiveLane:
                 if self._enough_wait(feed):  # others came first while this worker waited for a claim
                     feed.return_ready(request)
                     self._exhausted = False
+                    self._few_left.clear()
                     return
                 if vacant:
                     self._grow()
                 await self._send_until_done(request)
         finally:
             self._workers -= 1
+            if self._exhausted and self._workers <= _FEW_ROWS:
+                self._few_left.set()
 
     def _enough_wait(self, feed: Feed) -> bool:
         """Whether no more requests may be taken: they would only wait; `_serve_queue` adds the worker again."""
@@ -225,17 +232,14 @@ class LiveLane:
                 return
             attempts, refused = attempts.after(result.fault), result.fault.kind is FaultKind.ACCESS
             self._read_replies()  # earlier replies are read before the fault
-            few_left = self._exhausted and self._workers <= _FEW_ROWS
-            decision = self._policy.on_fault(
-                result.fault, attempts, time.monotonic(), ticket.sent_at, few_left=few_left
-            )
+            decision = self._policy.on_fault(result.fault, attempts, time.monotonic(), ticket.sent_at)
             self._continue_in_doubt()
             if not isinstance(decision, Retry):
                 self._fail(request, result.fault, attempts, decision)
                 return
             if result.fault.kind is FaultKind.LIMIT:
                 self._limit = result.fault.message, time.monotonic() + decision.seconds
-            await self._wait_for_retry(decision.seconds, refused=refused)
+            await self._wait_for_retry(decision, refused=refused)
 
     def _put_back_if_lapsed(self, request: Request, since: float) -> bool:
         """Put a request back that another run may have sent while it waited."""
@@ -244,16 +248,22 @@ class LiveLane:
         self._pace.on_cancel()
         self._feed.put_back([request.number])
         self._exhausted = False
+        self._few_left.clear()
         self._grow()
         self._continue_in_doubt()
         return True
 
-    async def _wait_for_retry(self, seconds: float, *, refused: bool = False) -> None:
+    async def _wait_for_retry(self, retry: Retry, *, refused: bool = False) -> None:
         self._waiting_for_retry += 1
         self._undecided += not refused
         self._grow()
+        began = time.monotonic()
         try:
-            await self._pause(seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(retry.seconds):
+                    await self._few_left.wait()
+            at_last = retry.seconds if retry.at_last is None else retry.at_last
+            await self._pause(began + at_last - time.monotonic())
         finally:
             self._waiting_for_retry -= 1
             self._undecided -= not refused
@@ -382,17 +392,15 @@ class LiveLane:
     ) -> None:
         """Ask once more after a paid body that is no answer, or let its row fail; or stop after an answer."""
         if isinstance(decision, Retry) and self._group is not None:
-            self._group.create_task(
-                self._ask_again(request, attempts.after_verdict(verdict), decision.seconds)
-            )
+            self._group.create_task(self._ask_again(request, attempts.after_verdict(verdict), decision))
         elif verdict.again is not None:
             failure = Failure(verdict.problem or "", verdict.detail, attempts.total + 1)
             self._emit(Outcome(request, None, None, failure, failure.attempts))
         if isinstance(decision, Stop):
             self.stop(decision)
 
-    async def _ask_again(self, request: Request, attempts: Attempts, seconds: float) -> None:
-        await self._wait_for_retry(seconds)
+    async def _ask_again(self, request: Request, attempts: Attempts, retry: Retry) -> None:
+        await self._wait_for_retry(retry)
         await self._send_until_done(request, attempts)
 
     def _fail(self, request: Request, fault: RequestFault, attempts: Attempts, decision: object) -> None:

@@ -67,7 +67,8 @@ class Pace:
         self._share = 1.0
         self._sent = 0
         self._tokens_sent = 0
-        self._first_sent_at = 0.0
+        self._unlimited_at, self._unlimited = 0.0, 0
+        """When the newest request was sent whose answer stated no limit, and its number; the first one's time before it."""
         self._held_at = self._refused_at = self._began_at = self._reported_at = -inf
         self._reported = 0
 
@@ -135,7 +136,7 @@ class Pace:
     def send(self, now: float, tokens: int) -> Ticket:
         """Charge the limits for a request as it is sent; `tokens` is the estimate of its cost."""
         if not self._sent:
-            self._first_sent_at = now
+            self._unlimited_at = now
         self._sent += 1
         self._tokens_sent += tokens
         self._window.on_send(now)
@@ -164,6 +165,8 @@ class Pace:
         self._window.on_answer(now, ticket.number, self._sent)
         if headers is not None:
             self._read(now, ticket, headers)
+        if self._requests is None and ticket.number > self._unlimited:
+            self._unlimited_at, self._unlimited = ticket.sent_at, ticket.number
         self._unstated.on_accepted(ticket)
         for limit, charged in ticket.charges:
             limit.on_answer(ticket.ahead)
@@ -245,7 +248,7 @@ class Pace:
             self._requests = self._requests or self._new_limit(requests[0], now, charged=1.0)
             self._requests.read(now, ticket.sent_at, requests, total=ticket.number, sent=self._sent)
             if first:
-                self._requests.begin(self._first_sent_at, self._sent)
+                self._requests.begin(self._unlimited_at, self._sent - self._unlimited)
                 self._list_limits()
         if tokens[0] is not None:
             if self._tokens is None:

@@ -40,9 +40,18 @@ FIRST_CONTACT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send the row's request again after this many seconds."""
+    """Send the row's request again after a time.
+
+    Parameters
+    ----------
+    seconds
+        The time to wait.
+    at_last
+        The time to wait, in seconds, when the run waits for few rows only; `None`: the same.
+    """
 
     seconds: float
+    at_last: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +221,10 @@ class RetryPolicy:
         attempts: Attempts,
         now: float,
         sent_at: float = -inf,
-        *,
-        few_left: bool = False,
     ) -> Retry | GiveUp | Stop:
         """Decide about a row after `fault`.
+
+        While others are answered, the last rows are tried again at once, or as soon as the server asks for.
 
         Parameters
         ----------
@@ -223,17 +232,14 @@ class RetryPolicy:
             The row's, this one included.
         now, sent_at
             When the fault arrived, and when its request was sent.
-        few_left
-            Whether the run waits for few rows only. While others are answered, they are then tried again at once, or
-            as soon as the server asks for.
         """
         self._faults_since_answer += 1
         decision = self._decide(fault, attempts, now, sent_at)
-        if few_left and isinstance(decision, Retry) and self._faults_since_answer <= TAIL_FAULTS:
+        if isinstance(decision, Retry) and self._faults_since_answer <= TAIL_FAULTS:
             asked = 0.0 if fault.kind is FaultKind.PASSING else None
             asked = asked if fault.retry_after is None else fault.retry_after
             if fault.kind in {FaultKind.PASSING, FaultKind.LIMIT} and asked is not None:
-                return Retry(min(decision.seconds, max(asked, TAIL_DELAY_SECONDS)))
+                return Retry(decision.seconds, min(decision.seconds, max(asked, TAIL_DELAY_SECONDS)))
         return decision
 
     def _decide(  # noqa: PLR0911 (a table)

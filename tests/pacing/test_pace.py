@@ -47,3 +47,14 @@ def test_the_pace_keeps_its_bounds(most, steps, rng):
         assert pace.in_flight == len(tickets)
         assert 1 <= pace.window <= (most or 1_000)
         assert pace.waited_seconds >= 0
+
+
+def test_what_was_sent_before_a_server_had_a_limit_is_not_counted_against_it():
+    """Only what was sent after the newest answer without one may have been charged."""
+    pace = Pace(local=True).join()
+    for number in range(400):
+        ticket = pace.send(number / 1_000, 1)
+        pace.on_answer(number / 1_000 + 0.0005, ticket, None, 1)
+    ticket = pace.send(0.4, 1)
+    pace.on_answer(0.45, ticket, RateHeaders(6_000, None, 49, None, 0.01, None), 1)
+    assert pace.admit(0.45, 1) < 0.05

@@ -464,10 +464,10 @@ def test_the_last_rows_are_tried_again_as_soon_as_the_server_asks():
     for _ in range(20):
         decide = policy()
         assert decide.on_fault(PASSING, third, 0.0).seconds >= 1.0
-        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon
-        assert decide.on_fault(later, third, 0.0, few_left=True).seconds == 7.0
-        assert decide.on_fault(limited, Attempts(limits=5), 0.0, few_left=True).seconds == 0.5
-        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon
-        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds >= 1.0
+        assert decide.on_fault(PASSING, third, 0.0).at_last == soon
+        assert decide.on_fault(later, third, 0.0).at_last == 7.0
+        assert decide.on_fault(limited, Attempts(limits=5), 0.0).at_last == 0.5
+        assert decide.on_fault(PASSING, third, 0.0).at_last == soon
+        assert decide.on_fault(PASSING, third, 0.0).at_last is None
         decide.on_answer(GOOD)
-        assert decide.on_fault(PASSING, third, 0.0, few_left=True).seconds == soon
+        assert decide.on_fault(PASSING, third, 0.0).at_last == soon
