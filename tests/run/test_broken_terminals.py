@@ -168,7 +168,8 @@ def test_what_an_encoding_lacks_is_shown_escaped(llm, monkeypatch, tmp_path, nam
     said = (tmp_path / "log").read_text(encoding=name)
     assert frame["☃"].notna().all()
     assert "☃".encode(name, "backslashreplace").decode(name) in said
-    assert "gpt-6-luna: 100%" in said
+    assert "gpt-6-" in said
+    assert ": 100%" in said
     assert "12 rows answered" in said
 
 
