@@ -15,6 +15,9 @@ from end_to_end.scripts import PATIENCE, PREAMBLE
 import llmframe
 from llmframe.testing import Fault
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = 20
 ASK = """
 df = df.head(20)

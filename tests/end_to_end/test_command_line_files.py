@@ -21,6 +21,9 @@ import llmframe
 from llmframe.cli import main
 from llmframe.testing import Fault
 
+pytestmark = pytest.mark.slow
+
+
 REVIEWS = ["Größe stimmt, gut", "Nie wieder!", None, "Geht so"]
 FRAME = pd.DataFrame(
     {

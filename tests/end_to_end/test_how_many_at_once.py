@@ -13,6 +13,8 @@ from helpers import MODEL, asked
 
 from llmframe.testing import Fault, Limits, LocalServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("faulty", [False, True])
 def test_one_at_a_time_is_strictly_in_order(llm, faulty):
