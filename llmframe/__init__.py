@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._errors import CompletionError, CompletionWarning, JournalError, LLMFrameError, StoppedError
 from llmframe._options import option_context, options
-from llmframe.accessor import acomplete, complete, llm
+from llmframe.accessor import acomplete, aextract, complete, extract, llm
 
 if TYPE_CHECKING:
     from llmframe._files import read_csv
@@ -26,10 +26,12 @@ __all__ = [
     "Run",
     "StoppedError",
     "acomplete",
+    "aextract",
     "batches",
     "cancel",
     "collect",
     "complete",
+    "extract",
     "last_run",
     "llm",
     "option_context",

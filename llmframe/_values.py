@@ -12,9 +12,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, MutableSequence, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 Key: TypeAlias = bytes
@@ -130,6 +132,10 @@ class Verdict(NamedTuple):
     empty: bool = False
     """Whether the model wrote nothing; a run whose first answers are all empty is stopped."""
     again: Again | None = None
+    raw: str | None = None
+    """What the model wrote, where it is not an answer."""
+    correction: str | None = None
+    """What the model is told when it is asked again for an answer that fits; `None`: it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,8 @@ class Failure:
     attempts: int = 1
     paid: bool = False
     """Whether it is the verdict on a paid answer."""
+    raw: str | None = None
+    """What the model wrote, where that is not an answer for this verb."""
 
 
 class Outcome(NamedTuple):
@@ -283,14 +291,23 @@ class AnswerKind(Protocol):
     def remedies(self) -> Mapping[str, str]:
         """What the user can change about each problem of a paid answer, by the problem's code; empty: nothing."""
 
+    @property
+    def shows_raw(self) -> bool:
+        """Whether the table of failed rows tells what the model wrote."""
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
-    def storage(self, requests: int) -> MutableSequence[Any]:
-        """Make a sequence for the values of this many distinct requests, all missing."""
+    def storage(self, requests: int) -> Any:
+        """Make what holds the values of this many distinct requests, all missing; each is set by its number."""
 
-    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
-        """Make the columns of these values, one value per row, in the order of `names`."""
+    def columns(
+        self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index, names: Sequence[Hashable]
+    ) -> list[pd.Series]:
+        """Make the columns of these values, in the order of `names`; `codes` has each row's request, negative for none."""
+
+    def rows(self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index) -> Any:
+        """Return each row's value, by position, as `Run.values` gives them."""
 
     def continues(self, existing: pd.Series) -> bool:
         """Return whether an existing column may keep this kind's dtype when some of its cells are written."""

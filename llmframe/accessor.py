@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Mask: TypeAlias = pd.Series | npt.NDArray[np.bool_] | Sequence[bool]
     Message: TypeAlias = Mapping[str, Any]
+    Schema: TypeAlias = Sequence[str] | Mapping[str, Any] | type
 
 
 def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
@@ -129,8 +130,8 @@ class SeriesLLM:
         """
         from llmframe import _verbs  # noqa: PLC0415
 
-        completion = _verbs.SeriesCompletion(self._series, prompt, where, settings)
-        return _verbs.run_or_return(completion, wait=wait)  # type: ignore[no-any-return]
+        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where)
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
     @takes(CompletionKeywords)
     async def acomplete(
@@ -139,7 +140,97 @@ class SeriesLLM:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
-        return await _verbs.awaited(_verbs.SeriesCompletion(self._series, prompt, where, settings))  # type: ignore[no-any-return]
+        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where)
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+    @overload
+    def extract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        reask: int = 1,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def extract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        reask: int = 1,
+        where: Mask | None = None,
+        wait: Literal[False],
+        **settings: Unpack[CompletionKeywords],
+    ) -> Run: ...
+    @takes(CompletionKeywords)
+    def extract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        reask: int = 1,
+        where: Mask | None = None,
+        wait: bool = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame | Run:
+        """Read typed values out of every cell of the Series.
+
+        Parameters
+        ----------
+        schema, reask
+            As of `df.llm.extract`.
+        prompt, where, wait
+            As of `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame
+            One column for each field, in its dtype, with the same index.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed; its `result` is the DataFrame.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     parts = pd.Series(["The hinge broke."]).llm.extract(["part", "fault"])
+        >>> list(parts)
+        ['part', 'fault']
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.extract_series(
+            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(CompletionKeywords)
+    async def aextract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        reask: int = 1,
+        where: Mask | None = None,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame:
+        """Do as `extract` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.extract_series(
+            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
 
 class DataFrameLLM:
@@ -251,10 +342,17 @@ class DataFrameLLM:
         """
         from llmframe import _verbs  # noqa: PLC0415
 
-        completion = _verbs.FrameCompletion(
-            self._frame, column, prompt, into, where, overwrite, error_into, settings
+        call = _verbs.complete_frame(
+            self._frame,
+            settings,
+            column=column,
+            prompt=prompt,
+            into=into,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
         )
-        return _verbs.run_or_return(completion, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
     @takes(CompletionKeywords)
     async def acomplete(
@@ -271,10 +369,151 @@ class DataFrameLLM:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
-        completion = _verbs.FrameCompletion(
-            self._frame, column, prompt, into, where, overwrite, error_into, settings
+        call = _verbs.complete_frame(
+            self._frame,
+            settings,
+            column=column,
+            prompt=prompt,
+            into=into,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
         )
-        return await _verbs.awaited(completion)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+    @overload
+    def extract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def extract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[False],
+        **settings: Unpack[CompletionKeywords],
+    ) -> Run: ...
+    @takes(CompletionKeywords)
+    def extract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: bool = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame | Run:
+        """Read typed values out of every row and write them as one column for each field.
+
+        Parameters
+        ----------
+        column : label
+            The column with the texts.
+        schema : list, dict, pydantic model, TypedDict, dataclass or JSON Schema
+            `["complaint", "part"]`; `{"battery_hours": float, "tone": "How does the customer sound?"}`; a class with fields.
+        prompt : str or function, optional
+            As in `complete`.
+        prefix : str, optional
+            Put before every field's name.
+        reask : int
+            How often an answer that does not fit is asked again.
+        where, overwrite, error_into, wait
+            As in `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame or Run
+            The same frame, with the columns, each in its field's dtype; a missing cell where the text does not say.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed, after all other rows were written.
+        KeyError, TypeError, ValueError
+            For invalid arguments, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["The battery lasts five hours."]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     df = df.llm.extract("review", {"battery_hours": float})
+        >>> str(df["battery_hours"].dtype)
+        'float64'
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.extract_frame(
+            self._frame,
+            settings,
+            column=column,
+            schema=schema,
+            prompt=prompt,
+            prefix=prefix,
+            reask=reask,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(CompletionKeywords)
+    async def aextract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame:
+        """Do as `extract` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.extract_frame(
+            self._frame,
+            settings,
+            column=column,
+            schema=schema,
+            prompt=prompt,
+            prefix=prefix,
+            reask=reask,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
     def to_csv(
         self,
@@ -446,7 +685,7 @@ def complete(
     """
     from llmframe import _verbs  # noqa: PLC0415
 
-    return _verbs.run_or_return(_verbs.ListCompletion(prompts, settings), wait=wait)  # type: ignore[no-any-return]
+    return _verbs.run_or_return(_verbs.complete_list(prompts, settings), wait=wait)  # type: ignore[no-any-return]
 
 
 @takes(CompletionKeywords)
@@ -456,7 +695,95 @@ async def acomplete(
     """Do as `complete` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
-    return await _verbs.awaited(_verbs.ListCompletion(prompts, settings))  # type: ignore[no-any-return]
+    return await _verbs.awaited(_verbs.complete_list(prompts, settings))  # type: ignore[no-any-return]
+
+
+@overload
+def extract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    reask: int = 1,
+    wait: Literal[True] = True,
+    **settings: Unpack[CompletionKeywords],
+) -> pd.DataFrame: ...
+@overload
+def extract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    reask: int = 1,
+    wait: Literal[False],
+    **settings: Unpack[CompletionKeywords],
+) -> Run: ...
+@takes(CompletionKeywords)
+def extract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    reask: int = 1,
+    wait: bool = True,
+    **settings: Unpack[CompletionKeywords],
+) -> pd.DataFrame | Run:
+    """Read typed values out of many texts in one call.
+
+    Parameters
+    ----------
+    texts : iterable
+        Texts or message arrays, also mixed.
+    schema, reask
+        As of `df.llm.extract`.
+    prompt : str, optional
+        An instruction before each text.
+    wait : bool
+        With `False`, return a `Run` at once.
+    **settings
+
+    Returns
+    -------
+    DataFrame
+        One row for each text, in order, and one column for each field, in its dtype.
+
+    Raises
+    ------
+    CompletionError
+        When texts failed; its `result` is the DataFrame.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> from llmframe.testing import LocalServer
+    >>> with LocalServer() as server:
+    ...     parts = llmframe.extract(
+    ...         ["The hinge broke.", None], {"part": str, "count": int},
+    ...         base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False,
+    ...     )
+    >>> parts.shape, str(parts["count"].dtype)
+    ((2, 2), 'Int64')
+    """
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+
+@takes(CompletionKeywords)
+async def aextract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    reask: int = 1,
+    **settings: Unpack[CompletionKeywords],
+) -> pd.DataFrame:
+    """Do as `extract` does, for cells and programs that await."""
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
 
 def _register() -> None:

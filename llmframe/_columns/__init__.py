@@ -2,22 +2,22 @@
 
 A `PromptSpec` defines how a row's prompt is made (instruction, template, function, message array); `make_plan` turns
 the rows into distinct requests with an identity each; a kind of answer (`TEXT`) decides what a stored body means
-for a verb; a `TargetColumn` is the column that a verb may write, checked before anything is sent.
+for a verb; `TargetColumns` are the columns that a verb may write, checked before anything is sent.
 """
 
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.recipe import Recipe
+from llmframe._columns.schema import Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
 from llmframe._columns.text_answers import TEXT, text_series
 from llmframe._columns.write_back import (
     Overwrite,
-    TargetColumn,
+    TargetColumns,
     full_label,
     occurrences,
     put_column,
     row_mask,
-    spread,
 )
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "Prompt",
     "PromptSpec",
     "Recipe",
-    "TargetColumn",
+    "Schema",
+    "TargetColumns",
+    "TypedAnswers",
     "full_label",
     "is_messages",
     "label_text",
@@ -35,7 +37,8 @@ __all__ = [
     "make_plan",
     "occurrences",
     "put_column",
+    "read_schema",
+    "response_format",
     "row_mask",
-    "spread",
     "text_series",
 ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 
 from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again
 from llmframe._columns.recipe import Recipe, hashed, identity
@@ -61,6 +62,8 @@ class Plan:
     """Numbers of rows that are not sent because of one missing cell alone, by its column's label."""
     kept: list[bytes] | None
     """Messages of each distinct request, where they cannot be rendered again."""
+    again: Mapping[int, bytes] | None = None
+    """Messages of the requests that are asked again for another answer, by number."""
 
     @property
     def rows(self) -> int:
@@ -72,7 +75,26 @@ class Plan:
         for number, messages in self._messages(wanted):
             yield Request(self.keys[number], number, body(template, messages))
 
+    def corrected(self, corrections: Mapping[int, tuple[str, str]]) -> Plan:
+        """Return the plan in which these requests (by number) are asked again for another answer.
+
+        Parameters
+        ----------
+        corrections
+            The answer so far, and what is wrong with it: both follow the request's messages.
+        """
+        keys, again = list(self.keys), {}
+        for number, messages in self._messages(sorted(corrections)):
+            answer, wrong = corrections[number]
+            added = [{"role": "assistant", "content": answer}, {"role": "user", "content": wrong}]
+            again[number] = messages[:-1] + b"," + orjson.dumps(added)[1:]
+            keys[number] = identity(hashed(self.recipe.prefix + keys[number]), again[number])
+        return replace(self, keys=keys, again=again)
+
     def _messages(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        if self.again is not None:
+            yield from ((number, self.again[number]) for number in wanted)
+            return
         if self.kept is not None:
             yield from ((index, self.kept[index]) for index in wanted)
             return

@@ -14,10 +14,14 @@ from llmframe._values import Again, Verdict
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, MutableSequence, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
 
 class TextAnswers:
     """Reads one text per row from a completion's body; they are written as one column."""
 
+    shows_raw: ClassVar = False
     remedies: ClassVar = {
         "refusal": "rephrase the prompt for these rows",
         "content_filter": "rephrase the prompt for these rows",
@@ -73,16 +77,24 @@ class TextAnswers:
         return [None] * requests
 
     def columns(
-        self, values: Sequence[str | None], index: pd.Index, names: Sequence[Hashable]
+        self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index, names: Sequence[Hashable]
     ) -> list[pd.Series]:
         (name,) = names
-        return [text_series(values, index, name)]
+        return [text_series(self.rows(stored, codes, index), index, name)]
+
+    def rows(self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index) -> list[str | None]:  # noqa: ARG002
+        return spread(stored, codes)
 
     def continues(self, existing: pd.Series) -> bool:
         return bool(existing.isna().all()) or pd.api.types.infer_dtype(existing, skipna=True) == "string"
 
 
 TEXT = TextAnswers()
+
+
+def spread(values: Sequence[Any], codes: npt.NDArray[np.int32]) -> list[Any]:
+    """Return the value of each row's request; `None` for rows without a request."""
+    return [None if code < 0 else values[code] for code in codes.tolist()]
 
 
 def text_series(values: Sequence[str | None], index: pd.Index, name: Hashable = None) -> pd.Series:

@@ -26,11 +26,6 @@ _HASHED_ROWS = 50_000
 """This many rows are hashed at a time: pandas collects their distinct values, which takes memory."""
 
 
-def spread(values: Sequence[Any], codes: npt.NDArray[np.int32]) -> list[Any]:
-    """Return the value of each row's request; `None` for rows without a request."""
-    return [None if code < 0 else values[code] for code in codes.tolist()]
-
-
 def fingerprint(column: pd.Series) -> str:
     """Hash a column's values in their order, to detect later changes."""
     digest = blake2b(digest_size=12)
@@ -114,25 +109,6 @@ class TargetColumn:
             selected = empty if selected is None else selected & empty
         return cls(into, overwrite, selected, existing, own_record)
 
-    @classmethod
-    def of_reasons(
-        cls, frame: pd.DataFrame, error_into: Hashable, answers: TargetColumn, written_by: dict[str, str]
-    ) -> TargetColumn:
-        """Check the column for the reasons, which is written for all rows that are sent.
-
-        An old reason beside a newer answer would be wrong. `overwrite="missing"` therefore does not apply to
-        reasons; with it, the column must be one that llmframe wrote, with any model.
-        """
-        if error_into == answers.into:
-            raise ValueError(
-                f"error_into and into are both {plain_repr(answers.into)}; give the reasons a column of their own"
-            )
-        filling = answers.overwrite == "missing"
-        written_by = {"verb": "reasons"} if filling else {**written_by, "verb": "reasons"}
-        overwrite = False if filling else answers.overwrite
-        target = cls.of(frame, error_into, overwrite, None, written_by, argument="error_into")
-        return replace(target, selected=answers.selected)
-
     @property
     def open_to_partial(self) -> bool:
         """Whether an interrupted run may write its answers."""
@@ -155,6 +131,59 @@ class TargetColumn:
         merged = [new if chosen else old for chosen, new, old in zip(selected, made, existing, strict=True)]
         continued = self.selected.all() or kind.continues(self.existing)
         return pd.Series(merged, index=made.index, dtype=made.dtype if continued else object, name=self.into)
+
+
+@dataclass(frozen=True)
+class TargetColumns:
+    """The columns that a call writes.
+
+    Attributes
+    ----------
+    selected : bool array or None
+        The rows that are sent: with `overwrite="missing"` those where any of the columns is missing.
+    """
+
+    columns: Sequence[TargetColumn]
+    selected: npt.NDArray[np.bool_] | None
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        names: Sequence[Hashable],
+        overwrite: Overwrite,
+        where: Any,
+        written_by: dict[str, str],
+        *,
+        argument: str,
+    ) -> TargetColumns:
+        """Check the targets; `written_by` is the verb and model that may write them again."""
+        columns = [
+            TargetColumn.of(frame, name, overwrite, where, written_by, argument=argument) for name in names
+        ]
+        selections = [column.selected for column in columns]
+        if any(selected is None for selected in selections):
+            return cls(columns, None)
+        return cls(columns, np.logical_or.reduce(selections))  # type: ignore[arg-type]
+
+    def reasons(
+        self, frame: pd.DataFrame, error_into: Hashable, written_by: dict[str, str], argument: str
+    ) -> TargetColumn:
+        """Check the column for the reasons, which is written for all rows that are sent.
+
+        An old reason beside a newer answer would be wrong. `overwrite="missing"` therefore does not apply to
+        reasons; with it, the column must be one that llmframe wrote, with any model.
+        """
+        for column in self.columns:
+            if error_into == column.into:
+                raise ValueError(
+                    f"error_into and {argument} are both {plain_repr(error_into)}; give the reasons a column of their own"
+                )
+        filling = self.columns[0].overwrite == "missing"
+        written_by = {"verb": "reasons"} if filling else {**written_by, "verb": "reasons"}
+        overwrite = False if filling else self.columns[0].overwrite
+        target = TargetColumn.of(frame, error_into, overwrite, None, written_by, argument="error_into")
+        return replace(target, selected=self.selected)
 
 
 def _existing(frame: pd.DataFrame, name: Hashable, argument: str) -> pd.Series | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import astuple
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from llmframe._run.results import CollectedResults, OutcomeSink, Results
 from llmframe._values import Failure, Stop, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from llmframe._api import Client, Transport
     from llmframe._columns import Plan
@@ -56,18 +57,20 @@ class Execution:
         self._results = results
         self.columns = columns
         self._lane: Lane | None = None
+        self._lanes: list[Lane] = []
         self._feed: ClaimedFeed | None = None
+        self._inherited = 0
         self._cancelling = False
         self._announced = False
 
     @property
     def inherited(self) -> int:
         """Requests that a run which no longer exists had claimed, and may have paid without keeping the answers."""
-        return self._feed.inherited if self._feed is not None else 0
+        return self._inherited + (self._feed.inherited if self._feed is not None else 0)
 
     @property
     def traffic(self) -> Traffic:
-        return self._lane.traffic if self._lane is not None else Traffic()
+        return Traffic(*map(sum, zip(*(astuple(lane.traffic) for lane in self._lanes), strict=True)))
 
     @property
     def limit_wait(self) -> LimitWait | None:
@@ -75,7 +78,7 @@ class Execution:
 
     @property
     def waited_seconds(self) -> float:
-        return self._lane.waited_seconds if self._lane is not None else 0.0
+        return sum(lane.waited_seconds for lane in self._lanes)
 
     @property
     def batches(self) -> Sequence[str]:
@@ -91,12 +94,26 @@ class Execution:
     async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
-            wanted = await self._look_up(journal, session)
+            wanted = await self._look_up(journal, session, range(len(self._plan.keys)))
             if self._settings.mode == "offline":
                 for number in wanted:
                     self._results.add_failure(number, _NOT_IN_JOURNAL)
             elif len(wanted):
                 await self._send_if_possible(journal, session, wanted)
+            while self.stop is None and (corrections := self._results.reopen()):
+                await self._ask_again(journal, session, corrections)
+
+    async def _ask_again(
+        self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
+    ) -> None:
+        """Ask for answers that fit where they did not: with the answer and what is wrong with it after the messages."""
+        self._plan = self._plan.corrected(corrections)
+        try:
+            wanted = await self._look_up(journal, session, sorted(corrections))
+            if len(wanted) and self._settings.mode != "offline":
+                await self._send_if_possible(journal, session, wanted)
+        finally:
+            self._results.close_again()
 
     def _bar(self) -> AbstractAsyncContextManager[object]:
         if not self._settings.progress:
@@ -143,13 +160,14 @@ class Execution:
                 with suppress(JournalError):
                     await through(journal.end(session, counts(), finished=finished))
 
-    async def _look_up(self, journal: Journal, session: Session) -> Sequence[int]:
-        """Read the known answers from the journal; return the numbers of the other requests."""
+    async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
+        """Read the known answers to these requests from the journal; return the numbers of the others."""
         missing = array("i")
-        for start in range(0, len(self._plan.keys), _LOOKUP_ROWS):
-            keys = self._plan.keys[start : start + _LOOKUP_ROWS]
+        for start in range(0, len(numbers), _LOOKUP_ROWS):
+            block = numbers[start : start + _LOOKUP_ROWS]
+            keys = [self._plan.keys[number] for number in block]
             known = {stored.key: stored for stored in await journal.lookup(session, keys)}
-            for number, key in enumerate(keys, start):
+            for number, key in zip(block, keys, strict=True):
                 stored = known.get(key)
                 verdict = None if stored is None else self._results.judge(stored)
                 if verdict is None or self._settings.asks_again(verdict):
@@ -228,6 +246,7 @@ class Execution:
                 self._lane = lane
                 await stack.enter_async_context(running)
             self._lane = lane
+            self._lanes.append(lane)
             if self._cancelling:
                 lane.cancel_batches()
             if self.stop is not None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from llmframe._columns import spread
 from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
 from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from llmframe._batch import BatchResult
     from llmframe._columns import Plan
@@ -40,7 +40,9 @@ class Results:
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
 
-    def __init__(self, plan: Plan, kind: AnswerKind, prices: Prices, model: str) -> None:
+    def __init__(
+        self, plan: Plan, kind: AnswerKind, prices: Prices, model: str, most_reasks: int = 0
+    ) -> None:
         self.kind = kind
         self.answered = 0
         self.failed = len(plan.refused)
@@ -60,6 +62,10 @@ class Results:
         self._began = time.monotonic()
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys)).tolist()
         self._failures: dict[int, Failure] = {}
+        self._most_reasks = most_reasks
+        self._reasks: Counter[int] = Counter()
+        self._to_correct: dict[int, tuple[str, str]] = {}
+        self._reopened: dict[int, Failure] = {}
         self._spent = 0.0
         self._paid = 0
 
@@ -134,7 +140,10 @@ class Results:
         """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
         if value is None:
-            self.add_failure(number, Failure(problem or "empty", verdict.detail, attempts, paid=True))
+            failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
+            self.add_failure(number, failure)
+            if verdict.correction is not None and self._reasks[number] < self._most_reasks:
+                self._to_correct[number] = (verdict.raw or "", verdict.correction)
             return 0
         rows = self._rows_of[number]
         self._values[number] = value
@@ -149,9 +158,29 @@ class Results:
         self._failures[number] = failure
         self.failed += self._rows_of[number]
 
-    def by_row(self) -> list[Any]:
+    def reopen(self) -> dict[int, tuple[str, str]]:
+        """Take back the failures for which an answer that fits is asked for; return the answers, and what is wrong with them."""
+        corrections, self._to_correct = self._to_correct, {}
+        for number in corrections:
+            self._reopened[number] = self._failures.pop(number)
+            self.failed -= self._rows_of[number]
+            self._reasks[number] += 1
+        return corrections
+
+    def close_again(self) -> None:
+        """Put those back that have got no other outcome."""
+        for number, failure in self._reopened.items():
+            if not self.has_outcome(number):
+                self.add_failure(number, failure)
+        self._reopened.clear()
+
+    def by_row(self) -> Any:
         """Return each row's value so far, by position."""
-        return spread(self._values, self._plan.codes)
+        return self.kind.rows(self._values, self._plan.codes, self._plan.labels)
+
+    def columns(self, index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+        """Make the columns of the values so far."""
+        return self.kind.columns(self._values, self._plan.codes, index, names)
 
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
@@ -199,10 +228,12 @@ class Results:
                 "code": reason.code,
                 "message": reason.message,
                 "attempts": reason.attempts,
+                **({"raw": reason.raw} if self.kind.shows_raw else {}),
             }
             for position, reason in self.reasons().items()
         ]
-        return pd.DataFrame(lines, columns=list(FAILURE_COLUMNS))
+        columns = [*FAILURE_COLUMNS, *(["raw"] if self.kind.shows_raw else [])]
+        return pd.DataFrame(lines, columns=columns)
 
 
 class OutcomeSink:

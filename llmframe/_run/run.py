@@ -45,10 +45,11 @@ class Run:
     ----------
     status : {"running", "done", "stopped", "interrupted", "error"}
         `"done"` when every row was tried, also when some failed.
-    values : list of str or None
-        Each row's answer so far, by position.
+    values : list of str or None, or DataFrame
+        Each row's answer so far, by position; of a verb with several columns a DataFrame.
     failures : DataFrame
-        Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer.
+        Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer; of `extract` also
+        `raw`, what the model wrote.
     rows, answered, failed, truncated : int
         Selected rows; rows answered, failed, and answered with a text that was cut off.
     skipped : dict
@@ -88,7 +89,9 @@ class Run:
     def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
         self._settings = settings
         self._plan = plan
-        self._results = Results(plan, settings.verb.kind, Prices(settings.prices), settings.model)
+        self._results = Results(
+            plan, settings.verb.kind, Prices(settings.prices), settings.model, settings.reask
+        )
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -148,7 +151,7 @@ class Run:
         return concluded(self, result)
 
     @property
-    def values(self) -> list[str | None]:
+    def values(self) -> Any:
         return self._results.by_row()
 
     @property

@@ -74,6 +74,8 @@ class RunSettings(AccountSettings):
     dedupe: bool = True
     fresh: bool = False
     retry_failed: bool = False
+    reask: int = 0
+    """How often an answer that does not fit is asked again."""
 
     def asks_again(self, stored: Verdict) -> bool:
         """Return whether a request is sent although the journal holds its body."""

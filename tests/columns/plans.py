@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from llmframe._verbs.complete import FrameCompletion, ListCompletion
+from llmframe._verbs import complete_frame, complete_list
 
 SCHEMA = {
     "type": "json_schema",
@@ -33,7 +33,7 @@ TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 
 def keys(prompts, **settings):
     settings = {"model": "gpt-6-luna", "base_url": "https://api.openai.com/v1"} | settings
-    return [key.hex() for key in ListCompletion(prompts, settings).run._plan.keys]
+    return [key.hex() for key in complete_list(prompts, settings).run._plan.keys]
 
 
 def key(prompt="Hello", **settings):
@@ -42,10 +42,19 @@ def key(prompt="Hello", **settings):
 
 
 def plan_of(frame, *arguments, **settings):
-    into, where, overwrite, error_into = "answer", settings.pop("where", None), False, None
     column, prompt = (*arguments, None, None)[:2]
-    settings = {"model": "gpt-6-luna", "api_key": "any"} | settings
-    return FrameCompletion(frame, column, prompt, into, where, overwrite, error_into, settings).run._plan
+    where = settings.pop("where", None)
+    call = complete_frame(
+        frame,
+        {"model": "gpt-6-luna", "api_key": "any"} | settings,
+        column=column,
+        prompt=prompt,
+        into="answer",
+        where=where,
+        overwrite=False,
+        error_into=None,
+    )
+    return call.run._plan
 
 
 def bodies(plan):

@@ -19,7 +19,7 @@ def judged(content="Half an ans", reason="stop", *, message=None, **more):
     ["stop", "STOP", "stop_sequence", "end_turn", "eos", "eos_token", "COMPLETE", "completed", "tool_calls", "function_call", "tool_use", None, ""],
 )  # fmt: skip
 def test_a_text_with_a_good_ending_is_an_answer(reason):
-    assert judged(reason=reason) == ("Half an ans", None, "", False, None)
+    assert judged(reason=reason)[:5] == ("Half an ans", None, "", False, None)
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])

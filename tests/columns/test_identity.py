@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import llmframe
 from llmframe._addresses import normalise
-from llmframe._verbs.complete import ListCompletion
+from llmframe._verbs import complete_list
 
 GOLDEN = {
     "text": (("Hello",), {}),
@@ -225,7 +225,7 @@ def test_azures_deployment_and_api_version_are_in_the_identity():
         )
 
     def azure_key(**which):
-        return ListCompletion(["Hello"], {"model": "m", "client": azure(**which)}).run._plan.keys[0]
+        return complete_list(["Hello"], {"model": "m", "client": azure(**which)}).run._plan.keys[0]
 
     every = {azure_key(), azure_key(deployment="b"), azure_key(version="2026-01-01"), azure_key(host="two")}
     assert len(every) == 4
@@ -259,5 +259,5 @@ def test_the_recipe_that_the_journal_keeps_holds_no_prompt_no_header_and_no_key(
         "base_url": "https://example.org/v1",
         "model": "m",
     }
-    completion = ListCompletion(["secret"], secret)
+    completion = complete_list(["secret"], secret)
     assert "secret" not in repr(completion.run._plan.recipe.describe())

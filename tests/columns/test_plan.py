@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._verbs.complete import SeriesCompletion
+from llmframe._verbs import complete_series
 
 
 def test_identical_rows_are_one_request(llm):
@@ -247,7 +247,7 @@ def test_a_plan_notices_that_its_inputs_have_changed():
 def test_a_series_is_planned_as_its_frame():
     cells = pd.Series(["x", "y"], name="a")
     settings = {"model": "m", "mode": "offline"}
-    of_series = SeriesCompletion(cells, "Say {a}", None, settings).run._plan
+    of_series = complete_series(cells, settings, prompt="Say {a}", where=None).run._plan
     assert of_series.keys == plan_of(cells.to_frame(), "a", "Say {a}", **settings).keys
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe._columns import TEXT, PromptSpec, TargetColumn, make_plan, put_column, text_series
+from llmframe._columns import TEXT, PromptSpec, TargetColumns, make_plan, put_column, text_series
 from llmframe._run import Run, Verb, run_to_end
 from llmframe._values import Verdict
 from llmframe._verbs.arguments import resolve
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class NumberAnswers:
     """Reads the number in a whole text, for one Int64 column; values are held in an Int64 array."""
 
+    shows_raw: ClassVar = False
     remedies: ClassVar = {**TEXT.remedies, "no_number": "ask for a number"}
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
@@ -34,9 +35,12 @@ class NumberAnswers:
     def storage(self, requests: int) -> MutableSequence[Any]:
         return pd.array([None] * requests, dtype="Int64")
 
-    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+    def rows(self, stored: Any, codes: Any, index: pd.Index) -> list[Any]:
+        return TEXT.rows(stored, codes, index)
+
+    def columns(self, stored: Any, codes: Any, index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
         (name,) = names
-        return [pd.Series(values, index=index, dtype="Int64", name=name)]
+        return [pd.Series(self.rows(stored, codes, index), index=index, dtype="Int64", name=name)]
 
     def continues(self, existing: pd.Series) -> bool:
         return pd.api.types.is_integer_dtype(existing) or bool(existing.isna().all())
@@ -54,10 +58,11 @@ class CountedAnswers(NumberAnswers):
     def storage(self, requests: int) -> MutableSequence[Any]:
         return [None] * requests
 
-    def columns(self, values: Sequence[Any], index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
-        word, number = names
+    def columns(self, stored: Any, codes: Any, index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:
+        values = self.rows(stored, codes, index)
         words, numbers = zip(*[(None, None) if value is None else value for value in values], strict=True)
-        return [text_series(words, index, word), *super().columns(numbers, index, [number])]
+        word, number = names
+        return [text_series(words, index, word), pd.Series(numbers, index=index, dtype="Int64", name=number)]
 
 
 class BrokenAnswers(NumberAnswers):
@@ -86,20 +91,20 @@ def ask(
     """Ask the cells of a column and write what the verb's kind makes of the answers."""
     settings = resolve(verb, arguments)
     written_by = {"verb": verb.name, "model": settings.model}
-    targets = [TargetColumn.of(frame, name, overwrite, None, written_by) for name in into]
+    targets = TargetColumns.of(frame, into, overwrite, None, written_by, argument="into")
     plan = make_plan(
         settings.recipe,
         PromptSpec.parse(column, None, settings.system, {column: column}),
         {column: frame[column]},
         frame.index,
-        targets[0].selected,
+        targets.selected,
         dedupe=settings.dedupe,
         chunk_rows=settings.tuning.chunk_rows,
     )
 
     def write_back(results: Any, record: dict[str, Any], ending: str) -> pd.DataFrame:
-        made = verb.kind.columns(results.by_row(), frame.index, into)
-        for target, series in zip(targets, made, strict=True):
+        made = results.columns(frame.index, into)
+        for target, series in zip(targets.columns, made, strict=True):
             put_column(frame, target.merged(series, verb.kind), record)
         return frame
 

@@ -25,6 +25,10 @@ assert_type(llmframe.llm(df).to_csv(), str | None)
 answers: pd.Series = llmframe.llm(reviews).complete("Shout: {}", reasoning_effort="low")
 assert_type(llmframe.llm(reviews).complete("Shout: {}", wait=False), llmframe.Run)
 
+assert_type(llmframe.llm(df).extract("review", {"part": str, "hours": (float, "How many?")}), pd.DataFrame)
+assert_type(llmframe.llm(reviews).extract(["part"], wait=False), llmframe.Run)
+assert_type(llmframe.extract(["a"], ["part"]), pd.DataFrame)
+
 assert_type(llmframe.complete(["Hello", None]), list[str | None])
 assert_type(llmframe.complete([[{"role": "user", "content": "Hello"}]], seed=1), list[str | None])
 assert_type(llmframe.complete(["Hello"], wait=False), llmframe.Run)

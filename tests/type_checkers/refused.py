@@ -18,6 +18,8 @@ llmframe.llm(df).complete("review", max_concurrency="many")  # refused
 llmframe.llm(df).complete("review", wait=False).fillna("")  # refused
 llmframe.llm(df).complte("review")  # refused
 llmframe.llm(reviews).complete(into="gist")  # refused
+llmframe.llm(df).extract("review")  # refused
+llmframe.llm(df).extract("review", ["part"], prefx="x")  # refused
 llmframe.llm(["a list"])  # refused
 llmframe.complete(["Hello"], colunm="review")  # refused
 repr(llmframe.complete(["Hello"]).cost)  # refused

@@ -11,6 +11,8 @@ _FORMATS = {
     "date": "2026-01-31",
     "time": "12:00:00Z",
     "date-time": "2026-01-31T12:00:00Z",
+    "naive": "2026-01-31T12:00:00",
+    "decimal": "12.50",
     "duration": "PT1H",
     "email": "someone@example.com",
     "hostname": "example.com",
@@ -50,7 +52,10 @@ class _Generator:
             return self._resolve(schema["$ref"])
         options = schema.get("anyOf") or schema.get("oneOf")
         if options:
-            return _branch(options, seed, depth)
+            chosen = _branch(options, seed, depth)
+            if not isinstance(chosen, dict):
+                return chosen
+            return {"description": schema.get("description", ""), **chosen}
         return _merged(schema) if schema.get("allOf") else None
 
     def _pick(self, options: list[Any], seed: str) -> Any:
@@ -128,7 +133,19 @@ def _within(schema: dict[str, Any], value: int, *, whole: bool) -> float:
     return low + value % (int((high - low) / step) + 1) * step if high >= low else (low + high) / 2
 
 
+_ASKED_FOR = {
+    "YYYY-MM-DDTHH:MM:SS, with": "date-time",
+    "YYYY-MM-DDTHH:MM:SS": "naive",
+    "YYYY-MM-DD": "date",
+    "HH:MM:SS": "time",
+    "decimal number": "decimal",
+}
+"""Words of a description, and the format that they ask for."""
+
+
 def _string(schema: dict[str, Any], seed: str) -> str:
-    text = _FORMATS.get(schema.get("format", ""), f"made up {_number(seed):012x}")
+    description = str(schema.get("description", ""))
+    asked = next((name for words, name in _ASKED_FOR.items() if words in description), "")
+    text = _FORMATS.get(schema.get("format", asked), f"made up {_number(seed):012x}")
     longest = schema.get("maxLength", len(text))
     return text[:longest].ljust(schema.get("minLength", 0), "x")

@@ -1,0 +1,175 @@
+"""The values of many answers by column, each in the dtype that its schema states.
+
+They are kept as arrays, one for each column: a million typed rows take little more than their columns.
+"""
+
+from __future__ import annotations
+
+from array import array
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from llmframe._columns.schema.shapes import Choice, Record, Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from llmframe._columns.schema.shapes import Field, Shape
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAT = np.iinfo(np.int64).min
+
+
+class Column(Protocol):
+    """The values of one column, by request."""
+
+    def put(self, number: int, value: Any) -> None:
+        """Set a request's value; `None` is missing."""
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        """Make the column: each row has its request's value, and is missing where its code is negative."""
+
+
+def leaves(fields: Sequence[Field], prefix: str = "") -> Iterator[tuple[str, Shape]]:
+    """Yield the columns' names and shapes: a nested object's field is `a.b`; what contains itself stays one column."""
+    for field in fields:
+        name = f"{prefix}{field.name}"
+        if isinstance(field.shape, Record) and not field.shape.name:
+            yield from leaves(field.shape.fields, f"{name}.")
+        else:
+            yield name, field.shape
+
+
+def flat(value: dict[str, Any] | None, fields: Sequence[Field]) -> Iterator[Any]:
+    """Yield an answer's values in the order of `leaves`."""
+    for field in fields:
+        inner = None if value is None else value[field.name]
+        if isinstance(field.shape, Record) and not field.shape.name:
+            yield from flat(inner, field.shape.fields)
+        else:
+            yield inner
+
+
+def column_for(shape: Shape, requests: int) -> Column:  # noqa: PLR0911 (a table)
+    """Make the storage of one column."""
+    match shape:
+        case Scalar("int"):
+            return _Numbers("q", requests, "Int64")
+        case Scalar("float"):
+            return _Floats(requests)
+        case Scalar("bool"):
+            return _Numbers("b", requests, "boolean")
+        case Scalar("date"):
+            return _Moments(requests, aware=False)
+        case Scalar("datetime", aware):
+            return _Moments(requests, aware=aware)
+        case Choice(values) if isinstance(values[0], str):
+            return _Categories(values, requests)
+        case Choice(values):
+            return _Numbers(
+                "b" if isinstance(values[0], bool) else "q",
+                requests,
+                "boolean" if isinstance(values[0], bool) else "Int64",
+            )
+        case Scalar("text"):
+            return _Objects(requests, pd.Series(["text"]).dtype)
+    return _Objects(requests, object)
+
+
+class _Numbers:
+    """Whole numbers or truth values, with a mask."""
+
+    def __init__(self, code: str, requests: int, dtype: str) -> None:
+        self._values = array(code, bytes(array(code).itemsize * requests))
+        self._missing = bytearray(b"\1" * requests)
+        self._dtype = dtype
+
+    def put(self, number: int, value: Any) -> None:
+        self._missing[number] = value is None
+        self._values[number] = 0 if value is None else value
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        values, missing = (
+            _taken(np.frombuffer(self._values, dtype=self._values.typecode), codes, 0),
+            _taken(np.frombuffer(self._missing, dtype=bool), codes, True),
+        )
+        if self._dtype == "boolean":
+            made: Any = pd.arrays.BooleanArray(values.astype(bool), missing)
+        else:
+            made = pd.arrays.IntegerArray(values.astype(np.int64), missing)
+        return pd.Series(made, index=index, name=name)
+
+
+class _Floats:
+    def __init__(self, requests: int) -> None:
+        self._values = array("d", [float("nan")]) * requests
+
+    def put(self, number: int, value: Any) -> None:
+        self._values[number] = float("nan") if value is None else value
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        return pd.Series(_taken(np.frombuffer(self._values), codes, np.nan), index=index, name=name)
+
+
+class _Moments:
+    """Dates and datetimes, in microseconds."""
+
+    def __init__(self, requests: int, *, aware: bool) -> None:
+        self._values = array("q", [_NAT]) * requests
+        self._aware = aware
+
+    def put(self, number: int, value: date | datetime | None) -> None:
+        self._values[number] = _NAT if value is None else _microseconds(value)
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        taken = _taken(np.frombuffer(self._values, dtype=np.int64), codes, _NAT).view("datetime64[us]")
+        made = pd.Series(taken, index=index, name=name)
+        return made.dt.tz_localize(UTC) if self._aware else made
+
+
+def _microseconds(value: date | datetime) -> int:
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+class _Categories:
+    """One of some texts, in the order in which they were declared."""
+
+    def __init__(self, values: Sequence[Any], requests: int) -> None:
+        self._dtype = pd.CategoricalDtype(pd.Index(list(values), dtype=pd.Series(["text"]).dtype))
+        self._number = {value: number for number, value in enumerate(values)}
+        self._codes = array("h", [-1]) * requests
+
+    def put(self, number: int, value: Any) -> None:
+        self._codes[number] = -1 if value is None else self._number[value]
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        taken = _taken(np.frombuffer(self._codes, dtype=np.int16), codes, -1)
+        return pd.Series(pd.Categorical.from_codes(taken, dtype=self._dtype), index=index, name=name)
+
+
+class _Objects:
+    def __init__(self, requests: int, dtype: Any) -> None:
+        self._values: list[Any] = [None] * requests
+        self._dtype = dtype
+
+    def put(self, number: int, value: Any) -> None:
+        self._values[number] = value
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        values = [None if code < 0 else self._values[code] for code in codes.tolist()]
+        return pd.Series(values, index=index, name=name, dtype=self._dtype)
+
+
+def _taken(values: npt.NDArray[Any], codes: npt.NDArray[np.int32], missing: Any) -> npt.NDArray[Any]:
+    """Take each row's value; `missing` where it has none."""
+    if not len(values):
+        return np.full(len(codes), missing, dtype=values.dtype)
+    return np.where(codes < 0, np.asarray(missing, dtype=values.dtype), values[np.maximum(codes, 0)])

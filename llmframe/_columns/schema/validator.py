@@ -1,0 +1,77 @@
+"""The quick way to read an answer that fits its schema exactly: a validator of pydantic's core, without any loosening."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
+
+from llmframe._columns.schema.shapes import (
+    Alternatives,
+    Choice,
+    Field,
+    Items,
+    Record,
+    Reference,
+    Scalar,
+    Shape,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLAIN = {
+    "text": core_schema.str_schema(strict=True),
+    "int": core_schema.int_schema(strict=True, ge=-(2**63), lt=2**63),
+    "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
+    "bool": core_schema.bool_schema(strict=True),
+}
+
+
+def validator_of(root: Record, scalar: Callable[[Any, Scalar, str], Any]) -> SchemaValidator:
+    """Make the validator of a record; `scalar` reads dates, times and decimal numbers, and raises `ValueError`."""
+    writer = _Writer(scalar)
+    schema = writer.record(root)
+    return SchemaValidator(core_schema.definitions_schema(schema, writer.definitions))
+
+
+class _Writer:
+    def __init__(self, scalar: Callable[[Any, Scalar, str], Any]) -> None:
+        self._scalar = scalar
+        self.definitions: list[CoreSchema] = []
+        self._named = set[str]()
+
+    def _read(self, scalar: Scalar, value: Any) -> Any:
+        return self._scalar(value, scalar, "")
+
+    def record(self, record: Record) -> CoreSchema:
+        fields = {each.name: core_schema.typed_dict_field(self.field(each)) for each in record.fields}
+        return core_schema.typed_dict_schema(
+            fields, extra_behavior="forbid", strict=True, ref=record.name or None
+        )
+
+    def field(self, field: Field) -> CoreSchema:
+        schema = self.shape(field.shape)
+        return core_schema.nullable_schema(schema) if field.nullable else schema
+
+    def shape(self, shape: Shape) -> CoreSchema:  # noqa: PLR0911 (a table)
+        match shape:
+            case Scalar(kind) if kind in _PLAIN:
+                return _PLAIN[kind]
+            case Scalar():
+                return core_schema.no_info_plain_validator_function(partial(self._read, shape))
+            case Choice(values):
+                return core_schema.literal_schema(list(values))
+            case Items(item):
+                return core_schema.list_schema(self.field(item), strict=True)
+            case Alternatives(records):
+                return core_schema.union_schema([self.shape(each) for each in records], mode="left_to_right")
+            case Reference(name):
+                return core_schema.definition_reference_schema(name)
+            case Record(_, name) if name:
+                if name not in self._named:
+                    self._named.add(name)
+                    self.definitions.append(self.record(shape))
+                return core_schema.definition_reference_schema(name)
+        return self.record(shape)

@@ -1,0 +1,247 @@
+"""A verb's call over a frame, a Series or a list: checked, planned, run, and written back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pandas as pd
+
+from llmframe._columns import (
+    TEXT,
+    Overwrite,
+    Plan,
+    Prompt,
+    PromptSpec,
+    TargetColumns,
+    full_label,
+    is_messages,
+    label_text,
+    listed,
+    make_plan,
+    occurrences,
+    put_column,
+    row_mask,
+    text_series,
+)
+from llmframe._errors import plain_repr
+from llmframe._loop import ShortTraceback
+from llmframe._run import Run, await_run, run_to_end, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from llmframe._run import Results, RunSettings
+
+
+def _plan(
+    frame: pd.DataFrame,
+    settings: RunSettings,
+    spec: PromptSpec,
+    selected: npt.NDArray[Any] | None,
+) -> Plan:
+    cells = {column: frame[column].copy(deep=False) for column in spec.reads}
+    return make_plan(
+        settings.recipe,
+        spec,
+        cells,
+        frame.index,
+        selected,
+        dedupe=settings.dedupe,
+        chunk_rows=settings.tuning.chunk_rows,
+    )
+
+
+def _names(columns: Iterable[Hashable]) -> dict[str, Hashable]:
+    """Map the names in a template to the columns' labels; of `1` and `"1"`, the text takes precedence."""
+    labels = sorted(columns, key=lambda label: isinstance(label, str))
+    return {label_text(label): label for label in labels}
+
+
+def _check_readable(frame: pd.DataFrame, spec: PromptSpec) -> None:
+    counts = occurrences(frame)
+    for column in spec.reads:
+        if not counts[column]:
+            raise KeyError(_unknown_column_message(frame, column))
+        if counts[column] > 1:
+            raise ValueError(
+                f"column: there are several columns named {plain_repr(column)}; rename them first"
+            )
+
+
+def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
+    names = {str(name): name for name in frame.columns}
+    close = get_close_matches(str(column), names, n=1, cutoff=0.0)
+    hint = f"the nearest is {plain_repr(names[close[0]])}" if close else "the frame has none"
+    if isinstance(column, str) and ("{" in column or " " in column):
+        hint += "; a template or an instruction is the second argument, prompt="
+    return f"column: there is no column {plain_repr(column)}; {hint}"
+
+
+class FrameCall:
+    """One call over a frame: checked, planned, and ready to run and to be written back.
+
+    Parameters
+    ----------
+    names
+        The columns that it writes.
+    argument
+        The verb's argument that names them.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        settings: RunSettings,
+        *,
+        column: Hashable | None,
+        prompt: Prompt,
+        names: Sequence[Hashable],
+        argument: str,
+        where: Any,
+        overwrite: Overwrite,
+        error_into: Hashable | None,
+    ) -> None:
+        self._frame = frame
+        self._argument = argument
+        names = [full_label(frame, name, argument) for name in names]
+        error_into = full_label(frame, error_into, "error_into") if error_into is not None else None
+        column = full_label(frame, column, "column") if column is not None else None
+        readable = (
+            [name for name in frame.columns if name not in {*names, error_into}]
+            if callable(prompt)
+            else frame.columns
+        )
+        self._spec = PromptSpec.parse(column, prompt, settings.system, _names(readable))
+        _check_readable(frame, self._spec)
+        for name, place in (*((name, argument) for name in names), (error_into, "error_into")):
+            if name in self._spec.reads:
+                raise ValueError(
+                    f"{place}: {plain_repr(name)} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {place}="
+                )
+        written_by = {"verb": settings.verb.name, "model": settings.model}
+        self._kind = settings.verb.kind
+        self._targets = TargetColumns.of(frame, names, overwrite, where, written_by, argument=argument)
+        self._reasons = None
+        if error_into is not None:
+            self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
+        self._run_plan = _plan(frame, settings, self._spec, self._targets.selected)
+        self.run = Run(settings, self._run_plan, title(column, names), self._write_back)
+
+    def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
+        frame, targets = self._frame, self._targets.columns
+        self._check_unchanged()
+        partial = results.answered and all(target.open_to_partial for target in targets)
+        if not record["complete"] and not partial:
+            return frame
+        made = results.columns(frame.index, [target.into for target in targets])
+        for target, column in zip(targets, made, strict=True):
+            put_column(frame, target.merged(column, self._kind), record)
+        if self._reasons is not None:
+            reasons = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
+            put_column(frame, self._reasons.merged(reasons, TEXT), {**record, "verb": "reasons"})
+        return frame
+
+    def _check_unchanged(self) -> None:
+        frame, plan, reads = self._frame, self._run_plan, self._spec.reads
+        counts = occurrences(frame)
+        readable = all(counts[column] == 1 for column in reads)
+        same_rows = readable and len(frame) == plan.rows
+        if not same_rows or not plan.same_inputs({column: frame[column] for column in reads}):
+            raise ValueError(
+                "the rows that were asked have changed since the call, so its answers are not written into the frame; "
+                "they are in run.values and in the journal: run the call again on the frame as it is now"
+            )
+        for target in self._targets.columns:
+            if target.changed(frame):
+                raise ValueError(
+                    f"{self._argument}: the column {plain_repr(target.into)} has changed since the call; the answers are in run.values and in the journal"
+                )
+
+
+def title(column: Hashable | None, names: Iterable[Hashable]) -> str:
+    """Return what is shown of a call: the column that is read, and those that are written."""
+    return f"{'prompt' if column is None else label_text(column)} → {', '.join(map(label_text, names))}"
+
+
+class SeriesCall:
+    """One call over a Series: its answers are returned as `made` makes them of the columns."""
+
+    def __init__(
+        self,
+        series: pd.Series,
+        settings: RunSettings,
+        *,
+        prompt: Prompt,
+        where: Any,
+        names: Sequence[Hashable],
+        made: Callable[[list[pd.Series]], Any],
+    ) -> None:
+        name = "text" if series.name is None else series.name
+        frame = series.to_frame(name)
+        fields = {"": name} if series.name is None else {"": name, label_text(name): name}
+        spec = PromptSpec.parse(name, prompt, settings.system, fields)
+        self._series = series
+        self._names = names
+        self._made = made
+        plan = _plan(frame, settings, spec, row_mask(where, series.index))
+        self.run = Run(settings, plan, title(series.name, names), self._write_back)
+
+    def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> Any:  # noqa: ARG002
+        return self._made(results.columns(self._series.index, self._names))
+
+
+class ListCall:
+    """One call over a list of prompts: its answers are returned as `Run.values` has them."""
+
+    def __init__(self, prompts: Iterable[Any], settings: RunSettings, prompt: Prompt = None) -> None:
+        cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
+        spec = PromptSpec.parse("prompt", prompt, settings.system, {"prompt": "prompt"})
+        plan = _plan(cells.to_frame(), settings, spec, None)
+        self.run = Run(settings, plan, "prompts → list", _by_row)
+
+
+def _by_row(results: Results, record: dict[str, Any], ending: str) -> Any:  # noqa: ARG001
+    return results.by_row()
+
+
+def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
+    if isinstance(prompts, str):
+        raise TypeError(
+            f"prompts must be a list of texts or message arrays; write complete([{prompts[:40]!r}])"
+        )
+    if isinstance(prompts, Mapping):
+        given = "[[message]]" if "role" in prompts else "list(prompts.values())"
+        raise TypeError(
+            f"prompts must be a list of texts or message arrays, and this is a dict; write complete({given})"
+        )
+    prompt_list = listed(prompts, "prompts must be a list of texts or message arrays")
+    if is_messages(prompt_list):
+        raise TypeError(
+            "prompts must be a list of message arrays, and this is a single one; write complete([messages])"
+        )
+    if prompt_list and all(isinstance(prompt, Mapping) for prompt in prompt_list):
+        raise TypeError(
+            "prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.complete('text')"
+        )
+    return prompt_list
+
+
+Call: TypeAlias = FrameCall | SeriesCall | ListCall
+
+
+@ShortTraceback()
+def run_or_return(call: Call, *, wait: bool) -> Any:
+    """Wait for the result, or return the run, which continues in the background."""
+    if not isinstance(wait, bool):
+        raise TypeError(f"wait must be True or False; got {wait!r}")
+    return run_to_end(call.run) if wait else start(call.run, background=True)
+
+
+async def awaited(call: Call) -> Any:
+    """Await the result on the caller's loop."""
+    with ShortTraceback():
+        return await await_run(start(call.run, awaiting=True))

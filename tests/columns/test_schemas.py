@@ -1,0 +1,232 @@
+"""What users write for a schema, what of it is sent, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Optional, TypedDict
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel, Field
+
+from llmframe._columns.schema import TypedAnswers, read_schema, response_format
+from llmframe._columns.schema.shapes import Choice, Items, Record, Reference, Scalar
+from llmframe.testing._chat.instances import instance
+from llmframe.testing._requests import check_completion
+
+
+class Part(BaseModel):
+    name: str
+    broken: bool | None = None
+
+
+class Tone(enum.Enum):
+    ANGRY = "angry"
+    CALM = "calm"
+
+
+class Review(BaseModel):
+    product: str = Field(description="The product's name.")
+    stars: int = Field(ge=1, le=5)
+    tone: Tone
+    bought: date | None
+    seen: AwareDatetime | None = None
+    price: Decimal
+    parts: list[Part]
+    main: Part
+    tag: Literal["a", "b"] | None
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node]
+
+
+class Total(TypedDict, total=False):
+    a: str
+    b: Optional[int]  # noqa: UP045 (as people write it)
+
+
+@dataclasses.dataclass
+class Data:
+    a: str
+    b: float = 2.0
+
+
+SCHEMAS = [
+    ["a", "b"],
+    {"hours": float, "tone": "How does the customer sound?", "stars": (int, "Of five.")},
+    {"when": datetime, "day": date, "at": time, "price": Decimal, "parts": list[Part], "main": Part},
+    {
+        "level": Literal[1, 2],
+        "sure": bool,
+        "tone": Tone,
+        "tags": list[Literal["x", "y"]],
+        "seen": AwareDatetime,
+    },
+    {"two words": str, "class": str, "a.b": str, "  x": int, "müde": str, 'quo"te': str},
+    Review,
+    Node,
+    Total,
+    Data,
+    {
+        "type": "object",
+        "properties": {"x": {"type": ["integer", "null"]}, "y": {"$ref": "#/$defs/Y"}},
+        "required": ["x"],
+        "$defs": {"Y": {"type": "string", "enum": ["p", "q"]}},
+    },
+]
+
+
+def fields(schema):
+    return {field.name: field for field in read_schema(schema).root.fields}
+
+
+def test_names_questions_and_types_become_nullable_fields():
+    found = fields(["a", "b"])
+    assert [(field.name, field.shape, field.nullable) for field in found.values()] == [
+        ("a", Scalar("text"), True),
+        ("b", Scalar("text"), True),
+    ]
+    found = fields({"hours": float, "tone": "How?", "stars": (int, "Of five.")})
+    assert [(field.shape, field.description) for field in found.values()] == [
+        (Scalar("float"), ""),
+        (Scalar("text"), "How?"),
+        (Scalar("int"), "Of five."),
+    ]
+    assert not read_schema({"hours": float}).may_be_invented
+
+
+def test_a_class_says_itself_what_may_be_null_and_its_bounds_go_into_the_description():
+    found = fields(Review)
+    assert [name for name, field in found.items() if field.nullable] == ["bought", "seen", "tag"]
+    assert read_schema(Review).may_be_invented == ["product", "stars", "tone", "price", "parts", "main"]
+    assert found["stars"].description == "at least 1; at most 5"
+    assert found["product"].description == "The product's name."
+    assert found["tone"].shape == Choice(("angry", "calm"))
+    assert found["seen"].shape == Scalar("datetime", aware=True)
+    assert found["price"].shape == Scalar("decimal")
+
+
+def test_what_contains_itself_is_sent_once_and_referred_to():
+    (_, children) = read_schema(Node).root.fields
+    assert isinstance(children.shape, Items)
+    assert isinstance(children.shape.item.shape, Record)
+    inner = children.shape.item.shape.fields[1].shape
+    assert inner.item.shape == Reference(children.shape.item.shape.name)
+    sent = response_format(read_schema(Node).root)["json_schema"]["schema"]
+    assert list(sent["$defs"]) == ["Node"]
+
+
+PORTABLE = {"type", "enum", "anyOf", "$defs", "$ref", "required", "additionalProperties", "description"}
+
+
+def _words(node):
+    if isinstance(node, dict):
+        for word, inner in node.items():
+            yield word
+            if word in {"properties", "$defs"}:
+                for each in inner.values():
+                    yield from _words(each)
+            else:
+                yield from _words(inner)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _words(each)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+def test_what_is_sent_is_the_portable_core_which_the_api_takes(schema):
+    form = response_format(read_schema(schema).root)
+    assert set(_words(form["json_schema"]["schema"])) <= {*PORTABLE, "properties", "items"}
+    messages = [{"role": "user", "content": "x"}]
+    assert check_completion({"model": "gpt-6-luna", "messages": messages, "response_format": form}) is None
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+@given(seed=st.text(max_size=8))
+def test_what_a_server_makes_up_for_a_schema_fits_it(schema, seed):
+    read = read_schema(schema)
+    form = response_format(read.root)["json_schema"]["schema"]
+    answer = instance(form, seed)
+    if schema is Review:
+        answer["stars"] = 1 + answer["stars"] % 5
+    kind = TypedAnswers(read)
+    body = {"choices": [{"message": {"content": orjson.dumps(answer).decode()}, "finish_reason": "stop"}]}
+    verdict = kind.judge(body)
+    assert verdict.problem is None, verdict.detail
+    assert len(verdict.value) == len(kind.names)
+
+
+class Broken:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"a": dict[str, int]}, "a: an object needs named fields"),
+        ({"a": Any}, "a: a field needs a type"),
+        ({"a": int | str}, "a: a column has one type"),
+        ({"a": tuple[int, str]}, "a: strict mode has no 'prefixItems'"),
+        ({"a": list}, "a: a list needs a type for its items"),
+        ({"a": list[dict[str, int]]}, r"a\[\]: an object needs named fields"),
+        ({"a": Broken}, "a: .* is no type of a column"),
+        ({"a": {"b": int}}, "a: write a nested object as a class"),
+        ({"a": (1, 2)}, r"a: a pair must be \(type, 'question'\)"),
+        ({" ": str}, "a field's name must be text that is not blank"),
+        ({1: str}, "a field's name must be text that is not blank"),
+        (["a", "a"], "'a' is there twice"),
+        (["a", ""], "a field's name must be text that is not blank"),
+        ("a", r"write \['a'\]"),
+        ([], "it names no fields"),
+        ({}, "it names no fields"),
+        (None, "must be a list of fields, a dict"),
+        (int, "must be a list of fields, a dict"),
+        ({"a.name": str, "a": Part}, "two fields would be the column 'a.name'"),
+        ({"a": Literal["x", 1]}, "a: the values of one field must be all text"),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}},
+            },
+            "a: ",
+        ),
+        (
+            {"type": "object", "properties": {"a": {"allOf": [{"type": "string"}, {"type": "string"}]}}},
+            "a: strict mode has no 'allOf'",
+        ),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/B"}}}, "there is no '#/\\$defs/B' in it"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_refused_with_the_path_of_the_field(schema, said):
+    with pytest.raises((TypeError, ValueError), match=rf"^schema.*{said}"):
+        read_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({f"field {number}": str for number in range(5_001)}, "5,001 fields"),
+        ({"a": Literal[tuple(f"v{number}" for number in range(1_001))]}, "1,001 values"),
+        (["x" * 120_001], "120,001 characters"),
+    ],
+    ids=["fields", "values", "characters"],
+)
+def test_a_schema_over_the_apis_sizes_is_refused(schema, said):
+    with pytest.raises(ValueError, match=rf"it has {said}"):
+        response_format(read_schema(schema).root)
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[str, Field(description="Where?")], Annotated[int, Field(gt=3)]], ids=str
+)
+def test_what_is_annotated_goes_along(kind):
+    (field,) = read_schema({"a": (kind, "What?")}).root.fields
+    assert field.description.startswith("What?; ")

@@ -1,0 +1,303 @@
+"""How a typed answer is read: strictly, with a closed list of loosenings, and nothing repaired or guessed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
+
+from llmframe._columns.schema import TypedAnswers, read_schema
+from llmframe._columns.schema.fitting import MisfitError, fit
+from llmframe._columns.schema.reading import NotJSONError, read_object
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        '  \n{"a": 1}\n ',
+        '\ufeff{"a": 1}',
+        '<think>{"a": 2} or so</think>\n{"a": 1}',
+        '```json\n{"a": 1}\n```',
+        'Here it is:\n```\n{"a": 1}\n```\nAnything else?',
+        'Sure. {"a": 1} Best regards',
+    ],
+    ids=repr,
+)
+def test_what_stands_around_the_one_object_is_taken_off(text):
+    assert read_object(text) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ('{"x": {"a": 1, "a": 1}}', "the key 'a' is there twice"),
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": -Infinity}', "-Infinity is no number"),
+        ('{"a": 12', "it is cut off"),
+        ('{"a": "x', "it is cut off"),
+        ('Sure: {"a": "x", "b": [1, 2', "it is cut off"),
+        ('{"a": 1} and {"a": 2}', "there are 2 objects in it"),
+        ("[1]", "not an object"),
+        ("null", "not an object"),
+        ("I cannot tell.", "it is no JSON"),
+        ("{'a': 1}", "it is no JSON"),
+        ('{"a": 1,}', "it is no JSON"),
+        ("{" * 100_000, ""),
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_what_is_not_one_object_is_not_json(text, said):
+    with pytest.raises(NotJSONError, match=f".*{said}"):
+        read_object(text)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_reading(text):
+    with suppress(NotJSONError):
+        assert isinstance(read_object(text), dict)
+
+
+ROOT = read_schema(
+    {
+        "n": int, "f": float, "b": bool, "d": date, "t": datetime, "q": AwareDatetime, "h": time, "x": Decimal,
+        "c": Literal["hi", "lo"], "i": Literal[1, 2], "s": str, "l": list[int],
+    }
+).root  # fmt: skip
+GOOD = {
+    "n": 5, "f": 1.5, "b": True, "d": "2024-05-01", "t": "2024-05-01T10:00:00", "q": "2024-05-01T10:00:00+02:00", "h": "10:30",
+    "x": "1.20", "c": "lo", "i": 2, "s": "t", "l": [1, 2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "read"),
+    [
+        ("n", 5.0, 5),
+        ("n", -(2**63), -(2**63)),
+        ("f", 3, 3.0),
+        ("d", "2024-05-01T00:00:00", date(2024, 5, 1)),
+        ("t", "2024-05-01", datetime(2024, 5, 1)),  # noqa: DTZ001
+        ("t", "2024-05-01 10:00", datetime(2024, 5, 1, 10)),  # noqa: DTZ001
+        ("t", "2024-05-01T10:00:00.123456789", datetime(2024, 5, 1, 10, 0, 0, 123456)),  # noqa: DTZ001
+        ("q", "2024-05-01T10:00:00z", datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        ("h", "10:30:15", time(10, 30, 15)),
+        ("x", 1.5, Decimal("1.5")),
+        ("x", 3, Decimal(3)),
+        ("i", 1.0, 1),
+        ("s", "", ""),
+        ("l", [], []),
+    ],
+)
+def test_what_means_the_same_is_read_as_the_fields_type(name, given, read):
+    found = fit({**GOOD, name: given}, ROOT)[name]
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_null_is_missing(name):
+    assert fit({**GOOD, name: None}, ROOT)[name] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "as_sent"),
+    [
+        ("n", True, True),
+        ("n", 5.5, True),
+        ("n", "5", True),
+        ("n", 2**63, False),
+        ("f", "1", True),
+        ("f", False, True),
+        ("f", 10**400, True),
+        ("b", 1, True),
+        ("b", "true", True),
+        ("d", "2024", False),
+        ("d", "2024-02-30", False),
+        ("d", "1 May 2024", False),
+        ("d", "2024-05-01T10:00:00", False),
+        ("d", 20240501, True),
+        ("t", "2024", False),
+        ("t", 1714557600, True),
+        ("t", "2024-05-01T10:00:00Z", False),
+        ("q", "2024-05-01T10:00:00", False),
+        ("q", "2024-05-01", False),
+        ("h", "10", False),
+        ("x", "NaN", False),
+        ("x", "one", False),
+        ("x", True, True),
+        ("c", "LO", True),
+        ("c", 1, True),
+        ("i", True, True),
+        ("i", 3, True),
+        ("s", 5, True),
+        ("s", "a\0b", True),
+        ("l", 5, True),
+        ("l", [1, "2"], True),
+        ("l", [None], True),
+    ],
+)
+def test_what_means_something_else_does_not_fit(name, given, as_sent):
+    with pytest.raises(MisfitError) as caught:
+        fit({**GOOD, name: given}, ROOT)
+    assert caught.value.path.partition("[")[0] == name
+    assert caught.value.as_sent == as_sent
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({key: value for key, value in GOOD.items() if key != "f"}, "f: it is not there"),
+        ({**GOOD, "more": 1}, "there is no field 'more'"),
+    ],
+)
+def test_fields_that_lack_and_fields_too_many_do_not_fit(answer, said):
+    with pytest.raises(MisfitError, match=said):
+        fit(answer, ROOT)
+
+
+def body(content, reason="stop"):
+    text = content if isinstance(content, str) else json.dumps(content)
+    return {"choices": [{"message": {"content": text}, "finish_reason": reason}]}
+
+
+def judged(schema, content, reason="stop"):
+    return TypedAnswers(read_schema(schema)).judge(body(content, reason))
+
+
+class Rated(BaseModel):
+    stars: int = Field(ge=1, le=5)
+    word: str = "none"
+
+    @field_validator("word")
+    @classmethod
+    def _lower(cls, word):
+        if word == "boom":
+            raise RuntimeError("boom")
+        return word.lower()
+
+
+def test_a_models_own_checks_count_and_what_it_makes_of_values_is_written():
+    assert judged(Rated, {"stars": 5, "word": "GOOD"}).value == [5, "good"]
+    assert judged(Rated, {"stars": 5, "word": None}).value == [5, "none"]
+    six = judged(Rated, {"stars": 6, "word": "x"})
+    assert (six.problem, six.detail) == (
+        "schema",
+        "the answer does not fit the schema: stars: it must be at most 5",
+    )
+    assert "RuntimeError" in judged(Rated, {"stars": 5, "word": "boom"}).detail
+    assert judged({"r": Rated}, {"r": {"stars": 6, "word": "x"}}).detail.endswith(
+        "r.stars: it must be at most 5"
+    )
+
+
+class Bent(BaseModel):
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def _text(cls, n):
+        return f"{n} stars"
+
+
+def test_a_model_that_breaks_the_columns_type_costs_its_row():
+    assert judged(Bent, {"n": 5}).detail.endswith("its own check made '5 stars' of it")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "problem"),
+    [
+        ("no", "stop", "not_json"),
+        ({"a": "x"}, "stop", "schema"),
+        ('{"a": 1', "length", "truncated"),
+        ("", "length", "length"),
+        ({"a": 1}, "content_filter", "content_filter"),
+        ("", "stop", "empty"),
+    ],
+)
+def test_each_way_to_be_no_answer_has_its_code(content, reason, problem):
+    verdict = judged({"a": int}, content, reason)
+    assert (verdict.value, verdict.problem) == (None, problem)
+    assert (verdict.correction is not None) == (problem in {"not_json", "schema"})
+
+
+def test_what_was_whole_before_the_limit_is_an_answer():
+    """A model that goes on after the object, until the limit, has answered."""
+    assert judged({"a": int}, '{"a": 1}\n\n\n', "length").value == [1]
+
+
+class Part(BaseModel):
+    name: str | None
+    size: float | None
+
+
+COLUMNS = {
+    "n": int, "f": float, "b": bool, "d": date, "t": datetime, "q": AwareDatetime, "h": time, "x": Decimal,
+    "c": Literal["hi", "lo"], "i": Literal[1, 2], "yes": Literal[True, False], "s": str, "l": list[int], "part": Part,
+}  # fmt: skip
+DTYPES = {
+    "n": "Int64", "f": "float64", "b": "boolean", "d": "datetime64[us]", "t": "datetime64[us]",
+    "q": "datetime64[us, UTC]", "h": "object", "x": "object", "c": "category", "i": "Int64", "yes": "boolean", "s": "str", "l": "object",
+    "part.name": "str", "part.size": "float64",
+}  # fmt: skip
+ANSWER = {**GOOD, "yes": False, "part": {"name": "hinge", "size": None}}
+
+
+def frame_of(answers, codes):
+    kind = TypedAnswers(read_schema(COLUMNS))
+    stored = kind.storage(len(answers))
+    for number, answer in enumerate(answers):
+        if answer is not None:
+            verdict = kind.judge(body(answer))
+            assert verdict.problem is None, verdict.detail
+            stored[number] = verdict.value
+    return kind.rows(stored, np.asarray(codes, dtype=np.int32), pd.RangeIndex(len(codes)))
+
+
+@pytest.mark.parametrize(
+    ("answers", "codes"),
+    [
+        ([], []),
+        ([], [-1, -2]),
+        ([None], [0]),
+        ([ANSWER], [0, -1, 0]),
+        ([dict.fromkeys(GOOD | {"yes": 0, "part": 0})], [0]),
+    ],
+    ids=["no row", "no request", "no answer", "an answer", "all null"],
+)
+def test_dtypes_are_the_schemas_whatever_was_answered(answers, codes, tmp_path):
+    """Also after Parquet and pickle."""
+    frame = frame_of(answers, codes)
+    assert frame.dtypes.astype(str).to_dict() == DTYPES
+    assert frame["c"].cat.categories.tolist() == ["hi", "lo"]
+    assert pickle.loads(pickle.dumps(frame)).dtypes.equals(frame.dtypes)
+    if answers == [ANSWER]:
+        frame.to_parquet(tmp_path / "typed.parquet")
+        again = pd.read_parquet(tmp_path / "typed.parquet")
+        assert again.dtypes.astype(str).to_dict() == DTYPES
+
+
+def test_each_row_gets_its_own_values():
+    other = {**ANSWER, "n": 7, "s": "other", "c": "hi", "part": None}
+    frame = frame_of([ANSWER, other], [1, -1, 0, 1])
+    assert frame["n"].tolist() == [7, pd.NA, 5, 7]
+    assert frame["part.name"].isna().tolist() == [True, True, False, True]
+    assert frame["q"].tolist()[2] == pd.Timestamp("2024-05-01T08:00:00Z")
+    assert frame["x"].tolist()[2] == Decimal("1.20")
+    assert frame["c"].tolist() == ["hi", np.nan, "lo", "hi"] or frame["c"].isna().tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
