@@ -387,9 +387,9 @@ def test_a_traceback_shows_the_users_own_function_and_all_of_a_bug(book: Book) -
     book.kernel.wait(function)
     assert "<lambda>(row)" in function.traceback
     assert "llmframe/" not in function.traceback
-    bug = book.kernel.send("import llmframe._verbs.complete as c; c.make_plan = None\n" + PLAIN)
+    bug = book.kernel.send("import llmframe._verbs.calls as c; c.make_plan = None\n" + PLAIN)
     book.kernel.wait(bug)
-    assert "llmframe/_verbs/complete.py" in bug.traceback
+    assert "llmframe/_verbs/calls.py" in bug.traceback
     book.kernel.run("import llmframe._columns; c.make_plan = llmframe._columns.make_plan")
 
 
