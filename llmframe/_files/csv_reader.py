@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias,
 import pandas as pd
 
 from llmframe._files.text_files import FORMULA, check_separator, reader
+from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ class WiderRowError(ValueError):
     """The first row has more cells than the header has names."""
 
 
+@ShortTraceback()
 def read_csv(
     path: FilePath | TextIO,
     *,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
 from llmframe._files.text_files import check_separator, is_formula, writer
+from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -30,6 +31,7 @@ _BARE_NAME = re.compile(r"(?!Unnamed: )\w(?:[\w .()%/-]*[\w.()%/-])?")
 _PLAIN = (bool, int, float, decimal.Decimal, np.bool_, np.number, dt.date, dt.time)
 
 
+@ShortTraceback()
 def to_csv(
     frame: pd.DataFrame,
     path: FilePath | TextIO | None = None,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from llmframe._files.frame_columns import NESTED, FrameColumn, any_json, frame_columns
 from llmframe._files.replacement import FilePath, replacement
+from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -30,6 +31,7 @@ _FIRST_YEAR = 1900
 _DAY, _MOMENT, _TIME = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss", "hh:mm:ss"
 
 
+@ShortTraceback()
 def to_excel(
     frame: pd.DataFrame,
     path: FilePath | IO[bytes],

@@ -393,6 +393,18 @@ def test_a_traceback_shows_the_users_own_function_and_all_of_a_bug(book: Book) -
     book.kernel.run("import llmframe._columns; c.make_plan = llmframe._columns.make_plan")
 
 
+@pytest.mark.parametrize(
+    "code",
+    ['llmframe.read_csv("there_is.xlsx")', 'df.llm.to_csv("out.xlsx")', "df.llm.to_csv(columns='review')"],
+)
+def test_errors_of_files_end_at_the_cell_too(book: Book, code: str) -> None:
+    book.frame(3)
+    cell = book.kernel.send(code)
+    book.kernel.wait(cell)
+    assert code in cell.traceback
+    assert "llmframe/" not in cell.traceback
+
+
 def test_no_progress_shows_nothing(book: Book) -> None:
     """`progress=False` leaves the cell without output."""
     book.frame(10)

@@ -6,7 +6,6 @@ The list of loosenings is closed: `5.0` for a whole number, a date for a datetim
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -62,8 +61,9 @@ def fit(value: dict[str, Any], root: Record) -> dict[str, Any]:
     return _Fitter().record(value, root, "")
 
 
-@dataclass
 class _Fitter:
+    """Fits the values of one answer, and remembers the records that it is within."""
+
     def __init__(self) -> None:
         self._named: dict[str, Record] = {}
 

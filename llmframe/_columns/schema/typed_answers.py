@@ -125,7 +125,7 @@ def _checked(check: Check, value: Any, shape: Shape, path: str) -> Any:
         dumped = check.type.dump_python(made, by_alias=True, warnings=False)
     except ValidationError as error:
         raise _misfit(error, path) from error
-    except Exception as error:  # (a validator of the user's)
+    except Exception as error:  # a validator of the user's may raise anything: it costs its row alone
         raise MisfitError(path, f"its own check raised {type(error).__name__}", as_sent=False) from error
     return conform(dumped, shape, path)
 
