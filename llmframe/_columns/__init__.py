@@ -5,6 +5,7 @@ the rows into distinct requests with an identity each; a kind of answer (`TEXT`)
 for a verb; `TargetColumns` are the columns that a verb may write, checked before anything is sent.
 """
 
+from llmframe._columns.context import NO_CONTEXT, Context
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.recipe import Recipe
@@ -21,7 +22,9 @@ from llmframe._columns.write_back import (
 )
 
 __all__ = [
+    "NO_CONTEXT",
     "TEXT",
+    "Context",
     "Overwrite",
     "Plan",
     "Prompt",

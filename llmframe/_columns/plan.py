@@ -9,19 +9,20 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
+from llmframe._columns.context import NO_CONTEXT, Context
 from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again
 from llmframe._columns.recipe import Recipe, hashed, identity
 from llmframe._errors import counted, row_name
 from llmframe._values import Failure, Key, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
     import pandas as pd
@@ -33,19 +34,22 @@ class Plan:
 
     Attributes
     ----------
+    recipes : sequence of Recipe
+        What decides the answers; several ask for as many draws of each answer.
     codes : int32 array of shape (rows,)
         For each row the number of its distinct request; negative where there is none: -1, or for a
         skipped row -2 and below, by the position of its column in `skipped`.
     keys : list of bytes
-        The distinct requests' identities.
+        The distinct requests' identities: those of the first draw, then those of the second, and so on.
     skipped : Counter
         Numbers of rows that are not sent because a cell is missing, by column.
     refused : dict
         Failures of rows whose prompt cannot be made, by position.
     """
 
-    recipe: Recipe
+    recipes: Sequence[Recipe]
     spec: PromptSpec
+    context: Context
     cells: Mapping[Hashable, pd.Series]
     labels: pd.Index
     selected: npt.NDArray[np.bool_] | None
@@ -61,7 +65,7 @@ class Plan:
     lacking: Counter[Hashable]
     """Numbers of rows that are not sent because of one missing cell alone, by its column's label."""
     kept: list[bytes] | None
-    """Messages of each distinct request, where they cannot be rendered again."""
+    """The rows' own messages of each distinct request, where they cannot be rendered again."""
     again: Mapping[int, bytes] | None = None
     """Messages of the requests that are asked again for another answer, by number."""
 
@@ -69,10 +73,16 @@ class Plan:
     def rows(self) -> int:
         return len(self.codes)
 
+    @property
+    def distinct(self) -> int:
+        """The number of distinct requests, without the further draws of each."""
+        return len(self.first)
+
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
-        template, body = self.recipe.template, self.recipe.endpoint.body
+        templates = [(recipe.endpoint.body, recipe.template) for recipe in self.recipes]
         for number, messages in self._messages(wanted):
+            body, template = templates[number // self.distinct]
             yield Request(self.keys[number], number, body(template, messages))
 
     def corrected(self, corrections: Mapping[int, tuple[str, str]]) -> Plan:
@@ -88,13 +98,23 @@ class Plan:
             answer, wrong = corrections[number]
             added = [{"role": "assistant", "content": answer}, {"role": "user", "content": wrong}]
             again[number] = messages[:-1] + b"," + orjson.dumps(added)[1:]
-            keys[number] = identity(hashed(self.recipe.prefix + keys[number]), again[number])
+            recipe = self.recipes[number // self.distinct]
+            keys[number] = identity(hashed(recipe.prefix + keys[number]), again[number])
         return replace(self, keys=keys, again=again)
 
-    def _messages(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        if self.again is not None:
-            yield from ((number, self.again[number]) for number in wanted)
-            return
+    def asked_as(self, recipes: Sequence[Recipe], spec: PromptSpec, context: Context) -> Plan:
+        """Return the plan of the same rows, asked in another way; equal requests stay one."""
+        kept = self.kept
+        if kept is not None and self.spec.instruction is not None and spec.instruction is None:
+            kept = [self.spec.without_instruction(messages) for messages in kept]
+        plan = replace(self, recipes=recipes, spec=spec, context=context, kept=kept, again=None)
+        builder = _Builder(recipes, context, dedupe=self.dedupe, keep=False)
+        for number, own in plan.own(range(self.distinct)):
+            builder.add(number, own)
+        return replace(plan, keys=builder.keys())
+
+    def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield numbers (ascending, of the first draw) and the messages that their rows give, without the context."""
         if self.kept is not None:
             yield from ((index, self.kept[index]) for index in wanted)
             return
@@ -104,6 +124,15 @@ class Plan:
                 if not isinstance(rendered, bytes):
                     raise TypeError(f"row {self.first[index]} no longer gives a prompt")
                 yield index, rendered
+
+    def _messages(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        if self.again is not None:
+            yield from ((number, self.again[number]) for number in wanted)
+            return
+        for draw, numbers in groupby(wanted, lambda number: number // self.distinct):
+            offset = draw * self.distinct
+            for index, own in self.own(number - offset for number in numbers):
+                yield index + offset, self.context.around(own)
 
     def skipped_for(self, position: int) -> str | None:
         """Return the column whose missing cell keeps a row from being sent, or `None`."""
@@ -119,19 +148,20 @@ class Plan:
             if same or self.spec.function is not None:
                 return same
         new_plan = _make_plan(
-            self.recipe,
+            self.recipes,
             self.spec,
             cells,
             self.labels,
             self.selected,
             dedupe=self.dedupe,
             chunk_rows=self.chunk_rows,
+            context=self.context,
         )
         return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
 
 
 def make_plan(
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     spec: PromptSpec,
     cells: Mapping[Hashable, pd.Series],
     labels: pd.Index,
@@ -139,11 +169,14 @@ def make_plan(
     *,
     dedupe: bool,
     chunk_rows: int,
+    context: Context = NO_CONTEXT,
 ) -> Plan:
     """Plan a call over columns of equal length.
 
     Parameters
     ----------
+    recipes
+        What decides the answers, one for each draw.
     cells
         The columns that are read, as they are now; they are not copied.
     labels
@@ -154,13 +187,17 @@ def make_plan(
         Whether equal rows are one request; otherwise each duplicate has a draw of its own.
     chunk_rows
         Rows that are rendered at a time.
+    context
+        The messages that the verb adds to each row's own.
 
     Raises
     ------
     ValueError
         When no row's prompt can be made, and one part of the template or the function is at fault in all of them.
     """
-    plan = _make_plan(recipe, spec, cells, labels, selected, dedupe=dedupe, chunk_rows=chunk_rows)
+    plan = _make_plan(
+        recipes, spec, cells, labels, selected, dedupe=dedupe, chunk_rows=chunk_rows, context=context
+    )
     if plan.refused and not plan.keys:
         _refuse_what_suits_no_row(plan)
     return plan
@@ -181,7 +218,7 @@ def _refuse_what_suits_no_row(plan: Plan) -> None:
 
 
 def _make_plan(
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     spec: PromptSpec,
     cells: Mapping[Hashable, pd.Series],
     labels: pd.Index,
@@ -189,8 +226,9 @@ def _make_plan(
     *,
     dedupe: bool,
     chunk_rows: int,
+    context: Context,
 ) -> Plan:
-    builder = _Builder(recipe.prefix, dedupe=dedupe, keep=not renders_again(spec, cells))
+    builder = _Builder(recipes, context, dedupe=dedupe, keep=not renders_again(spec, cells))
     rows = len(labels)
     codes = np.full(rows, -1, dtype=np.int32)
     wanted = np.arange(rows) if selected is None else np.flatnonzero(selected)
@@ -199,15 +237,16 @@ def _make_plan(
         rendered = render(spec, cells, positions)
         codes[positions] = list(map(builder.add, positions.tolist(), rendered))
     return Plan(
-        recipe,
+        recipes,
         spec,
+        context,
         cells,
         labels,
         selected,
         dedupe,
         chunk_rows,
         codes,
-        list(builder.numbers),
+        builder.keys(),
         np.array(builder.first, dtype=np.int32),
         builder.skipped,
         builder.refused,
@@ -219,15 +258,20 @@ def _make_plan(
 class _Builder:
     """Collects rows into distinct requests."""
 
-    def __init__(self, prefix: bytes, *, dedupe: bool, keep: bool) -> None:
-        self.shared = hashed(prefix)
+    def __init__(self, recipes: Sequence[Recipe], context: Context, *, dedupe: bool, keep: bool) -> None:
+        self.shared, *self.further = [hashed(recipe.prefix) for recipe in recipes]
+        self.context = context
         self.numbers: dict[Key, int] = {}
+        self.further_keys: list[list[Key]] = [[] for _ in self.further]
         self.first = array("i")
         self.skipped: Counter[str] = Counter()
         self.refused: dict[int, Failure] = {}
         self.lacking: Counter[Hashable] = Counter()
         self.kept: list[bytes] | None = [] if keep else None
-        self.draws: Counter[Key] | None = None if dedupe else Counter()
+        self.duplicates: Counter[Key] | None = None if dedupe else Counter()
+
+    def keys(self) -> list[Key]:
+        return [*self.numbers, *chain.from_iterable(self.further_keys)]
 
     def add(self, position: int, rendered: bytes | Skipped | Failure) -> int:
         """Return the number of the row's request, or a negative code for a row without one."""
@@ -241,14 +285,18 @@ class _Builder:
         self.refused[position] = rendered
         return -1
 
-    def _number(self, position: int, messages: bytes) -> int:
-        key = identity(self.shared, messages)
-        if self.draws is not None:
-            self.draws[key] += 1
-            key = identity(self.shared, messages, self.draws[key] - 1)
+    def _number(self, position: int, own: bytes) -> int:
+        messages = self.context.around(own)
+        key, duplicate = identity(self.shared, messages), 0
+        if self.duplicates is not None:
+            duplicate = self.duplicates[key]
+            self.duplicates[key] += 1
+            key = identity(self.shared, messages, duplicate)
         number = self.numbers.setdefault(key, len(self.first))
         if number == len(self.first):
             self.first.append(position)
+            for shared, keys in zip(self.further, self.further_keys, strict=True):
+                keys.append(identity(shared, messages, duplicate))
             if self.kept is not None:
-                self.kept.append(messages)
+                self.kept.append(own)
         return number

@@ -181,6 +181,11 @@ class PromptSpec:
             return iter(texts)
         return map(f"{self.instruction}\n\n".__add__, texts)
 
+    def without_instruction(self, messages: bytes) -> bytes:
+        """Return a row's messages as they are without the instruction."""
+        lead = orjson.dumps(f"{self.instruction}\n\n")[1:-1]
+        return messages.replace(b'"content":"' + lead, b'"content":"', 1)
+
     @cached_property
     def texts(self) -> tuple[Hashable, ...]:
         """The columns of which at least one must not be blank."""

@@ -40,6 +40,8 @@ class Recipe:
         The call's `extra_headers`; those that carry a key are left out of the identity.
     version
         The user's own mark for new answers.
+    draw
+        The number of the draw, where several are asked for each answer.
     """
 
     verb: str
@@ -49,6 +51,7 @@ class Recipe:
     params: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     version: str | None = None
+    draw: int = 0
 
     @property
     def prefix(self) -> bytes:
@@ -63,9 +66,16 @@ class Recipe:
             for name, value in self.headers.items()
             if name.lower() not in SECRET_HEADERS
         )
-        return orjson.dumps(
-            [IDENTITY_VERSION, self.server, self.endpoint.path, self.model, params, headers, self.version]
-        )
+        decisive = [
+            IDENTITY_VERSION,
+            self.server,
+            self.endpoint.path,
+            self.model,
+            params,
+            headers,
+            self.version,
+        ]
+        return orjson.dumps([*decisive, self.draw] if self.draw else decisive)
 
     @property
     def template(self) -> bytes:

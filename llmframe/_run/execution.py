@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
+from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
@@ -144,8 +145,9 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings, recipe = self._settings, self._settings.recipe
-        digest = blake2b(recipe.prefix + self._plan.spec.source.encode(), digest_size=16).digest()
+        settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
+        source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
+        digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
                 digest,

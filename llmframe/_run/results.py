@@ -57,10 +57,13 @@ class Results:
         self._plan = plan
         self._values = kind.storage(len(plan.keys))
         self._has_value = bytearray(len(plan.keys))
+        self._distinct, self._draws = plan.distinct, len(plan.recipes)
+        self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None
+        """How many draws of each answer have no value yet."""
         self._prices = prices
         self._model = model
         self._began = time.monotonic()
-        self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=len(plan.keys)).tolist()
+        self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=plan.distinct).tolist()
         self._failures: dict[int, Failure] = {}
         self._most_reasks = most_reasks
         self._reasks: Counter[int] = Counter()
@@ -93,7 +96,7 @@ class Results:
     @property
     def duplicates(self) -> int:
         """Rows that share the request of another row."""
-        return self.to_answer - len(self._plan.refused) - len(self._plan.keys)
+        return self.to_answer - len(self._plan.refused) - self._distinct
 
     @property
     def unfinished(self) -> int:
@@ -145,9 +148,9 @@ class Results:
             if verdict.correction is not None and self._reasks[number] < self._most_reasks:
                 self._to_correct[number] = (verdict.raw or "", verdict.correction)
             return 0
-        rows = self._rows_of[number]
         self._values[number] = value
         self._has_value[number] = True
+        rows = self._answered_by(number)
         self.answered += rows
         if problem is not None:
             self.truncated += rows
@@ -155,15 +158,30 @@ class Results:
 
     def add_failure(self, number: int, failure: Failure) -> None:
         """Add a request's reason for having no answer."""
+        self.failed += self._failed_by(number)
         self._failures[number] = failure
-        self.failed += self._rows_of[number]
+
+    def _answered_by(self, number: int) -> int:
+        """Return how many rows this value answers: with several draws, only the last one answers them."""
+        first = number % self._distinct
+        if self._missing_draws is not None:
+            self._missing_draws[first] -= 1
+            if self._missing_draws[first]:
+                return 0
+        return self._rows_of[first]
+
+    def _failed_by(self, number: int) -> int:
+        """Return how many rows fail by this failure alone: with several draws, one that fails is enough."""
+        draws = range(number % self._distinct, self._draws * self._distinct, self._distinct)
+        alone = self._draws == 1 or not any(draw in self._failures for draw in draws if draw != number)
+        return self._rows_of[number % self._distinct] if alone else 0
 
     def reopen(self) -> dict[int, tuple[str, str]]:
         """Take back the failures for which an answer that fits is asked for; return the answers, and what is wrong with them."""
         corrections, self._to_correct = self._to_correct, {}
         for number in corrections:
             self._reopened[number] = self._failures.pop(number)
-            self.failed -= self._rows_of[number]
+            self.failed -= self._failed_by(number)
             self._reasks[number] += 1
         return corrections
 
@@ -186,6 +204,10 @@ class Results:
         """Map the positions of failed rows to their reasons, in order."""
         reasons = dict(self._plan.refused)
         codes, failures = self._plan.codes, self._failures.copy()  # the run may go on meanwhile
+        if self._draws > 1:
+            failures = {
+                number % self._distinct: failures[number] for number in sorted(failures, reverse=True)
+            }
         numbers = np.fromiter(failures, dtype=np.int32, count=len(failures))
         for position in np.flatnonzero(np.isin(codes, numbers)).tolist():
             reasons[position] = failures[int(codes[position])]
@@ -204,7 +226,10 @@ class Results:
         if column is not None:
             return f"not sent: {column} is missing or blank"
         code = int(self._plan.codes[position])
-        return None if code < 0 or self._has_value[code] else f"not asked: {ending}"
+        return None if code < 0 or self._is_answered(code) else f"not asked: {ending}"
+
+    def _is_answered(self, code: int) -> bool:
+        return bool(self._has_value[code] if self._missing_draws is None else not self._missing_draws[code])
 
     def unsent(self) -> dict[str, str]:
         """Say by column why rows were not sent: `"review missing"`."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
-from llmframe._columns import Recipe
+from llmframe._columns import NO_CONTEXT, Context, Recipe
 from llmframe._values import Again
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from llmframe._api import Account, Client
@@ -76,6 +76,10 @@ class RunSettings(AccountSettings):
     retry_failed: bool = False
     reask: int = 0
     """How often an answer that does not fit is asked again."""
+    context: Context = NO_CONTEXT
+    """What the verb adds to each row's messages."""
+    further_draws: Sequence[Mapping[str, Any]] = ()
+    """The parameters of further draws of each answer."""
 
     def asks_again(self, stored: Verdict) -> bool:
         """Return whether a request is sent although the journal holds its body."""
@@ -88,13 +92,18 @@ class RunSettings(AccountSettings):
         return max((most for most in stated if isinstance(most, int)), default=0)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipes(self) -> list[Recipe]:
+        """What decides the answers, one for each draw."""
+        return [self._recipe(params, draw) for draw, params in enumerate((self.params, *self.further_draws))]
+
+    def _recipe(self, params: Mapping[str, Any], draw: int) -> Recipe:
         return Recipe(
             self.verb.name,
             self.server,
             self.verb.endpoint,
             self.model,
-            self.params,
+            params,
             self.headers,
             self.version,
+            draw,
         )

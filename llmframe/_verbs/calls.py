@@ -45,13 +45,14 @@ def _plan(
 ) -> Plan:
     cells = {column: frame[column].copy(deep=False) for column in spec.reads}
     return make_plan(
-        settings.recipe,
+        settings.recipes,
         spec,
         cells,
         frame.index,
         selected,
         dedupe=settings.dedupe,
         chunk_rows=settings.tuning.chunk_rows,
+        context=settings.context,
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from llmframe._addresses import is_openai
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe._columns import TypedAnswers, read_schema, response_format
+from llmframe._columns import Context, TypedAnswers, read_schema, response_format
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
@@ -89,12 +89,11 @@ def _settings(schema: Any, reask: int, arguments: Mapping[str, Any]) -> tuple[Ru
     read = read_schema(schema)
     kind = TypedAnswers(read)
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
-    system = _INSTRUCTION if settings.system is None else f"{_INSTRUCTION}\n\n{settings.system}"
     effort = _LOWEST_EFFORTS.get(settings.model) if is_openai(settings.account.base_url) else None
     effort_params = {} if effort is None else {"reasoning_effort": effort}
     params = {**effort_params, **settings.params, "response_format": response_format(read.root)}
     _say_what_may_be_invented(read, settings)
-    return replace(settings, system=system, params=params, reask=reask), kind
+    return replace(settings, context=Context(_INSTRUCTION), params=params, reask=reask), kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:

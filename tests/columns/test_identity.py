@@ -260,4 +260,4 @@ def test_the_recipe_that_the_journal_keeps_holds_no_prompt_no_header_and_no_key(
         "model": "m",
     }
     completion = complete_list(["secret"], secret)
-    assert "secret" not in repr(completion.run._plan.recipe.describe())
+    assert "secret" not in repr(completion.run._plan.recipes[0].describe())

@@ -218,7 +218,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(llm, arguments,
 def test_it_reasons_as_little_as_it_can_on_openais_own_address(llm, arguments, effort):
     with pytest.raises(llmframe.CompletionError, match="not_in_journal"):
         frame(1).llm.extract("review", ["a"], mode="offline", **arguments)
-    assert llmframe.last_run()._plan.recipe.params.get("reasoning_effort") == effort
+    assert llmframe.last_run()._plan.recipes[0].params.get("reasoning_effort") == effort
 
 
 def test_fields_that_may_be_invented_are_named_once(llm, capsys):
@@ -226,3 +226,11 @@ def test_fields_that_may_be_invented_are_named_once(llm, capsys):
     df.llm.extract("review", Part, progress=True)
     said = capsys.readouterr().err
     assert said.count("name, broken may not be null in this schema") == 1
+
+
+def test_message_arrays_keep_their_own_system_message(lane):
+    messages = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Battery: 5 hours."}]
+    df = pd.DataFrame({"chat": [messages]})
+    df.llm.extract("chat", {"battery_hours": float})
+    assert str(df["battery_hours"].dtype) == "float64"
+    assert llmframe.last_run().answered == 1

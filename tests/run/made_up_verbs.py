@@ -93,7 +93,7 @@ def ask(
     written_by = {"verb": verb.name, "model": settings.model}
     targets = TargetColumns.of(frame, into, overwrite, None, written_by, argument="into")
     plan = make_plan(
-        settings.recipe,
+        settings.recipes,
         PromptSpec.parse(column, None, settings.system, {column: column}),
         {column: frame[column]},
         frame.index,
