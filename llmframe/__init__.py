@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._errors import CompletionError, CompletionWarning, JournalError, LLMFrameError, StoppedError
 from llmframe._options import option_context, options
-from llmframe.accessor import acomplete, aextract, complete, extract, llm
+from llmframe.accessor import (
+    aask,
+    aclassify,
+    acomplete,
+    aextract,
+    ask,
+    classify,
+    complete,
+    extract,
+    llm,
+)
 
 if TYPE_CHECKING:
+    from llmframe._columns import Levels
     from llmframe._files import read_csv
     from llmframe._run import Run, last_run
     from llmframe._verbs import batches, cancel, collect
@@ -23,12 +34,17 @@ __all__ = [
     "CompletionWarning",
     "JournalError",
     "LLMFrameError",
+    "Levels",
     "Run",
     "StoppedError",
+    "aask",
+    "aclassify",
     "acomplete",
     "aextract",
+    "ask",
     "batches",
     "cancel",
+    "classify",
     "collect",
     "complete",
     "extract",
@@ -40,6 +56,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Levels": "_columns",
     "Run": "_run",
     "batches": "_verbs",
     "cancel": "_verbs",

@@ -142,7 +142,28 @@ class CompletionKeywords(CallKeywords, CompletionParameters, total=False):
     """What a verb takes whose requests are chat completions."""
 
 
+class AskKeywords(CompletionKeywords, total=False):
+    """What `ask` takes."""
+
+    threshold: float | None
+    votes: int | None
+    engine: Literal["auto", "decisions", "chat"] | None
+
+
+class ClassifyKeywords(AskKeywords, total=False):
+    """What `classify` takes."""
+
+    other: str | None
+
+
 _MEANINGS = {
+    "other": "str. A label for what fits no other; it is added unless it is one of the labels. A tie of votes gives it.",
+    "threshold": """float. A value that is less probable than this is missing, and counted as unsure; to change it asks
+nothing anew.""",
+    "votes": """int. On chat, how often each row is asked, with the labels in another order each time; the shares of the votes
+are the probabilities. A tie is missing, or `other`.""",
+    "engine": """{"auto", "decisions", "chat"}. `"decisions"`: OpenAI's endpoint for such questions, with probabilities, at a
+fifth of the price or less, live only; `"chat"`: a chat completion with a schema. By default decisions where they are to be had.""",
     "model": "str. The model; by default `options.model`, and `gpt-6-luna` with OpenAI's own address.",
     "system": "str. A system message: text, or a template of the same columns.",
     "mode": """{"live", "batch", "offline"}. `"batch"`: through the Batch API, at half the price and within 24 hours;

@@ -120,13 +120,17 @@ class Again(Enum):
     """Its ending is unknown. It is stored, and stands if the second one is like it."""
 
 
+PARTLY = "partly"
+"""The problem beside a value that lacks some of its parts."""
+
+
 class Verdict(NamedTuple):
     """What a stored body means for a verb. It is made when the body is read, and never stored."""
 
     value: Any
     """The value of the row's cells; `None` where the body is not an answer for this verb."""
     problem: str | None = None
-    """Why it is not an answer (`refusal`, `content_filter`, …), or `"truncated"` beside a value."""
+    """Why it is not an answer (`refusal`, `content_filter`, …); beside a value, `"truncated"` or `PARTLY`."""
     detail: str = ""
     """A text about the problem."""
     empty: bool = False
@@ -265,6 +269,10 @@ class Endpoint(Protocol):
         """The member of a request's body with the row's content."""
 
     @property
+    def price_list(self) -> str | None:
+        """genai-prices' name of the price list of its answers; `None`: the model's usual one."""
+
+    @property
     def answer(self) -> str:
         """The member that every body with an answer has."""
 
@@ -308,6 +316,9 @@ class AnswerKind(Protocol):
 
     def rows(self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index) -> Any:
         """Return each row's value, by position, as `Run.values` gives them."""
+
+    def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:
+        """Count the rows of which a value is missing because it is not sure enough."""
 
     def continues(self, existing: pd.Series) -> bool:
         """Return whether an existing column may keep this kind's dtype when some of its cells are written."""
@@ -441,6 +452,10 @@ class RunView(Protocol):
     def failed(self) -> int: ...
     @property
     def truncated(self) -> int: ...
+    @property
+    def partly(self) -> int: ...
+    @property
+    def unsure(self) -> int: ...
     @property
     def from_journal(self) -> int: ...
     @property

@@ -13,11 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import pandas as pd
 
-from llmframe._keywords import CompletionKeywords, takes
+from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, takes
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from enum import Enum
     from typing import TypeAlias, Unpack
 
     import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Mask: TypeAlias = pd.Series | npt.NDArray[np.bool_] | Sequence[bool]
     Message: TypeAlias = Mapping[str, Any]
     Schema: TypeAlias = Sequence[str] | Mapping[str, Any] | type
+    Labels: TypeAlias = Sequence[str] | Mapping[str, str] | type[Enum]
 
 
 def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
@@ -229,6 +231,251 @@ class SeriesLLM:
 
         call = _verbs.extract_series(
             self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: Literal[False] = False,
+        confidence: Literal[False] = False,
+        probabilities: Literal[False] = False,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.Series: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: Literal[True],
+        confidence: bool = False,
+        probabilities: bool = False,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: Literal[True],
+        probabilities: bool = False,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: Literal[True],
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        where: Mask | None = None,
+        wait: Literal[False],
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Run: ...
+    @takes(ClassifyKeywords)
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        where: Mask | None = None,
+        wait: bool = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.Series | pd.DataFrame | Run:
+        """Give every cell of the Series one of some labels.
+
+        Parameters
+        ----------
+        labels, multi, confidence, probabilities
+            As of `df.llm.classify`.
+        prompt, where, wait
+            As of `complete`.
+        **settings
+
+        Returns
+        -------
+        Series or DataFrame
+            The labels, categorical, with the same index; with `multi`, `confidence` or `probabilities` a DataFrame.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed; its `result` is what would be returned.
+        TypeError, ValueError
+            For invalid arguments, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     labels = pd.Series(["I love it."]).llm.classify(["praise", "complaint"])
+        >>> list(labels.cat.categories)
+        ['praise', 'complaint']
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.classify_series(
+            self._series,
+            {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+            labels=labels,
+            prompt=prompt,
+            where=where,
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(ClassifyKeywords)
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.Series | pd.DataFrame:
+        """Do as `classify` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.classify_series(
+            self._series,
+            {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+            labels=labels,
+            prompt=prompt,
+            where=where,
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+    @overload
+    def ask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def ask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        where: Mask | None = None,
+        wait: Literal[False],
+        **settings: Unpack[AskKeywords],
+    ) -> Run: ...
+    @takes(AskKeywords)
+    def ask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        where: Mask | None = None,
+        wait: bool = True,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame | Run:
+        """Answer several questions in one reading of every cell.
+
+        Parameters
+        ----------
+        questions, confidence
+            As of `df.llm.ask`.
+        prompt, where, wait
+            As of `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame
+            One column for each question, with the same index.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed; its `result` is the DataFrame.
+        TypeError, ValueError
+            For invalid arguments, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     answers = pd.Series(["It broke."]).llm.ask({"spam": bool, "tone": ["calm", "angry"]})
+        >>> list(answers)
+        ['spam', 'tone']
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.ask_series(
+            self._series,
+            {**settings, "confidence": confidence},
+            questions=questions,
+            prompt=prompt,
+            where=where,
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(AskKeywords)
+    async def aask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        where: Mask | None = None,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame:
+        """Do as `ask` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.ask_series(
+            self._series,
+            {**settings, "confidence": confidence},
+            questions=questions,
+            prompt=prompt,
+            where=where,
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
@@ -515,6 +762,285 @@ class DataFrameLLM:
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
+    @overload
+    def classify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def classify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[False],
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Run: ...
+    @takes(ClassifyKeywords)
+    def classify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: bool = True,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame | Run:
+        """Give every row one of some labels and write it as a categorical column.
+
+        Parameters
+        ----------
+        column : label
+            The column with the texts; `None` with a template.
+        labels : list of str, dict of str to str, or Enum
+            At least two; a dict says of each what it means. They are the categories, in this order.
+        prompt : str or function, optional
+            As in `complete`; an instruction says what the labels are about.
+        into : label, optional
+            The new column; by default `f"{column}_label"`.
+        multi : bool
+            With `True`, any number of labels may fit a row: one boolean column for each, `{into}_{label}`.
+        confidence : bool
+            Whether the probability of each value is a column too, `…_confidence`; on chat it needs `votes=`.
+        probabilities : bool
+            Whether the probability of each label is a column too, `…_p_{label}`; on chat it needs `votes=`.
+        where, overwrite, error_into, wait
+            As in `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame or Run
+            The same frame. Where no label is sure enough, or the row was not sent or failed, the label is missing; the value is
+            never off the list.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed, after all other rows were written.
+        TypeError, ValueError
+            For invalid arguments, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["I love it.", "It broke."]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     df = df.llm.classify("review", ["praise", "complaint"])
+        >>> str(df["review_label"].dtype)
+        'category'
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.classify_frame(
+            self._frame,
+            {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+            column=column,
+            labels=labels,
+            prompt=prompt,
+            into=into,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(ClassifyKeywords)
+    async def aclassify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame:
+        """Do as `classify` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.classify_frame(
+            self._frame,
+            {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+            column=column,
+            labels=labels,
+            prompt=prompt,
+            into=into,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+    @overload
+    def ask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def ask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[False],
+        **settings: Unpack[AskKeywords],
+    ) -> Run: ...
+    @takes(AskKeywords)
+    def ask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: bool = True,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame | Run:
+        """Answer several questions in one reading of every row, one column each.
+
+        Parameters
+        ----------
+        column : label
+            The column with the texts; `None` with a template.
+        questions : dict
+            `{"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "high"])}`, up to 400. A text alone is
+            a question to be answered by yes or no; a pair such as `(bool, "Is it advertising?")` says what is asked.
+        prompt : str or function, optional
+            As in `complete`.
+        confidence : bool
+            Whether the probability of each value is a column too, `…_confidence`, and the score of a level, `…_score`; on chat
+            it needs `votes=`.
+        prefix : str, optional
+            Put before every question's name.
+        where, overwrite, error_into, wait
+            As in `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame or Run
+            The same frame, with the columns: truth values (`boolean`), categories, and ordered categories for `Levels`.
+
+        Raises
+        ------
+        CompletionError
+            When rows failed, or the model refused some of their questions, after everything else was written.
+        TypeError, ValueError
+            For invalid arguments, before anything is sent.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["It broke."]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False
+        ... ):
+        ...     df = df.llm.ask("review", {"spam": bool, "tone": llmframe.Levels(["calm", "angry"])})
+        >>> [str(dtype) for dtype in df.dtypes[["spam", "tone"]]]
+        ['boolean', 'category']
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.ask_frame(
+            self._frame,
+            {**settings, "confidence": confidence},
+            column=column,
+            questions=questions,
+            prompt=prompt,
+            prefix=prefix,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+    @takes(AskKeywords)
+    async def aask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame:
+        """Do as `ask` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.ask_frame(
+            self._frame,
+            {**settings, "confidence": confidence},
+            column=column,
+            questions=questions,
+            prompt=prompt,
+            prefix=prefix,
+            where=where,
+            overwrite=overwrite,
+            error_into=error_into,
+        )
+        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
     def to_csv(
         self,
         path: str | os.PathLike[str] | TextIO | None = None,
@@ -783,6 +1309,240 @@ async def aextract(
     from llmframe import _verbs  # noqa: PLC0415
 
     call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: Literal[False] = False,
+    confidence: Literal[False] = False,
+    probabilities: Literal[False] = False,
+    wait: Literal[True] = True,
+    **settings: Unpack[ClassifyKeywords],
+) -> list[str | None]: ...
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: Literal[True],
+    confidence: bool = False,
+    probabilities: bool = False,
+    wait: Literal[True] = True,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: Literal[True],
+    probabilities: bool = False,
+    wait: Literal[True] = True,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: Literal[True],
+    wait: Literal[True] = True,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: bool = False,
+    wait: Literal[False],
+    **settings: Unpack[ClassifyKeywords],
+) -> Run: ...
+@takes(ClassifyKeywords)
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: bool = False,
+    wait: bool = True,
+    **settings: Unpack[ClassifyKeywords],
+) -> list[str | None] | pd.DataFrame | Run:
+    """Give each of many texts one of some labels, in one call.
+
+    Parameters
+    ----------
+    texts : iterable
+        Texts or message arrays, also mixed.
+    labels, multi, confidence, probabilities
+        As of `df.llm.classify`.
+    prompt : str, optional
+        An instruction before each text.
+    wait : bool
+        With `False`, return a `Run` at once.
+    **settings
+
+    Returns
+    -------
+    list of str or None, or DataFrame
+        The labels in order; with `multi`, `confidence` or `probabilities` a DataFrame.
+
+    Raises
+    ------
+    CompletionError
+        When rows failed; its `result` is what would be returned.
+    TypeError, ValueError
+        For invalid arguments, before anything is sent.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> from llmframe.testing import LocalServer
+    >>> with LocalServer() as server:
+    ...     labels = llmframe.classify(
+    ...         ["I love it.", None], ["praise", "complaint"],
+    ...         base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False,
+    ...     )
+    >>> len(labels), labels[1]
+    (2, None)
+    """
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.classify_list(
+        texts,
+        {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+        labels=labels,
+        prompt=prompt,
+    )
+    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+
+@takes(ClassifyKeywords)
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: bool = False,
+    **settings: Unpack[ClassifyKeywords],
+) -> list[str | None] | pd.DataFrame:
+    """Do as `classify` does, for cells and programs that await."""
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.classify_list(
+        texts,
+        {**settings, "multi": multi, "confidence": confidence, "probabilities": probabilities},
+        labels=labels,
+        prompt=prompt,
+    )
+    return await _verbs.awaited(call)  # type: ignore[no-any-return]
+
+
+@overload
+def ask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    wait: Literal[True] = True,
+    **settings: Unpack[AskKeywords],
+) -> pd.DataFrame: ...
+@overload
+def ask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    wait: Literal[False],
+    **settings: Unpack[AskKeywords],
+) -> Run: ...
+@takes(AskKeywords)
+def ask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    wait: bool = True,
+    **settings: Unpack[AskKeywords],
+) -> pd.DataFrame | Run:
+    """Answer several questions in one reading of each of many texts.
+
+    Parameters
+    ----------
+    texts : iterable
+        Texts or message arrays, also mixed.
+    questions, confidence
+        As of `df.llm.ask`.
+    prompt : str, optional
+        An instruction before each text.
+    wait : bool
+        With `False`, return a `Run` at once.
+    **settings
+
+    Returns
+    -------
+    DataFrame
+        One row for each text, in order, and one column for each question.
+
+    Raises
+    ------
+    CompletionError
+        When rows failed; its `result` is the DataFrame.
+    TypeError, ValueError
+        For invalid arguments, before anything is sent.
+
+    Examples
+    --------
+    >>> import llmframe
+    >>> from llmframe.testing import LocalServer
+    >>> with LocalServer() as server:
+    ...     answers = llmframe.ask(
+    ...         ["It broke."], {"spam": "Is it advertising?"},
+    ...         base_url=server.base_url, api_key="any", model="gpt-6-luna", journal=False, progress=False,
+    ...     )
+    >>> str(answers["spam"].dtype)
+    'boolean'
+    """
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.ask_list(texts, {**settings, "confidence": confidence}, questions=questions, prompt=prompt)
+    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+
+
+@takes(AskKeywords)
+async def aask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    **settings: Unpack[AskKeywords],
+) -> pd.DataFrame:
+    """Do as `ask` does, for cells and programs that await."""
+    from llmframe import _verbs  # noqa: PLC0415
+
+    call = _verbs.ask_list(texts, {**settings, "confidence": confidence}, questions=questions, prompt=prompt)
     return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from llmframe._api.batch_api import (
     find_batch,
 )
 from llmframe._api.batch_limits import BatchRefusal, BatchSize, batch_refusal
-from llmframe._api.endpoints import CHAT_COMPLETIONS
+from llmframe._api.endpoints import CHAT_COMPLETIONS, DECISIONS
 from llmframe._api.faults import status_fault, unreadable_fault
 from llmframe._api.http_client import HttpTransport
 from llmframe._api.responses import Refused, Reply, Transport
@@ -24,6 +24,7 @@ from llmframe._api.sdk_http import Client
 __all__ = [
     "CHAT_COMPLETIONS",
     "COLUMN_KEY",
+    "DECISIONS",
     "PART_KEY",
     "RECIPE_KEY",
     "Account",

@@ -37,31 +37,37 @@ class JsonEndpoint:
         The member of a request's body with the row's content.
     answer
         The member that every body with an answer has.
-    sdk_method
-        Returns the SDK's method, whose signature lists the other members of a body.
+    other_members
+        Returns the other members that a body may have.
     read_usage
         Reads a body's tokens: any JSON becomes possible numbers, or none. The second value is what the body says
         where that is impossible, and otherwise `None`.
+    write_content
+        Writes a row's messages as the member `content` has them.
+    price_list
+        genai-prices' name of the price list of its answers; `None`: the model's usual one.
     """
 
     path: str
     content: str
     answer: str
-    sdk_method: Callable[[], Callable[..., Any]]
+    other_members: Callable[[], frozenset[str]]
     read_usage: Callable[[Mapping[str, Any]], tuple[Usage, object]]
+    write_content: Callable[[bytes], bytes] = bytes
+    price_list: str | None = None
 
     @property
     def route(self) -> str:
         return self.path.removeprefix("/v1")
 
     def parameters(self) -> frozenset[str]:
-        return _parameters(self.sdk_method) - {self.content}
+        return self.other_members() - {self.content}
 
     def template(self, model: str, params: Mapping[str, Any]) -> bytes:
         return orjson.dumps({"model": model, **params})[:-1] + f',"{self.content}":'.encode()
 
     def body(self, template: bytes, content: bytes) -> bytes:
-        return template + content + b"}"
+        return template + self.write_content(content) + b"}"
 
     def read_charge(self, data: Mapping[str, Any]) -> int | None:
         usage = data.get("usage")
@@ -83,15 +89,16 @@ class JsonEndpoint:
 
 
 @cache
-def _parameters(sdk_method: Callable[[], Callable[..., Any]]) -> frozenset[str]:
-    names = frozenset(inspect.signature(sdk_method()).parameters)
+def _completion_members() -> frozenset[str]:
+    from openai.resources.chat.completions import AsyncCompletions  # noqa: PLC0415 (it takes a second to import)
+
+    names = frozenset(inspect.signature(AsyncCompletions.create).parameters)
     return names - {"self", "model", "extra_headers", "extra_query", "extra_body", "timeout"}
 
 
-def _create_completion() -> Callable[..., Any]:
-    from openai.resources.chat.completions import AsyncCompletions  # noqa: PLC0415 (it takes a second to import)
-
-    return AsyncCompletions.create
+def _decision_members() -> frozenset[str]:
+    """Return the members that an SDK before 3.57 does not know."""
+    return frozenset({"input", "questions", "prompt_cache_key", "prompt_cache_options", "safety_identifier"})
 
 
 def _completion_usage(data: Mapping[str, Any]) -> tuple[Usage, object]:
@@ -116,6 +123,51 @@ def _completion_usage(data: Mapping[str, Any]) -> tuple[Usage, object]:
         return stated, None
     read, possible = _reconciled(stated, total)
     return read, None if possible else usage
+
+
+def _decision_usage(data: Mapping[str, Any]) -> tuple[Usage, object]:
+    usage = data.get("usage")
+    if not isinstance(usage, dict):
+        return Usage(), usage
+    names = {
+        "input_tokens": "prompt_tokens",
+        "output_tokens": "completion_tokens",
+        "input_tokens_details": "prompt_tokens_details",
+        "output_tokens_details": "completion_tokens_details",
+    }
+    return _completion_usage({"usage": {names.get(name, name): value for name, value in usage.items()}})
+
+
+def _decision_input(messages: bytes) -> bytes:
+    """Write messages as the input of a decision: a lone user's text as the text itself."""
+    read = orjson.loads(messages)
+    [first, *others] = read
+    if not others and first["role"] == "user" and isinstance(first.get("content"), str):
+        return orjson.dumps(first["content"])
+    return orjson.dumps(
+        [
+            {**message, "content": _decision_parts(message)} if "content" in message else message
+            for message in read
+        ]
+    )
+
+
+def _decision_parts(message: Mapping[str, Any]) -> Any:
+    content = message["content"]
+    if not isinstance(content, list):
+        return content
+    text = "output_text" if message["role"] == "assistant" else "input_text"
+    return [_decision_part(part, text) if isinstance(part, dict) else part for part in content]
+
+
+def _decision_part(part: Mapping[str, Any], text: str) -> Mapping[str, Any]:
+    if part.get("type") == "text":
+        return {**part, "type": text}
+    image = part.get("image_url")
+    if part.get("type") == "image_url" and isinstance(image, dict):
+        detail = {"detail": image["detail"]} if "detail" in image else {}
+        return {**part, "type": "input_image", "image_url": image.get("url"), **detail}
+    return part
 
 
 def _tokens(value: object) -> int:
@@ -161,5 +213,15 @@ def _reconciled(stated: Usage, total: int) -> tuple[Usage, bool]:
 
 
 CHAT_COMPLETIONS = JsonEndpoint(
-    "/v1/chat/completions", "messages", "choices", _create_completion, _completion_usage
+    "/v1/chat/completions", "messages", "choices", _completion_members, _completion_usage
 )
+DECISIONS = JsonEndpoint(
+    "/v1/decisions",
+    "input",
+    "answers",
+    _decision_members,
+    _decision_usage,
+    _decision_input,
+    "openai-decisions",
+)
+"""Answers to questions about a text, with their probabilities; not in the Batch API."""

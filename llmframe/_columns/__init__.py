@@ -8,8 +8,22 @@ for a verb; `TargetColumns` are the columns that a verb may write, checked befor
 from llmframe._columns.context import NO_CONTEXT, Context
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
+from llmframe._columns.questions import (
+    MOST_CHOICES,
+    MOST_QUESTIONS,
+    ChatQuestionAnswers,
+    DecisionAnswers,
+    Levels,
+    Question,
+    QuestionAnswers,
+    Shown,
+    decision_questions,
+    question_record,
+    read_labels,
+    read_questions,
+)
 from llmframe._columns.recipe import Recipe
-from llmframe._columns.schema import Schema, TypedAnswers, read_schema, response_format
+from llmframe._columns.schema import Record, Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
 from llmframe._columns.text_answers import TEXT, text_series
 from llmframe._columns.write_back import (
@@ -18,21 +32,32 @@ from llmframe._columns.write_back import (
     full_label,
     occurrences,
     put_column,
+    recorded,
     row_mask,
 )
 
 __all__ = [
+    "MOST_CHOICES",
+    "MOST_QUESTIONS",
     "NO_CONTEXT",
     "TEXT",
+    "ChatQuestionAnswers",
     "Context",
+    "DecisionAnswers",
+    "Levels",
     "Overwrite",
     "Plan",
     "Prompt",
     "PromptSpec",
+    "Question",
+    "QuestionAnswers",
     "Recipe",
+    "Record",
     "Schema",
+    "Shown",
     "TargetColumns",
     "TypedAnswers",
+    "decision_questions",
     "full_label",
     "is_messages",
     "label_text",
@@ -40,7 +65,11 @@ __all__ = [
     "make_plan",
     "occurrences",
     "put_column",
+    "question_record",
+    "read_labels",
+    "read_questions",
     "read_schema",
+    "recorded",
     "response_format",
     "row_mask",
     "text_series",

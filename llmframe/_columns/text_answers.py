@@ -85,6 +85,9 @@ class TextAnswers:
     def rows(self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index) -> list[str | None]:  # noqa: ARG002
         return spread(stored, codes)
 
+    def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:  # noqa: ARG002 (a value stands as it is)
+        return 0
+
     def continues(self, existing: pd.Series) -> bool:
         return bool(existing.isna().all()) or pd.api.types.infer_dtype(existing, skipna=True) == "string"
 

@@ -9,11 +9,12 @@ from llmframe._run.prices import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
-from llmframe._run.settings import AccountSettings, RunSettings, Verb
+from llmframe._run.settings import AccountSettings, Asking, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, run_to_end, start
 
 __all__ = [
     "AccountSettings",
+    "Asking",
     "Prices",
     "Results",
     "Run",

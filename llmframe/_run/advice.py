@@ -137,7 +137,9 @@ def _length(cell: object) -> int:
     return len(cell) if isinstance(cell, str) else 0
 
 
-def failure_message(found: Sequence[Cause], rows: int, *, any_written: bool, settings: RunSettings) -> str:
+def failure_message(
+    found: Sequence[Cause], rows: int, *, partly: int = 0, any_written: bool, settings: RunSettings
+) -> str:
     """Return a message with the causes of failures, an example and a remedy for each.
 
     Parameters
@@ -146,13 +148,17 @@ def failure_message(found: Sequence[Cause], rows: int, *, any_written: bool, set
         The causes, the most frequent first.
     rows
         The rows of the run.
+    partly
+        Those of the causes' rows that lack some answers only.
     any_written
         Whether other rows have answers.
     """
-    failed = sum(cause.rows for cause in found)
-    head = f"{failed:,} of {counted(rows, 'row')} failed" + (
-        "; the others are written" if any_written else ""
-    )
+    failed = sum(cause.rows for cause in found) - partly
+    outcomes = (failed, "failed"), (partly, "answered partly")
+    (first, how), *rest = [each for each in outcomes if each[0]]
+    head = f"{first:,} of {counted(rows, 'row')} {how}"
+    head += "".join(f", {count:,} {how}" for count, how in rest)
+    head += "; the others are written" if any_written else ""
     shown, others = found[:_MOST_CAUSES], found[_MOST_CAUSES:]
     lines = [head, *map(_told, shown)]
     if others:

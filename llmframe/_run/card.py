@@ -37,6 +37,8 @@ class Details(NamedTuple):
     verb: str
     model: str
     title: str
+    engine: str
+    """Which engine answered, and why; empty where there is only one."""
     unsent: Mapping[str, str]
     """Why rows were not sent, by column: `"review missing"`."""
     rows_from_journal: int
@@ -89,9 +91,10 @@ def progress(title: str, share: float, numbers: str, *, failed: bool, last: bool
 def html(run: RunView, details: Details, causes: Sequence[Cause]) -> str:
     """Return a run as a small card: how it ended, its rows by outcome, its numbers, and why rows failed."""
     sign, colour = _STATUS[run.status]
-    if run.failed and run.status == "done":
+    if (run.failed or run.partly) and run.status == "done":
         sign, colour = "✗", RED
-    status = run.status if not run.failed else f"{run.status}, {counted(run.failed, 'row')} failed"
+    lacking = (run.failed, "failed"), (run.partly, "partly")
+    status = ", ".join([run.status, *(f"{counted(rows, 'row')} {how}" for rows, how in lacking if rows)])
     outcomes = _outcomes(run, details)
     legend = "".join(
         f'<span style="white-space:nowrap"><span style="color:{shade}">●</span> {escape(name)}</span> '
@@ -117,11 +120,12 @@ def _outcomes(run: RunView, details: Details) -> list[tuple[str, int, str]]:
     """Return the rows by outcome: colour, number, and text."""
     unsent = sum(run.skipped.values())
     stored = details.rows_from_journal
-    now, rest = run.answered - stored, run.rows - unsent - run.answered - run.failed
+    now, rest = run.answered - stored, run.rows - unsent - run.answered - run.partly - run.failed
     why = f" ({', '.join(details.unsent.values())})" if unsent else ""
     return [
         (GREEN, now, f"{counted(now, 'row')} answered{' now' if stored else ''}"),
         (BLUE, stored, f"{stored:,} from the journal"),
+        (AMBER, run.partly, f"{run.partly:,} partly"),
         (RED, run.failed, f"{run.failed:,} failed"),
         (AMBER, rest, f"{rest:,} not done"),
         (GREY, unsent, f"{unsent:,} not sent{why}"),
@@ -149,6 +153,8 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
         ("waiting for", short(run.waiting.words, 80) if run.waiting else ""),
         ("retries", f"{run.retries:,}" if run.retries else ""),
         ("answered 429", f"{run.limited:,}" if run.limited else ""),
+        ("engine", details.engine),
+        ("unsure", counted(run.unsure, "row") if run.unsure else ""),
         ("cut off", counted(run.truncated, "answer") if run.truncated else ""),
         ("maybe billed, without an answer", counted(run.uncertain, "request") if run.uncertain else ""),
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
 from llmframe._columns import NO_CONTEXT
-from llmframe._errors import JournalError, short
+from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
 from llmframe._pacing import NO_KEY, StopRun
@@ -63,6 +63,8 @@ class Execution:
         self._inherited = 0
         self._cancelling = False
         self._announced = False
+        self.refused = False
+        """Whether the call is refused before anything is sent, although its arguments are valid."""
 
     @property
     def inherited(self) -> int:
@@ -96,6 +98,7 @@ class Execution:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
             wanted = await self._look_up(journal, session, range(len(self._plan.keys)))
+            await self._refuse_other_engine(journal, session, wanted)
             if self._settings.mode == "offline":
                 for number in wanted:
                     self._results.add_failure(number, _NOT_IN_JOURNAL)
@@ -103,6 +106,24 @@ class Execution:
                 await self._send_if_possible(journal, session, wanted)
             while self.stop is None and (corrections := self._results.reopen()):
                 await self._ask_again(journal, session, corrections)
+
+    async def _refuse_other_engine(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
+        """Refuse to ask rows that the engine which was not chosen has answered: a column would mix two engines."""
+        rival, chosen = self._settings.rival, self._settings.engine
+        if rival is None or not len(wanted):
+            return
+        plan, found = self._plan.asked_as(rival.recipes, rival.spec, rival.context), 0
+        distinct = sorted({number % plan.distinct for number in wanted})
+        for start in range(0, len(distinct), _LOOKUP_ROWS):
+            block = [plan.keys[number] for number in distinct[start : start + _LOOKUP_ROWS]]
+            found += len(await journal.lookup(session, block))
+        if found:
+            self.refused = True
+            raise ValueError(
+                f"engine: {rival.engine} has answered {counted(found, 'request')} of these rows, and this call would ask "
+                f"{chosen} ({self._settings.engine_reason}): one column never mixes two engines; pass "
+                f"engine={rival.engine!r} to go on with it, or engine={chosen!r} to ask all rows anew"
+            )
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -120,14 +141,14 @@ class Execution:
         if not self._settings.progress:
             return AsyncExitStack()
         title = f"{self.columns} · {self._settings.model}"
-        known = (self._results.answered, self._results.failed)
+        known = (self._results.finished, self._results.failed)
         return progress_bar(title, self._results.unfinished, partial(self._progress, *known))
 
-    def _progress(self, known_answers: int = 0, known_failures: int = 0) -> Progress:
+    def _progress(self, known: int = 0, known_failures: int = 0) -> Progress:
         """Return the progress of the sending, beyond what was known before it."""
         results = self._results
         failed = results.failed - known_failures
-        done = results.answered - known_answers + failed
+        done = results.finished - known
         if self._lane is None:
             return Progress(done, failed, 0, results.cost, unpriced=results.unpriced)
         waiting = self._lane.waiting()

@@ -31,10 +31,13 @@ class Prices:
     ----------
     own
         `options.prices`: US dollars per million tokens, by model.
+    price_list
+        genai-prices' name of the list; `None`: the one that a model belongs to.
     """
 
-    def __init__(self, own: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(self, own: Mapping[str, Mapping[str, float]], price_list: str | None = None) -> None:
         self._own = own
+        self._price_list = price_list
         self._known: dict[tuple[str | None, str, LaneName, str | None], Price | None] = {}
         self._logged: set[str] = set()
 
@@ -75,7 +78,7 @@ class Prices:
 
     def _look_up(self, model: str, context: dict[str, str]) -> Price | None:
         try:
-            return _table_price(model, context)
+            return _table_price(model, context, self._price_list)
         except LookupError:
             return None
         except Exception as error:  # noqa: BLE001 (as above; the other model's price may still be known)
@@ -116,7 +119,7 @@ def _linear(
     return price
 
 
-def _table_price(model: str, context: dict[str, str]) -> Price:
+def _table_price(model: str, context: dict[str, str], price_list: str | None) -> Price:
     """Return the price of a model by genai-prices; raise LookupError if it has none, and whatever else it raises."""
     from genai_prices import Usage as Tokens  # noqa: PLC0415 (it takes a quarter of a second to import)
     from genai_prices import calc_price  # noqa: PLC0415
@@ -128,7 +131,9 @@ def _table_price(model: str, context: dict[str, str]) -> Price:
             cache_write_tokens=written,
             output_tokens=completion,
         )
-        return float(calc_price(tokens, model, price_context=context or None).total_price)
+        return float(
+            calc_price(tokens, model, provider_id=price_list, price_context=context or None).total_price
+        )
 
     def exact(usage: Usage) -> float:
         return price(usage.prompt, usage.cached, usage.cache_write, usage.completion)

@@ -43,12 +43,13 @@ def numbers(run: RunView) -> dict[str, Any]:
 
 
 _COUNTS = (
-    "distinct", "from_journal", "sent", "retries", "limited", "answered", "failed", "truncated", "uncertain",
+    "distinct", "from_journal", "sent", "retries", "limited", "answered", "failed", "truncated", "partly", "unsure",
+    "uncertain",
 )  # fmt: skip
 
 
 def _unfinished(run: RunView) -> int:
-    return run.rows - sum(run.skipped.values()) - run.answered - run.failed
+    return run.rows - sum(run.skipped.values()) - run.answered - run.partly - run.failed
 
 
 def closing_line(run: RunView, details: Details) -> str:
@@ -74,6 +75,10 @@ def closing_line(run: RunView, details: Details) -> str:
         rows += ", all from the journal" if stored > 1 else ", from the journal"
     if run.skipped:
         rows += f", {sum(run.skipped.values()):,} not sent ({_why_unsent(run, details)})"
+    if run.partly:
+        rows += f", {run.partly:,} partly"
+    if run.unsure:
+        rows += f", {run.unsure:,} unsure"
     if run.failed:
         rows += f", {run.failed:,} failed"
     if unfinished := _unfinished(run):
@@ -81,7 +86,14 @@ def closing_line(run: RunView, details: Details) -> str:
     if stored and now:
         rows += f": {now:,} asked now{requests}, {stored:,} from the journal"
     uncertain = f"{counted(run.uncertain, 'request')} may have been billed without an answer"
-    parts = [rows, uncertain if run.uncertain else "", cost_text(run, details.model), duration(run.seconds)]
+    engine = f"engine {details.engine}" if details.engine else ""
+    parts = [
+        rows,
+        engine,
+        uncertain if run.uncertain else "",
+        cost_text(run, details.model),
+        duration(run.seconds),
+    ]
     return " · ".join(filter(None, parts))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
-from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
+from llmframe._values import PARTLY, Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -29,8 +29,8 @@ class Results:
 
     Attributes
     ----------
-    answered, failed, truncated : int
-        Rows.
+    answered, failed, truncated, partly : int
+        Rows; those that are answered partly are not among the answered ones.
     rows_from_journal : int
         Rows that were answered from the journal.
     from_journal, asked, unpriced : int
@@ -47,6 +47,7 @@ class Results:
         self.answered = 0
         self.failed = len(plan.refused)
         self.truncated = 0
+        self.partly = 0
         self.from_journal = 0
         self.rows_from_journal = 0
         self.asked = 0
@@ -65,6 +66,8 @@ class Results:
         self._began = time.monotonic()
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=plan.distinct).tolist()
         self._failures: dict[int, Failure] = {}
+        self._partial: dict[int, Failure] = {}
+        """What of a value is missing, and why."""
         self._most_reasks = most_reasks
         self._reasks: Counter[int] = Counter()
         self._to_correct: dict[int, tuple[str, str]] = {}
@@ -99,8 +102,13 @@ class Results:
         return self.to_answer - len(self._plan.refused) - self._distinct
 
     @property
+    def finished(self) -> int:
+        """Rows with their value, all or a part of it, or their failure."""
+        return self.answered + self.partly + self.failed
+
+    @property
     def unfinished(self) -> int:
-        return self.to_answer - self.answered - self.failed
+        return self.to_answer - self.finished
 
     def has_outcome(self, number: int) -> bool:
         """Return whether a request has its value or its failure."""
@@ -124,8 +132,8 @@ class Results:
         self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        if self._add_verdict(outcome.request.number, verdict, outcome.attempts):
-            self.asked += 1
+        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+        self.asked += verdict.value is not None
 
     def add_spend(self, usage: Usage, cost: float | None) -> None:
         """Add what a paid answer took: its tokens, and US dollars if they are known."""
@@ -151,6 +159,10 @@ class Results:
         self._values[number] = value
         self._has_value[number] = True
         rows = self._answered_by(number)
+        if problem == PARTLY:
+            self.partly += rows
+            self._partial[number] = Failure("refusal", verdict.detail, attempts, paid=True)
+            return 0
         self.answered += rows
         if problem is not None:
             self.truncated += rows
@@ -192,6 +204,11 @@ class Results:
                 self.add_failure(number, failure)
         self._reopened.clear()
 
+    @property
+    def unsure(self) -> int:
+        """Rows of which a value is missing because it is not sure enough."""
+        return self.kind.unsure(self._values, self._plan.codes)
+
     def by_row(self) -> Any:
         """Return each row's value so far, by position."""
         return self.kind.rows(self._values, self._plan.codes, self._plan.labels)
@@ -203,7 +220,7 @@ class Results:
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
         reasons = dict(self._plan.refused)
-        codes, failures = self._plan.codes, self._failures.copy()  # the run may go on meanwhile
+        codes, failures = self._plan.codes, self._failures | self._partial  # the run may go on meanwhile
         if self._draws > 1:
             failures = {
                 number % self._distinct: failures[number] for number in sorted(failures, reverse=True)

@@ -50,8 +50,9 @@ class Run:
     failures : DataFrame
         Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer; of `extract` also
         `raw`, what the model wrote.
-    rows, answered, failed, truncated : int
-        Selected rows; rows answered, failed, and answered with a text that was cut off.
+    rows, answered, failed, truncated, partly, unsure : int
+        Selected rows; rows answered, failed, answered with a text that was cut off; of `ask`, answered except for
+        questions that the model refused; and answered, but with a value below the threshold, or a tie of votes.
     skipped : dict
         Rows that were not sent because a cell is missing or blank, by column.
     distinct, from_journal, sent, retries, limited, uncertain : int
@@ -90,7 +91,11 @@ class Run:
         self._settings = settings
         self._plan = plan
         self._results = Results(
-            plan, settings.verb.kind, Prices(settings.prices), settings.model, settings.reask
+            plan,
+            settings.verb.kind,
+            Prices(settings.prices, settings.verb.endpoint.price_list),
+            settings.model,
+            settings.reask,
         )
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
@@ -183,6 +188,14 @@ class Run:
         return self._results.truncated
 
     @property
+    def partly(self) -> int:
+        return self._results.partly
+
+    @property
+    def unsure(self) -> int:
+        return self._results.unsure
+
+    @property
     def from_journal(self) -> int:
         return self._results.from_journal
 
@@ -254,6 +267,7 @@ class Run:
             verb=settings.verb.name,
             model=settings.model,
             title=f"{self._execution.columns} · {settings.model}",
+            engine=settings.engine and f"{settings.engine} ({settings.engine_reason})",
             unsent=results.unsent(),
             rows_from_journal=results.rows_from_journal,
             asked=results.asked,
@@ -297,6 +311,9 @@ class Run:
         if self._written is None:
             stop = self._execution.stop
             ending = self.status if stop is None else stop.code
+            if self._execution.refused:
+                self._written = (None,)
+                return None
             self._written = (self._write_back(self._results, self._record(), ending),)
             self._say_ending()
         return self._written[0]
@@ -309,6 +326,7 @@ class Run:
             "verb": self._settings.verb.name,
             "model": self._settings.model,
             "complete": self.status == "done",
+            **({"engine": self._settings.engine} if self._settings.engine else {}),
         }
         return {**identified, **{name: numbers[name] for name in recorded}}
 
@@ -343,7 +361,7 @@ class Run:
     def _failure_message(self) -> str:
         found = advice.causes(self._results.reasons(), self._plan, self._settings)
         return advice.failure_message(
-            found, self.rows, any_written=self.answered > 0, settings=self._settings
+            found, self.rows, partly=self.partly, any_written=self.answered > 0, settings=self._settings
         )
 
 
@@ -416,11 +434,11 @@ def concluded(run: Run, result: Any) -> Any:
         _raise_if_failed(run, result)
         raise
     _raise_if_failed(run, result)
-    if run.failed:
+    if run.failed or run.partly:
         report.warn(run._failure_message())
     return result
 
 
 def _raise_if_failed(run: Run, result: Any) -> None:
-    if run.failed and run._settings.errors == "raise":
+    if (run.failed or run.partly) and run._settings.errors == "raise":
         raise CompletionError(run._failure_message(), run=run, result=result)

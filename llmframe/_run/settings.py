@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
 from llmframe._columns import NO_CONTEXT, Context, Recipe
-from llmframe._values import Again
+from llmframe._values import PARTLY, Again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from llmframe._api import Account, Client
+    from llmframe._columns import PromptSpec
     from llmframe._options import Tuning
     from llmframe._pacing import Patience
     from llmframe._values import AnswerKind, Endpoint, Verdict
@@ -26,6 +27,24 @@ class Verb:
     name: str
     endpoint: Endpoint
     kind: AnswerKind
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One way to ask the rows of a call.
+
+    Parameters
+    ----------
+    engine
+        Its name.
+    recipes, spec, context
+        As of a plan.
+    """
+
+    engine: str
+    recipes: Sequence[Recipe]
+    spec: PromptSpec
+    context: Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +97,18 @@ class RunSettings(AccountSettings):
     """How often an answer that does not fit is asked again."""
     context: Context = NO_CONTEXT
     """What the verb adds to each row's messages."""
+    engine: str = ""
+    """Of the verbs that can ask in several ways, the way chosen."""
+    engine_reason: str = ""
+    rival: Asking | None = None
+    """The way that was not chosen, where llmframe chose: rows that were answered that way are not asked in this one."""
     further_draws: Sequence[Mapping[str, Any]] = ()
     """The parameters of further draws of each answer."""
 
     def asks_again(self, stored: Verdict) -> bool:
         """Return whether a request is sent although the journal holds its body."""
-        return stored.again is Again.PASSING or (self.retry_failed and stored.value is None)
+        lacking = stored.value is None or stored.problem == PARTLY
+        return stored.again is Again.PASSING or (self.retry_failed and lacking)
 
     @property
     def most_output(self) -> int:

@@ -22,6 +22,7 @@ from llmframe._columns import (
     make_plan,
     occurrences,
     put_column,
+    recorded,
     row_mask,
     text_series,
 )
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmframe._run import Results, RunSettings
+
+    Finish: TypeAlias = Callable[[RunSettings, PromptSpec], tuple[RunSettings, PromptSpec]]
+    """Settles what depends on how the rows' prompts are made."""
+
+
+def as_it_is(settings: RunSettings, spec: PromptSpec) -> tuple[RunSettings, PromptSpec]:
+    return settings, spec
 
 
 def _plan(
@@ -82,6 +90,16 @@ def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
     return f"column: there is no column {plain_repr(column)}; {hint}"
 
 
+def _refuse_other_engine(frame: pd.DataFrame, names: Sequence[Hashable], engine: str) -> None:
+    for name in names:
+        before = recorded(frame, name).get("engine", engine)
+        if before != engine:
+            raise ValueError(
+                f"engine: {before} wrote {plain_repr(name)}, and this call would ask {engine}: one column never mixes two "
+                f"engines; pass engine={before!r} to go on with it, or overwrite=True without where= to ask all rows anew"
+            )
+
+
 class FrameCall:
     """One call over a frame: checked, planned, and ready to run and to be written back.
 
@@ -105,6 +123,7 @@ class FrameCall:
         where: Any,
         overwrite: Overwrite,
         error_into: Hashable | None,
+        finish: Finish = as_it_is,
     ) -> None:
         self._frame = frame
         self._argument = argument
@@ -118,12 +137,15 @@ class FrameCall:
         )
         self._spec = PromptSpec.parse(column, prompt, settings.system, _names(readable))
         _check_readable(frame, self._spec)
+        settings, self._spec = finish(settings, self._spec)
         for name, place in (*((name, argument) for name in names), (error_into, "error_into")):
             if name in self._spec.reads:
                 raise ValueError(
                     f"{place}: {plain_repr(name)} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {place}="
                 )
         written_by = {"verb": settings.verb.name, "model": settings.model}
+        if overwrite is not True or where is not None:
+            _refuse_other_engine(frame, names, settings.engine)
         self._kind = settings.verb.kind
         self._targets = TargetColumns.of(frame, names, overwrite, where, written_by, argument=argument)
         self._reasons = None
@@ -135,7 +157,7 @@ class FrameCall:
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns
         self._check_unchanged()
-        partial = results.answered and all(target.open_to_partial for target in targets)
+        partial = (results.answered or results.partly) and all(target.open_to_partial for target in targets)
         if not record["complete"] and not partial:
             return frame
         made = results.columns(frame.index, [target.into for target in targets])
@@ -180,11 +202,12 @@ class SeriesCall:
         where: Any,
         names: Sequence[Hashable],
         made: Callable[[list[pd.Series]], Any],
+        finish: Finish = as_it_is,
     ) -> None:
         name = "text" if series.name is None else series.name
         frame = series.to_frame(name)
         fields = {"": name} if series.name is None else {"": name, label_text(name): name}
-        spec = PromptSpec.parse(name, prompt, settings.system, fields)
+        settings, spec = finish(settings, PromptSpec.parse(name, prompt, settings.system, fields))
         self._series = series
         self._names = names
         self._made = made
@@ -195,12 +218,23 @@ class SeriesCall:
         return self._made(results.columns(self._series.index, self._names))
 
 
+def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
+    return pd.concat(columns, axis="columns")
+
+
 class ListCall:
     """One call over a list of prompts: its answers are returned as `Run.values` has them."""
 
-    def __init__(self, prompts: Iterable[Any], settings: RunSettings, prompt: Prompt = None) -> None:
+    def __init__(
+        self,
+        prompts: Iterable[Any],
+        settings: RunSettings,
+        prompt: Prompt = None,
+        finish: Finish = as_it_is,
+    ) -> None:
         cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
         spec = PromptSpec.parse("prompt", prompt, settings.system, {"prompt": "prompt"})
+        settings, spec = finish(settings, spec)
         plan = _plan(cells.to_frame(), settings, spec, None)
         self.run = Run(settings, plan, "prompts → list", _by_row)
 

@@ -220,7 +220,7 @@ def test_what_cannot_be_asked_for_is_refused_with_the_path_of_the_field(schema, 
     ids=["fields", "values", "characters"],
 )
 def test_a_schema_over_the_apis_sizes_is_refused(schema, said):
-    with pytest.raises(ValueError, match=rf"it has {said}"):
+    with pytest.raises(ValueError, match=rf"there are {said}"):
         response_format(read_schema(schema).root)
 
 

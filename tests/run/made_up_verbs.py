@@ -42,6 +42,9 @@ class NumberAnswers:
         (name,) = names
         return [pd.Series(self.rows(stored, codes, index), index=index, dtype="Int64", name=name)]
 
+    def unsure(self, stored: Any, codes: Any) -> int:  # noqa: ARG002
+        return 0
+
     def continues(self, existing: pd.Series) -> bool:
         return pd.api.types.is_integer_dtype(existing) or bool(existing.isna().all())
 

@@ -96,6 +96,9 @@ class TypedAnswers:
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> pd.DataFrame:
         return pd.concat(self.columns(stored, codes, index, self.names), axis="columns")
 
+    def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:  # noqa: ARG002 (a value stands as it is)
+        return 0
+
     def continues(self, existing: pd.Series) -> bool:  # noqa: ARG002 (a column has one dtype)
         return True
 

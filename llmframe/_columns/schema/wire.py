@@ -37,8 +37,8 @@ _TYPES_OF_VALUES = {str: "string", bool: "boolean", int: "integer"}
 _AWARE = ", with its offset from UTC, such as Z or +02:00"
 
 
-def response_format(root: Record) -> dict[str, Any]:
-    """Return the parameter `response_format` that asks for a record.
+def response_format(root: Record, argument: str = "schema") -> dict[str, Any]:
+    """Return the parameter `response_format` that asks for a record; errors name the argument.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def response_format(root: Record) -> dict[str, Any]:
     schema = writer.record(root, 1)
     if writer.definitions:
         schema["$defs"] = writer.definitions
-    writer.check()
+    writer.check(argument)
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
 
 
@@ -101,7 +101,7 @@ class _Writer:
                 return {"$ref": f"#/$defs/{_plain(name)}"}
         return self.record(shape, depth + 1)
 
-    def check(self) -> None:
+    def check(self, argument: str) -> None:
         sizes = (
             (self.properties, _MOST_PROPERTIES, "fields"),
             (self.depth, _DEEPEST, "levels of objects"),
@@ -111,7 +111,7 @@ class _Writer:
         for size, most, what in sizes:
             if size > most:
                 raise ValueError(
-                    f"schema: it has {size:,} {what}, and the API takes at most {most:,}; ask in several calls"
+                    f"{argument}: there are {size:,} {what}, and the API takes at most {most:,}; ask in several calls"
                 )
 
 

@@ -1,0 +1,26 @@
+"""Questions about a text: labels, levels, yes or no; how they are sent to each engine, and the columns of their answers."""
+
+from llmframe._columns.questions.labels import read_labels
+from llmframe._columns.questions.question_answers import (
+    ChatQuestionAnswers,
+    DecisionAnswers,
+    QuestionAnswers,
+    Shown,
+)
+from llmframe._columns.questions.questions import MOST_QUESTIONS, Levels, Question, read_questions
+from llmframe._columns.questions.wire import MOST_CHOICES, decision_questions, question_record
+
+__all__ = [
+    "MOST_CHOICES",
+    "MOST_QUESTIONS",
+    "ChatQuestionAnswers",
+    "DecisionAnswers",
+    "Levels",
+    "Question",
+    "QuestionAnswers",
+    "Shown",
+    "decision_questions",
+    "question_record",
+    "read_labels",
+    "read_questions",
+]
