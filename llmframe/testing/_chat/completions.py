@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._chat.answers import count_tokens, made_up_answer, prompt_tokens
+from llmframe.testing._chat.answers import made_up_answer
+from llmframe.testing._chat.messages import count_tokens, prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
