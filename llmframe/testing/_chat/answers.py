@@ -78,16 +78,21 @@ def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
     texts = message_texts(body)
     last = last_user_text(texts, body)
     label = sentiment(texts, last)
-    shape = body.get("response_format") or {}
-    schema = shape["json_schema"].get("schema") or {} if shape.get("type") == "json_schema" else None
-    if schema is None:
-        schema = schema_in_instructions(texts, body)
+    schema = asked_schema(body, texts)
     if schema is not None:
         return orjson.dumps(instance(schema, answer_hash(body, choice), label, _asked_about(last))).decode()
     answer = label or f"A made-up answer, {answer_hash(body, choice)}."
-    if shape.get("type") == "json_object":
+    if (body.get("response_format") or {}).get("type") == "json_object":
         return orjson.dumps({"answer": answer}).decode()
     return answer
+
+
+def asked_schema(body: dict[str, Any], texts: list[str] | None = None) -> dict[str, Any] | None:
+    """Return the JSON Schema that a request asks for, in its response format or in a system message."""
+    shape = body.get("response_format") or {}
+    if shape.get("type") == "json_schema":
+        return shape["json_schema"].get("schema") or {}
+    return schema_in_instructions(message_texts(body) if texts is None else texts, body)
 
 
 def _asked_about(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
@@ -132,9 +132,9 @@ def holds(statement: str, text: str) -> bool | None:
     return True if stems(statement) & stems(text) else None
 
 
-def number(text: str, about: str) -> str | None:
-    """Return the digits of the number in the text that is nearest to the words of a question; else of the first one."""
-    return next(numbers(text, about), None)
+def contradicts(statement: str, text: str) -> bool:
+    """Return whether the text praises where a complaint is asked for, or complains where praise is."""
+    return polarity(statement) * balance(text) < 0
 
 
 def numbers(text: str, about: str) -> Iterator[str]:
@@ -163,7 +163,7 @@ def date(text: str) -> str | None:
     ]
     for _, year, month, day in sorted(found):
         try:
-            return datetime.date(int(year), int(month), int(day)).isoformat()
+            return dt.date(int(year), int(month), int(day)).isoformat()
         except ValueError:  # no day of the calendar
             continue
     return None

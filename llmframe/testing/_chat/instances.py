@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from llmframe.testing._chat.said import asked_format, chosen_option, is_measured, said_of
+from llmframe.testing._chat.said import asked_format, chosen_option, said_of, unanswered
 
 _DEPTH = 8
 _DEEPEST = 64
@@ -76,7 +76,7 @@ class _Generator:
         said = said_of(asked, name, self._text, self._label)
         if said is not None:
             return {"const": said}
-        return _NULL if is_measured(asked) else None
+        return _NULL if unanswered(asked, name, self._text) else None
 
     def _pick(self, options: list[Any], seed: str) -> Any:
         said, left = chosen_option(options, self._text, self._label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmframe.testing._chat.evidence import clock, date, fitting_label, holds, numbers, sentence
+from llmframe.testing._chat.evidence import clock, contradicts, date, fitting_label, holds, numbers, sentence
 
 _ASKED_FOR = {
     "YYYY-MM-DDTHH:MM:SS, with": "date-time",
@@ -25,9 +25,10 @@ def asked_format(schema: dict[str, Any]) -> str:
     return str(schema.get("format", asked))
 
 
-def is_measured(schema: dict[str, Any]) -> bool:
-    """Return whether only a number or a date answers it, which a text has or has not."""
-    return schema.get("type") in {"integer", "number"} or asked_format(schema) in _MEASURED
+def unanswered(schema: dict[str, Any], name: str, text: str) -> bool:
+    """Return whether a text that says nothing for a property has no answer: it needs a number or a date, or the text denies it."""
+    measured = schema.get("type") in {"integer", "number"} or asked_format(schema) in _MEASURED
+    return measured or contradicts(_plain(name), text)
 
 
 def said_of(schema: dict[str, Any], name: str, text: str, label: str | None, *, guess: bool = False) -> Any:
@@ -88,8 +89,8 @@ def _string(schema: dict[str, Any], name: str, question: str, text: str, *, gues
         return None
     piece, fits = sentence(text, question)
     words = question.lower()
-    wanted = fits or guess or name.endswith("quote") or "verbatim" in words or " quote" in words
-    if piece is None or not wanted:
+    quoted = name.endswith("quote") or "verbatim" in words or " quote" in words
+    if piece is None or not (guess or quoted or (fits and not contradicts(_plain(name), text))):
         return None
     short, long = schema.get("minLength", 0), schema.get("maxLength", len(piece))
     return piece if short <= len(piece) <= long else None
