@@ -138,19 +138,20 @@ def contradicts(statement: str, text: str) -> bool:
 
 
 def numbers(text: str, about: str) -> Iterator[str]:
-    """Yield the numbers of a text without those of its dates, those beside words of the question first."""
+    """Yield the numbers of a text without those of its dates, those nearest to words of the question first."""
     rest = text
     for pattern in (_ISO_DATE, _DAY_MONTH, _MONTH_DAY):
         rest = pattern.sub(lambda match: " " * len(match[0]), rest)
     asked = stems(about)
     found = list(_NUMBER.finditer(rest))
 
-    def near(match: re.Match[str]) -> bool:
-        before = _WORD.findall(rest[: match.start()])[-_AROUND:]
+    def distance(match: re.Match[str]) -> int:
+        before = _WORD.findall(rest[: match.start()])[: -_AROUND - 1 : -1]
         after = _WORD.findall(rest[match.end() :][:80])[:_AROUND]
-        return bool(asked & stems(" ".join([*before, *after])))
+        near = [i for words in (before, after) for i, word in enumerate(words) if asked & stems(word)]
+        return min(near, default=_AROUND)
 
-    for match in sorted(found, key=lambda match: not near(match)):
+    for match in sorted(found, key=distance):
         yield match[0].replace(",", "").removeprefix("+")
 
 

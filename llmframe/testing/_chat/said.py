@@ -27,7 +27,7 @@ def asked_format(schema: dict[str, Any]) -> str:
 
 def unanswered(schema: dict[str, Any], name: str, text: str) -> bool:
     """Return whether a text that says nothing for a property has no answer: it needs a number or a date, or the text denies it."""
-    measured = schema.get("type") in {"integer", "number"} or asked_format(schema) in _MEASURED
+    measured = schema.get("type") in ("integer", "number") or asked_format(schema) in _MEASURED
     return measured or contradicts(_plain(name), text)
 
 
@@ -39,7 +39,7 @@ def said_of(schema: dict[str, Any], name: str, text: str, label: str | None, *, 
         return chosen_option(schema["enum"], text, label)[0]
     question = f"{_plain(name)} {schema.get('description', '')}"
     kind = schema.get("type")
-    if kind in {"integer", "number"}:
+    if kind in ("integer", "number"):
         return _number(schema, question, text)
     if kind == "boolean":
         return holds(question, text)

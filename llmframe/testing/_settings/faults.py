@@ -135,7 +135,8 @@ class Fault:
         completes = isinstance(self.kind, Reply) and self.kind.completes
         if completes or self.kind in ANSWER_FAULTS:
             raise ValueError(f"{self.kind!r} is an answer of completions; leave the path out.")
-        if isinstance(self.when, str):
+        chosen_by_text = isinstance(self.when, str)
+        if chosen_by_text:
             raise ValueError("when is a text in the messages of completions; with a path, pass a function.")
 
 
