@@ -202,6 +202,13 @@ def test_a_quote_is_found_by_the_name_of_its_field():
     assert answer == {"hinge.quote": "The hinge broke after 3 weeks!", "night.quote": "I use it at night."}
 
 
+def test_a_piece_of_a_long_text_is_short_and_verbatim():
+    text = "long words " * 500
+    piece = said(text, about=TEXT)["about"]
+    assert len(piece) <= 160
+    assert text.startswith(piece + " ")
+
+
 def test_an_instruction_before_a_blank_line_is_no_text():
     assert said("Rate 1 to 5.\n\nIt lasted 7 hours.", n={"type": "integer"}) == {"n": 7}
 

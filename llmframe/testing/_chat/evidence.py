@@ -20,6 +20,7 @@ _CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(?![\d:
 _SENTENCE_END = re.compile(r"(?<=[.!?。\uff01\uff1f])\s+|\s*\n\s*")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _AROUND = 3
+_LONGEST = 160
 _COMMON = frozenset(
     [
         "about",
@@ -189,4 +190,11 @@ def sentence(text: str, about: str) -> tuple[str | None, bool]:
     asked, pole = stems(about), polarity(about)
     scores = [2 * len(asked & stems(piece)) + max(0, pole * balance(piece)) for piece in pieces]
     best = max(range(len(pieces)), key=scores.__getitem__)
-    return pieces[best], scores[best] > 0
+    return _short(pieces[best]), scores[best] > 0
+
+
+def _short(piece: str) -> str:
+    """Return the beginning of a long piece, cut between words where it has any."""
+    if len(piece) <= _LONGEST:
+        return piece
+    return piece[: piece.rfind(" ", 1, _LONGEST) if " " in piece[1:_LONGEST] else _LONGEST].strip()
