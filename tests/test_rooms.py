@@ -22,7 +22,7 @@ ORDER = (
 INSIDE = {
     "_journal": ("protocol", "liveness", "lease", "recorder", "sqlite", "memory", "registry", "__init__"),
     "testing": (
-        "_settings", "_wire", "_requests", "_chat", "_batch", "_server", "_reviews", "__init__", "fixtures",
+        "_settings", "_wire", "_requests", "_chat", "_decisions", "_batch", "_server", "_reviews", "__init__", "fixtures",
     ),
 }  # fmt: skip
 """Rooms that have rooms inside, in the same way."""

@@ -1,6 +1,6 @@
 """Chat completions as a pure function of their request: the text is made up, the tokens are counted, the body is built."""
 
-from llmframe.testing._chat.answers import made_up_answer, message_texts, prompt_tokens, request_digest
+from llmframe.testing._chat.answers import answer_hash, made_up_answer, request_digest
 from llmframe.testing._chat.completions import (
     Completion,
     answer_body,
@@ -9,11 +9,17 @@ from llmframe.testing._chat.completions import (
     with_answer_fault,
     with_changes,
 )
+from llmframe.testing._chat.evidence import fitting_label, holds
+from llmframe.testing._chat.messages import count_tokens, message_texts, prompt_tokens
 
 __all__ = [
     "Completion",
     "answer_body",
+    "answer_hash",
     "complete",
+    "count_tokens",
+    "fitting_label",
+    "holds",
     "made_up_answer",
     "message_texts",
     "output_cap",

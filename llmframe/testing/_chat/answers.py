@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from llmframe.testing._chat.instances import instance
+from llmframe.testing._chat.messages import last_user_text, message_texts, schema_in_instructions
 from llmframe.testing._chat.sentiment import sentiment
 
 # Parameters that do not change the answer: they concern the user, the billing or the cache.
@@ -50,8 +51,10 @@ def request_digest(body: dict[str, Any]) -> str:
 def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
     """Return the text of the server's answer to a request body, unless the server has its own `answer`.
 
-    Prompts that ask for positive or negative get one of the two by the words of the last user message; a
-    response format gets JSON that fits it; all other prompts get a short sentence with a hash of the request.
+    Prompts that ask for positive or negative get one of the two by the words of the last user message. A JSON Schema,
+    in the response format or in a system message, gets JSON that fits it and agrees with the last user message where
+    it can: labels, numbers and dates that are in it, quotes from it. All other prompts get a short sentence with a hash
+    of the request.
 
     Parameters
     ----------
@@ -73,46 +76,33 @@ def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
     'positive'
     """
     texts = message_texts(body)
-    label = sentiment(texts, _last_user_text(texts, body))
-    shape = body.get("response_format") or {}
-    if shape.get("type") == "json_schema":
-        schema = shape["json_schema"].get("schema") or {}
-        return orjson.dumps(instance(schema, _answer_hash(body, choice), label)).decode()
-    answer = label or f"A made-up answer, {_answer_hash(body, choice)}."
-    if shape.get("type") == "json_object":
+    last = last_user_text(texts, body)
+    label = sentiment(texts, last)
+    schema = asked_schema(body, texts)
+    if schema is not None:
+        return orjson.dumps(instance(schema, answer_hash(body, choice), label, _asked_about(last))).decode()
+    answer = label or f"A made-up answer, {answer_hash(body, choice)}."
+    if (body.get("response_format") or {}).get("type") == "json_object":
         return orjson.dumps({"answer": answer}).decode()
     return answer
 
 
-def message_texts(body: dict[str, Any]) -> list[str]:
-    """Return each message's text, parts joined."""
-    return [_text(message.get("content")) for message in body["messages"]]
+def asked_schema(body: dict[str, Any], texts: list[str] | None = None) -> dict[str, Any] | None:
+    """Return the JSON Schema that a request asks for, in its response format or in a system message."""
+    shape = body.get("response_format") or {}
+    if shape.get("type") == "json_schema":
+        return shape["json_schema"].get("schema") or {}
+    return schema_in_instructions(message_texts(body) if texts is None else texts, body)
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else ()
-    return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+def _asked_about(message: str) -> str:
+    """Return the text of a message without the instruction before it, which ends with a blank line."""
+    _, blank, text = message.partition("\n\n")
+    return text if blank and text.strip() else message
 
 
-def _answer_hash(body: dict[str, Any], choice: int) -> str:
+def answer_hash(body: dict[str, Any], choice: int = 0) -> str:
+    """Return a digest of what decides the answer."""
     core = {name: value for name, value in body.items() if name not in _WITHOUT_EFFECT}
     digest = request_digest(core)[:12]
     return f"{digest}-{choice}" if choice else digest
-
-
-def _last_user_text(texts: list[str], body: dict[str, Any]) -> str:
-    roles = (message.get("role") for message in reversed(body["messages"]))
-    return next(
-        (text for text, role in zip(reversed(texts), roles, strict=True) if role == "user"), texts[-1]
-    )
-
-
-def count_tokens(text: str) -> int:
-    """Estimate the tokens of a text: a quarter of its UTF-8 bytes."""
-    return (len(text.encode("utf-8", "surrogatepass")) + 3) // 4
-
-
-def prompt_tokens(body: dict[str, Any]) -> int:
-    return max(1, sum(map(count_tokens, message_texts(body))))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llmframe.testing._chat.answers import count_tokens, made_up_answer, prompt_tokens
+from llmframe.testing._chat.answers import asked_schema, made_up_answer
+from llmframe.testing._chat.faulty_texts import faulty_text
+from llmframe.testing._chat.messages import count_tokens, prompt_tokens
+from llmframe.testing._settings import TEXT_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +64,7 @@ def with_answer_fault(completion: Completion, kind: str, body: dict[str, Any]) -
         completion = replace(completion, completion_tokens=spent, reasoning_tokens=spent)
     return replace(
         completion,
-        texts=_faulty_texts(texts, kind),
+        texts=_faulty_texts(texts, kind, body),
         finish_reason=_FINISH_REASONS.get(kind, completion.finish_reason),
         refusal="I'm sorry, I can't assist with that request." if kind == "refusal" else None,
     )
@@ -70,7 +73,9 @@ def with_answer_fault(completion: Completion, kind: str, body: dict[str, Any]) -
 _FINISH_REASONS = {"content_filter": "content_filter", "length_empty": "length", "length_text": "length"}
 
 
-def _faulty_texts(texts: tuple[str | None, ...], kind: str) -> tuple[str | None, ...]:
+def _faulty_texts(texts: tuple[str | None, ...], kind: str, body: dict[str, Any]) -> tuple[str | None, ...]:
+    if kind in TEXT_FAULTS:
+        return tuple(text and faulty_text(text, kind, asked_schema(body)) for text in texts)
     if kind == "empty_choices":
         return ()
     if kind == "length_text":
@@ -94,16 +99,19 @@ def answer_body(completion: Completion, body: dict[str, Any], name: str, created
 
 
 def with_changes(answer: dict[str, Any], reply: Reply) -> dict[str, Any]:
-    """Return the body of a completion with the changes of a reply."""
+    """Return the body of a completion, or of a decision, with the changes of a reply."""
     choices = [
         _changed({**choice, "message": _changed(choice["message"], reply.message)}, reply.choice)
-        for choice in answer["choices"]
+        for choice in answer.get("choices", ())
     ]
-    return _changed({**answer, "choices": choices}, reply.completion)
+    return _changed({**answer, "choices": choices} if choices else answer, reply.completion)
 
 
 def _changed(members: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in {**members, **changes}.items() if value is not ...}
+    made = {
+        name: change(members.get(name)) if callable(change) else change for name, change in changes.items()
+    }
+    return {name: value for name, value in {**members, **made}.items() if value is not ...}
 
 
 def _choice(completion: Completion, index: int, text: str | None) -> dict[str, Any]:

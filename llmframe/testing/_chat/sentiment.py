@@ -25,6 +25,8 @@ _BAD = _words(
     "refund regret returned rude scam slow stale stopped terrible ugly unacceptable unhappy unhelpful unpleasant "
     "unreliable unusable useless waste wasted weak worse worst wrong",
 )
+_PRAISING = _GOOD | _words("positive praise compliment calm")
+_COMPLAINING = _BAD | _words("negative criticism angry")
 _NEGATIONS = frozenset(
     {"not", "no", "never", "hardly", "isn't", "wasn't", "don't", "didn't", "doesn't", "won't"}
 )
@@ -38,12 +40,12 @@ def sentiment(texts: list[str], last: str) -> str | None:
     labels = _labels(texts)
     if labels is None:
         return None
-    balance = _balance(last)
-    if balance == 0 and "neutral" in labels:
+    found = balance(last)
+    if found == 0 and "neutral" in labels:
         return labels["neutral"]
-    if balance == 0:
-        balance = 1 if hashlib.blake2b(last.encode(), digest_size=1).digest()[0] % 2 else -1
-    return labels["positive" if balance > 0 else "negative"]
+    if found == 0:
+        found = 1 if hashlib.blake2b(last.encode(), digest_size=1).digest()[0] % 2 else -1
+    return labels["positive" if found > 0 else "negative"]
 
 
 def _labels(texts: list[str]) -> dict[str, str] | None:
@@ -59,16 +61,23 @@ def _labels(texts: list[str]) -> dict[str, str] | None:
     return None
 
 
-def _balance(text: str) -> int:
+def polarity(words: str) -> int:
+    """Return 1 for a label or a name that praises, -1 for one that complains, and 0 for any other."""
+    found = set(_WORD.findall(words.lower()))
+    found |= {word.removesuffix("s") for word in found}
+    return bool(found & _PRAISING) - bool(found & _COMPLAINING)
+
+
+def balance(text: str) -> int:
     """Return the number of good words minus that of bad words; a negated word counts for the other side."""
-    balance, sign = 0, 1
+    found, sign = 0, 1
     negated_words = 0
     for word in _WORD.findall(text.lower().replace("\u2019", "'")):
         if word in _NEGATIONS:
             sign, negated_words = -1, 3
             continue
-        balance += sign * ((word in _GOOD) - (word in _BAD))
+        found += sign * ((word in _GOOD) - (word in _BAD))
         negated_words -= 1
         if negated_words <= 0:
             sign = 1
-    return balance
+    return found

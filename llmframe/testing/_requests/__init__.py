@@ -11,12 +11,14 @@ from llmframe.testing._requests.batches import (
     integer,
 )
 from llmframe.testing._requests.completions import check_completion, parse
+from llmframe.testing._requests.decisions import check_decision
 
 __all__ = [
     "ENDPOINTS",
     "check_batch",
     "check_batches_query",
     "check_completion",
+    "check_decision",
     "check_file",
     "check_files_query",
     "check_line",

@@ -1,6 +1,7 @@
 """The request schemas of OpenAI's published document, as schemas for pydantic's core.
 
-The document is in `openapi.json`. The API is assumed to accept only the properties that it lists.
+The document is in `openapi.json`, and what is newer than it in `decisions.json`. The API is assumed to accept only the
+properties that they list.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
     Node = dict[str, Any]
 
-_DOCUMENT = orjson.loads(Path(__file__).with_name("openapi.json").read_bytes())
-COMPONENTS: dict[str, Node] = _DOCUMENT["components"]["schemas"]
+COMPONENTS: dict[str, Node] = {
+    name: node
+    for document in ("openapi.json", "decisions.json")
+    for name, node in orjson.loads(Path(__file__).with_name(document).read_bytes())["components"][
+        "schemas"
+    ].items()
+}
 _SCALARS: dict[str, Callable[..., core.CoreSchema]] = {
     "string": core.str_schema,
     "integer": core.int_schema,
@@ -35,7 +41,7 @@ _BOUNDS = {
     "maxItems": "max_length",
     "pattern": "pattern",
 }
-_PYTHON_TYPES: dict[str, type] = {"string": str, "array": list, "object": dict}
+_PYTHON_TYPES: dict[str, type] = {"string": str, "boolean": bool, "array": list, "object": dict}
 
 
 def component(name: str) -> core.CoreSchema:
@@ -82,18 +88,28 @@ def _typed(kind: str, nodes: list[Node]) -> core.CoreSchema:
 
 
 def _object(nodes: list[Node]) -> core.CoreSchema:
+    by_tag: dict[str | None, list[Node]] = {}
+    for each in nodes:
+        by_tag.setdefault(_tag(each), []).append(each)
+    if len(by_tag) > 1:
+        return _by_presence({str(tag): _object(tagged) for tag, tagged in by_tag.items()})
+    (tag,) = by_tag
+    if tag is not None:
+        return _by_tag(tag, {each["properties"][tag]["enum"][0]: _record(each) for each in nodes})
     (node, *_) = nodes
-    properties = node.get("properties", {})
-    for tag in ("role", "type"):
-        if "enum" in properties.get(tag, ()):
-            return _by_tag(tag, {each["properties"][tag]["enum"][0]: _record(each) for each in nodes})
-    if properties:
+    if "properties" in node:
         return _record(node)
     values = node.get("additionalProperties")
     mapping = core.dict_schema(core.str_schema(), _schema(values) if isinstance(values, dict) else None)
     if "propertyNames" not in node:
         return mapping
     return core.no_info_before_validator_function(partial(_check_keys, node), mapping)
+
+
+def _tag(node: Node) -> str | None:
+    """Return the property that says which of several objects this is."""
+    properties = node.get("properties", {})
+    return next((tag for tag in ("role", "type") if "enum" in properties.get(tag, ())), None)
 
 
 def _record(node: Node) -> core.TypedDictSchema:
@@ -118,16 +134,14 @@ def _check_keys(node: Node, value: Any) -> Any:
 def _by_type(schemas: dict[str, core.CoreSchema], nodes: dict[str, list[Node]]) -> core.CoreSchema:
     """Choose a schema by the type of the value."""
     numbers: dict[type, int] = {_PYTHON_TYPES[kind]: number for kind, number in _numbers(schemas).items()}
-    other = (
-        "an object"
-        if "object" in nodes
-        else f"array of {_alternatives(nodes['array'][0]['items'])[0]['type']}s"
-    )
+    names = {"string": "a string", "boolean": "a boolean", "object": "an object"}
+    if "array" in nodes:
+        names["array"] = f"array of {_alternatives(nodes['array'][0]['items'])[0]['type']}s"
     return core.tagged_union_schema(
         dict(zip(numbers.values(), schemas.values(), strict=True)),
         lambda value: numbers.get(type(value)),
         custom_error_type="invalid_type",
-        custom_error_message=f"one of a string or {other}",
+        custom_error_message=f"one of {' or '.join(names[kind] for kind in schemas)}",
     )
 
 
@@ -148,6 +162,18 @@ def _by_tag(tag: str, variants: dict[str, core.TypedDictSchema]) -> core.CoreSch
         custom_error_message=tag,
         custom_error_context={"expected": ", ".join(map(repr, variants))},
     )
+
+
+def _by_presence(groups: dict[str, core.CoreSchema]) -> core.CoreSchema:
+    """Choose a schema by which of several tags an object has; the last one is for those that have none."""
+    numbers = _numbers(groups)
+    (*others, last) = groups
+
+    def number(value: Any) -> int:
+        tag = next((tag for tag in others if isinstance(value, dict) and tag in value), last)
+        return numbers[tag]
+
+    return core.tagged_union_schema({numbers[tag]: schema for tag, schema in groups.items()}, number)
 
 
 def _numbers(names: Iterable[str]) -> dict[str, int]:

@@ -57,6 +57,10 @@ _ERRORS = {
         "empty_array",
         "Invalid '{path}': empty array. Expected an array with minimum length {min_length}, but got an empty array instead.",
     ),
+    "array_below_min_length": (
+        "array_below_min_length",
+        "Invalid '{path}': array too short. Expected an array with minimum length {min_length}, but got an array with length {length} instead.",
+    ),
     "too_long": (
         "array_above_max_length",
         "Invalid '{path}': array too long. Expected an array with maximum length {max_length}, but got an array with length {length} instead.",
@@ -111,6 +115,8 @@ def _invalid(error: ErrorDetails) -> Invalid:
         details["expected"] = _listed(re.findall("'([^']*)'", details["expected"]))
         if not isinstance(value, str):
             kind, details["expected"] = "invalid_type", f"one of {details['expected']}"
+    if kind == "too_short" and value:
+        kind = "array_below_min_length"
     if kind in _EXPECTED:
         kind, details["expected"] = "invalid_type", _EXPECTED[kind]
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")

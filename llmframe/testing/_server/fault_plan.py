@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._chat import message_texts
-from llmframe.testing._settings import TRANSPORT_FAULTS, Reply
-from llmframe.testing._wire import ErrorResponse, errors, json_bytes
+from llmframe.testing._decisions import input_texts
+from llmframe.testing._settings import ANSWER_FAULTS, ANSWER_PATHS, TRANSPORT_FAULTS, Reply
+from llmframe.testing._wire import DECISIONS, ErrorResponse, errors, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +64,7 @@ class _FaultState:
 
     def applies(self, target: Target, attempt: int) -> bool:
         fault, digest = self.fault, target.digest
-        if not _concerns(fault, target) or not _chosen(fault, target.body):
+        if not _concerns(fault, target) or not _chosen(fault, target):
             return False
         position = self._seen - fault.after
         self._seen += 1
@@ -77,15 +78,19 @@ class _FaultState:
 def _concerns(fault: Fault, target: Target) -> bool:
     if target.row and fault.kind in TRANSPORT_FAULTS:
         return False
+    decides = target.path == DECISIONS
+    if (decides and fault.kind in ANSWER_FAULTS - {"refusal"}) or (fault.questions and not decides):
+        return False
     if fault.path is None:
-        return target.path == CHAT_COMPLETIONS.path
+        return target.path in ANSWER_PATHS
     return target.path.startswith(fault.path) and fault.method in (None, target.method)
 
 
-def _chosen(fault: Fault, body: dict[str, Any]) -> bool:
+def _chosen(fault: Fault, target: Target) -> bool:
     if isinstance(fault.when, str):
-        return any(fault.when in text for text in message_texts(body))
-    return fault.when is None or fault.when(body)
+        texts = input_texts if target.path == DECISIONS else message_texts
+        return any(fault.when in text for text in texts(target.body))
+    return fault.when is None or fault.when(target.body)
 
 
 def _share(fault: Fault, digest: str, attempt: int) -> float:

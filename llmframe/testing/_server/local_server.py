@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-mini", "gpt-5-nano")
 
-_CHANGEABLE = frozenset({"latency", "api_key", "answer", "headers", "cached", "faults", "limits", "batches"})
-_FIXED = frozenset({"port", "models", "keep_bodies"})
+_CHANGEABLE = frozenset(
+    {
+        *{"latency", "api_key", "answer", "headers", "cached", "response_format"},
+        *{"faults", "limits", "batches"},
+    }
+)
+_FIXED = frozenset({"port", "models", "decision_models", "keep_bodies"})
 
 
 class _Setting:
@@ -47,10 +52,10 @@ def _unchangeable(name: str) -> str:
 
 
 class LocalServer:
-    """A server with OpenAI's chat completions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
+    """A server with OpenAI's chat completions, decisions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
 
-    `limits`, `faults`, `batches`, `latency`, `api_key`, `answer`, `headers` and `cached` can be set while the server
-    runs, and count for the requests that arrive afterwards; any other name is an `AttributeError`.
+    `limits`, `faults`, `batches`, `latency`, `api_key`, `answer`, `headers`, `cached` and `response_format` can be
+    set while the server runs, and count for the requests that arrive afterwards; any other name is an `AttributeError`.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ class LocalServer:
         The only key that is accepted, as `Authorization: Bearer` or as Azure's `api-key`; None accepts any that is
         not empty.
     answer
-        A function of the request's body that returns the text of the answer. None is
+        A function of the body of a completion's request that returns the text of the answer. None is
         `llmframe.testing.made_up_answer`.
     headers
         Whether answers carry `x-ratelimit-*` headers, for those limits that exist.
@@ -78,6 +83,11 @@ class LocalServer:
         Share of the prompt tokens that the usage reports as cached.
     batches
         The settings of batches and their files; None is `Batches()`.
+    response_format
+        What the server knows of the parameter: "json_schema" is all, with "json_object" schemas get the API's 400,
+        with "text" JSON objects too; "ignored" takes everything and answers as if it were not there.
+    decision_models
+        The models that answer decisions; without any there is no such endpoint (404).
 
     Examples
     --------
@@ -100,11 +110,15 @@ class LocalServer:
         keep_bodies: bool = True,
         cached: float = 0.0,
         batches: Batches | None = None,
+        response_format: str = "json_schema",
+        decision_models: Iterable[str] = ("gpt-6-luna",),
     ) -> None:
         # Imported here, so that importing this package does not import pydantic.
         from llmframe.testing._server.service import Service  # noqa: PLC0415
 
-        settings = ServiceSettings(latency, tuple(models), api_key, answer, headers, cached)
+        settings = ServiceSettings(
+            latency, tuple(models), api_key, answer, headers, cached, response_format, tuple(decision_models)
+        )
         self._ledger = Ledger(keep_bodies=keep_bodies)
         self._service = Service(settings, self._ledger, limits, faults)
         if batches is not None:
@@ -117,11 +131,17 @@ class LocalServer:
     answer = _Setting()
     headers = _Setting()
     cached = _Setting()
+    response_format = _Setting()
 
     @property
     def models(self) -> tuple[str, ...]:
         """The existing models."""
         return self._service.settings.models
+
+    @property
+    def decision_models(self) -> tuple[str, ...]:
+        """The models that answer decisions."""
+        return self._service.settings.decision_models
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _CHANGEABLE and not name.startswith("_"):

@@ -24,12 +24,14 @@ from llmframe.testing._chat import (
     with_answer_fault,
     with_changes,
 )
-from llmframe.testing._requests import check_completion, parse
+from llmframe.testing._decisions import Decision, decide, decision_body, with_refusals
+from llmframe.testing._requests import check_completion, check_decision, parse
 from llmframe.testing._server.fault_plan import FaultPlan, Target, error_response, reply_headers
 from llmframe.testing._server.rate_limiter import RateLimiter
 from llmframe.testing._settings import ANSWER_FAULTS, TRANSPORT_FAULTS, Reply
 from llmframe.testing._wire import (
     BATCHES,
+    DECISIONS,
     FILES,
     ErrorResponse,
     HttpRequest,
@@ -102,6 +104,8 @@ class Service:
             return self._error(refused if deployment is None else errors.azure_access_denied())
         if request.path == CHAT_COMPLETIONS.path and request.method == "POST":
             return self._chat(request.key, request.content)
+        if request.path == DECISIONS and request.method == "POST" and self.settings.decision_models:
+            return self._decide(request.key, request.content)
         if deployment is not None and request.method == "POST" and request.query.get("api-version"):
             return self._chat(request.key, request.content, deployment[1])
         return self._other_endpoints(request)
@@ -131,7 +135,8 @@ class Service:
 
     def _models(self, method: str, path: str) -> HttpResponse:
         models = self.settings.models
-        if path == CHAT_COMPLETIONS.path or (path == _MODELS and method != "GET"):
+        posted = {CHAT_COMPLETIONS.path, *([DECISIONS] if self.settings.decision_models else [])}
+        if path in posted or (path == _MODELS and method != "GET"):
             raise RefusedRequest(errors.wrong_method(method, path))
         if path == _MODELS:
             return json_response({"object": "list", "data": [_model(name) for name in models]})
@@ -149,37 +154,68 @@ class Service:
         if deployment is not None:
             body.setdefault("model", deployment)
         try:
-            check_completion(body)
+            asked = self._checked(body)
         except RefusedRequest as refused:
             return self._error(refused.response)
         if not {body["model"], deployment} & set(self.settings.models):
             unknown = errors.model_not_found(body["model"])
             return self._error(unknown if deployment is None else errors.deployment_not_found())
-        target = Target(body, request_digest(body))
         self.ledger.body_accepted(body)
-        completion = complete(body, self.settings.answer, self.settings.cached)
-        over = self._admit(body, completion)
+        completion = complete(asked, self.settings.answer, self.settings.cached)
+        return self._live(Target(body, request_digest(body)), completion, key)
+
+    def _checked(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what the server takes notice of in the body of a completion, or raise `RefusedRequest`."""
+        most = self.settings.response_format
+        if most != "ignored":
+            check_completion(body, most)
+            return body
+        asked = {name: value for name, value in body.items() if name != "response_format"}
+        check_completion(asked)
+        return asked
+
+    def _decide(self, key: str, content: bytes) -> HttpResponse:
+        body = parse(content)
+        if not isinstance(body, dict):
+            return self._error(errors.unparsable())
+        try:
+            check_decision(body)
+        except RefusedRequest as refused:
+            return self._error(refused.response)
+        model = body["model"]
+        if model not in self.settings.decision_models:
+            known = model in self.settings.models
+            return self._error(
+                errors.model_not_for(model, "decisions") if known else errors.model_not_found(model)
+            )
+        self.ledger.body_accepted(body)
+        target = Target(body, request_digest(body), DECISIONS)
+        return self._live(target, decide(body, self.settings.cached), key)
+
+    def _live(self, target: Target, answer: Completion | Decision, key: str) -> HttpResponse:
+        """Return the response to a valid request: a refusal by the limits, a fault, or the answer."""
+        over = self._admit(target.body, answer)
         if over is not None:
             return self._error(over)
         fault = self._faults.choose(target)
-        completion = _spoilt(completion, fault, body)
+        answer = _spoilt(answer, fault, target.body)
         if fault is not None and fault.kind in TRANSPORT_FAULTS:
-            response = _with_transport_fault(self._completed(target, completion, time.time()), fault)
+            response = _with_transport_fault(self._completed(target, answer, time.time()), fault)
         else:
-            response = self._answered(fault, target, completion, key, time.time())
+            response = self._answered(fault, target, answer, key, time.time())
         return replace(response, delay=response.delay + self._delay())
 
-    def _admit(self, body: dict[str, Any], completion: Completion) -> ErrorResponse | None:
+    def _admit(self, body: dict[str, Any], answer: Completion | Decision) -> ErrorResponse | None:
         if self._rate_limiter is None:
             return None
         cap = output_cap(body)
-        cost = completion.tokens if cap is None else completion.prompt_tokens + cap
+        cost = answer.tokens if cap is None else answer.prompt_tokens + cap
         refusal = self._rate_limiter.admit(cost, time.monotonic())
         if refusal is None:
             return None
         if refusal.wait is None:
             return errors.request_too_large(body["model"], refusal.limit, refusal.requested)
-        answer = errors.rate_limited(
+        limited = errors.rate_limited(
             body["model"],
             refusal.unit,
             refusal.limit,
@@ -187,25 +223,25 @@ class Service:
             requested=refusal.requested,
             wait=refusal.wait,
         )
-        return answer.with_retry_after(refusal.wait) if self._rate_limiter.retry_after else answer
+        return limited.with_retry_after(refusal.wait) if self._rate_limiter.retry_after else limited
 
     def _answered(
         self,
         fault: Fault | None,
         target: Target,
-        completion: Completion,
+        answer: Completion | Decision,
         key: str,
         now: float,
     ) -> HttpResponse:
-        """Return the response of a live request or a row of a batch: a completion, a reply or an error."""
+        """Return the response of a live request or a row of a batch: the answer, a reply or an error."""
         kind = None if fault is None else fault.kind
         if isinstance(kind, Reply) and kind.completes:
-            return self._completed(target, completion, now, kind)
+            return self._completed(target, answer, now, kind)
         if fault is None or kind in ANSWER_FAULTS:
-            return self._completed(target, completion, now)
-        response = self._erroneous(fault, target.body, key, completion.prompt_tokens)
+            return self._completed(target, answer, now)
+        response = self._erroneous(fault, target.body, key, answer.prompt_tokens)
         billed = isinstance(kind, Reply) and kind.bills
-        return replace(response, bill=(target.digest, completion.tokens)) if billed else response
+        return replace(response, bill=(target.digest, answer.tokens)) if billed else response
 
     def _erroneous(self, fault: Fault, body: dict[str, Any], key: str, tokens: int) -> HttpResponse:
         response = self._error(error_response(fault, body, key, tokens))
@@ -222,15 +258,16 @@ class Service:
             return _refused_row(errors.status_error(500))
 
     def _row(self, body: dict[str, Any], key: str) -> RowResponse:
-        check_completion(body)
+        asked = self._checked(body)
         target = Target(body, request_digest(body), row=True)
         self.ledger.body_accepted(body)
-        completion = complete(body, self.settings.answer, self.settings.cached)
+        completion = complete(asked, self.settings.answer, self.settings.cached)
         fault = self._faults.choose(target)
         if fault is not None and fault.kind == "502":
             # The page is a proxy's, which the rows of batches do not meet.
             return _refused_row(errors.status_error(502))
-        completion = _spoilt(completion, fault, body)
+        if fault is not None and fault.kind in ANSWER_FAULTS:
+            completion = with_answer_fault(completion, str(fault.kind), body)
         response = self._answered(fault, target, completion, key, self.storage.clock.now())
         tokens = (
             completion.prompt_tokens,
@@ -246,13 +283,16 @@ class Service:
         )
 
     def _completed(
-        self, target: Target, completion: Completion, now: float, reply: Reply | None = None
+        self, target: Target, answer: Completion | Decision, now: float, reply: Reply | None = None
     ) -> HttpResponse:
         number = next(self._numbers)
-        answer = answer_body(completion, target.body, f"{target.digest[:16]}{number:08x}", int(now))
-        bill = (target.digest, completion.tokens)
-        response = HttpResponse(200, orjson.dumps(answer), headers=self._headers(number), bill=bill)
-        return response if reply is None else _changed(response, answer, reply)
+        if isinstance(answer, Decision):
+            body = decision_body(answer, target.body)
+        else:
+            body = answer_body(answer, target.body, f"{target.digest[:16]}{number:08x}", int(now))
+        bill = (target.digest, answer.tokens)
+        response = HttpResponse(200, orjson.dumps(body), headers=self._headers(number), bill=bill)
+        return response if reply is None else _changed(response, body, reply)
 
     def _delay(self) -> float:
         latency = self.settings.latency
@@ -285,11 +325,15 @@ def _target(request: HttpRequest) -> Target:
     return Target(body if isinstance(body, dict) else {}, digest.hexdigest(), request.path, request.method)
 
 
-def _spoilt(completion: Completion, fault: Fault | None, body: dict[str, Any]) -> Completion:
-    """Return the completion with a fault of the answer applied, if it has one."""
+def _spoilt(
+    answer: Completion | Decision, fault: Fault | None, body: dict[str, Any]
+) -> Completion | Decision:
+    """Return the answer with a fault applied, if it has one."""
     if fault is None or fault.kind not in ANSWER_FAULTS:
-        return completion
-    return with_answer_fault(completion, str(fault.kind), body)
+        return answer
+    if isinstance(answer, Decision):
+        return with_refusals(answer, tuple(fault.questions), body)
+    return with_answer_fault(answer, str(fault.kind), body)
 
 
 def _changed(response: HttpResponse, answer: dict[str, Any], reply: Reply) -> HttpResponse:

@@ -6,8 +6,10 @@ They are values and import nothing from the other rooms.
 from llmframe.testing._settings.batches import Batches
 from llmframe.testing._settings.faults import (
     ANSWER_FAULTS,
+    ANSWER_PATHS,
     ERROR_FAULTS,
     FAULT_KINDS,
+    TEXT_FAULTS,
     TRANSPORT_FAULTS,
     Fault,
 )
@@ -17,8 +19,10 @@ from llmframe.testing._settings.service import ServiceSettings
 
 __all__ = [
     "ANSWER_FAULTS",
+    "ANSWER_PATHS",
     "ERROR_FAULTS",
     "FAULT_KINDS",
+    "TEXT_FAULTS",
     "TRANSPORT_FAULTS",
     "Batches",
     "Fault",

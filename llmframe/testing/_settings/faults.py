@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 from llmframe.testing._settings.replies import Reply, as_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 TRANSPORT_FAULTS = frozenset({"reset", "hang", "truncated", "garbled", "trickle"})
-ANSWER_FAULTS = frozenset(
-    {"refusal", "content_filter", "length_empty", "length_text", "empty_choices", "empty"},
+TEXT_FAULTS = frozenset(
+    {
+        *{"prose", "fenced", "thinking", "not_json", "wrong_type", "missing_key", "unknown_label"},
+        *{"duplicate_keys", "nan"},
+    }
 )
+ANSWER_FAULTS = TEXT_FAULTS | {
+    *{"refusal", "content_filter", "length_empty", "length_text", "empty_choices", "empty"},
+}
+ANSWER_PATHS = ("/v1/chat/completions", "/v1/decisions")
 ERROR_FAULTS = frozenset(
     {
         "408",
@@ -47,8 +54,10 @@ class Fault:
         "model_not_found", "context_length_exceeded", "unsupported_parameter"; "reset" (the connection is cut
         after the answer was made and billed), "hang" (no answer ever), "truncated" (the body ends early),
         "garbled" (status 200, no JSON), "trickle" (the body arrives slowly); and faults of the answer itself:
-        "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty". Any other
-        answer is a `Reply`.
+        "refusal", "content_filter", "length_empty", "length_text" (cut off), "empty_choices", "empty"; and of JSON:
+        "prose", "fenced" or "thinking" around it, "not_json" in its place, "wrong_type" (of the first value),
+        "missing_key" (the last one), "unknown_label", "duplicate_keys", "nan". Of these, decisions have "refusal" only.
+        Any other answer is a `Reply`.
     rate
         Share of the requests that are hit, chosen by `seed`, the request's body and the number of its earlier
         attempts (without those that the limits refused): the same run gets the same faults.
@@ -59,16 +68,19 @@ class Fault:
     times_per_request
         How often the same body is hit at most, so that retries succeed; None is always.
     when
-        A text, or a function of the body; requests whose messages do not contain it, or for which it is false, are
-        not hit and not counted.
+        A text, or a function of the body; requests whose messages (or, of a decision, whose input) do not contain it,
+        or for which it is false, are not hit and not counted.
     seed
         Another number hits other requests.
     seconds
         The duration: `retry-after` of an error (0.05 for "rate_limit", otherwise none), the time of "trickle"
         (1), or the time until "hang" closes the connection (never).
+    questions
+        Of a "refusal", the names or positions of the questions of a decision that are refused, while the others are
+        answered: then it hits decisions only. Without any, all are refused.
     path
-        The beginning of the paths that it hits, such as "/v1/files" or "/v1/batches"; None is chat
-        completions, live ones and the rows of batches. A row that is hit by an error is in the error file; faults
+        The beginning of the paths that it hits, such as "/v1/decisions", "/v1/files" or "/v1/batches"; None is chat
+        completions, live ones and the rows of batches, and decisions. A row that is hit by an error is in the error file; faults
         of the connection do not hit rows. On other paths, errors and "hang" happen before anything is done,
         "reset", "truncated", "garbled" and "trickle" afterwards: the file is stored, the batch is created.
     method
@@ -88,6 +100,7 @@ class Fault:
     when: str | Callable[[dict[str, Any]], bool] | None = None
     seed: int = 0
     seconds: float | None = None
+    questions: Iterable[str | int] = ()
     path: str | None = None
     method: str | None = None
 
@@ -107,6 +120,7 @@ class Fault:
             )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be between 0 and 1, not {self.rate!r}.")
+        object.__setattr__(self, "questions", _as_tuple(self.questions))
         self._check_address()
 
     def _check_address(self) -> None:
@@ -114,8 +128,17 @@ class Fault:
             raise ValueError("method goes with a path; completions are always POSTs.")
         if self.path is not None and not self.path.startswith("/v1"):
             raise ValueError(f"path must begin with /v1, not {self.path!r}.")
+        if self.questions and self.kind != "refusal":
+            raise ValueError(f'questions are those of a decision that a "refusal" hits, not {self.kind!r}.')
+        if self.path is None or self.path in ANSWER_PATHS:
+            return
         completes = isinstance(self.kind, Reply) and self.kind.completes
-        if self.path is not None and (completes or self.kind in ANSWER_FAULTS):
+        if completes or self.kind in ANSWER_FAULTS:
             raise ValueError(f"{self.kind!r} is an answer of completions; leave the path out.")
-        if self.path is not None and isinstance(self.when, str):
+        chosen_by_text = isinstance(self.when, str)
+        if chosen_by_text:
             raise ValueError("when is a text in the messages of completions; with a path, pass a function.")
+
+
+def _as_tuple(questions: Iterable[str | int] | str | int) -> tuple[str | int, ...]:
+    return (questions,) if isinstance(questions, str | int) else tuple(questions)

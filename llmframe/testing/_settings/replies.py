@@ -31,7 +31,8 @@ class Reply:
     message, choice, completion
         Changes to that completion, for which `body` is None and `status` below 300: members of the message of each
         choice (`content`, `refusal`, `reasoning`), of each choice (`finish_reason`) and of the whole body (`usage`,
-        `error`, `model`). The value `...` leaves the member out.
+        `error`, `model`; `answers` of a decision). The value `...` leaves the member out; a function makes the new value
+        out of the one that the server would have sent.
     headers
         Further headers, which replace those of the same name.
     delay
@@ -41,10 +42,11 @@ class Reply:
 
     Examples
     --------
-    Half an answer, a refusal that names no code, and a limit that does not pass today:
+    Half an answer, an answer in capitals, a refusal that names no code, and a limit that does not pass today:
 
     >>> from llmframe.testing import Fault, Reply
     >>> half = Reply(message={"content": "Half an ans"}, choice={"finish_reason": "error"})
+    >>> loud = Reply(message={"content": lambda text: text.upper()})
     >>> flagged = Reply(403, {"error": {"message": "Your input was flagged."}})
     >>> spent = Reply(429, {"error": {"message": "Quota of the day reached."}}, headers={"retry-after": "28800"})
     >>> faults = [Fault(half, times_per_request=1), Fault(flagged, when="forbidden"), Fault(spent, after=1000)]
@@ -89,5 +91,7 @@ class Reply:
         if self.billed is not None:
             return self.billed
         return self.completes or (
-            self.status < 300 and isinstance(self.body, dict) and "choices" in self.body
+            self.status < 300
+            and isinstance(self.body, dict)
+            and not {"choices", "answers"}.isdisjoint(self.body)
         )

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+RESPONSE_FORMATS = ("json_schema", "json_object", "text", "ignored")
+"""What a server knows of `response_format`, from the most to the least."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
@@ -20,6 +23,8 @@ class ServiceSettings:
     answer: Callable[[dict[str, Any]], str] | None = None
     headers: bool = True
     cached: float = 0.0
+    response_format: str = "json_schema"
+    decision_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.latency) and not (isinstance(self.latency, int | float) and self.latency >= 0):
@@ -28,5 +33,8 @@ class ServiceSettings:
             )
         if not (self.answer is None or callable(self.answer)):
             raise ValueError(f"answer must be a function of a request's body, not {self.answer!r}.")
+        if self.response_format not in RESPONSE_FORMATS:
+            known = ", ".join(map(repr, RESPONSE_FORMATS))
+            raise ValueError(f"response_format must be one of {known}, not {self.response_format!r}.")
         if not (isinstance(self.cached, int | float) and 0 <= self.cached <= 1):
             raise ValueError(f"cached must be between 0 and 1, not {self.cached!r}.")

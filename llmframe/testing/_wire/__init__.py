@@ -4,6 +4,7 @@ from llmframe.testing._wire import errors
 from llmframe.testing._wire.errors import ErrorResponse, Invalid, RefusedRequest
 from llmframe.testing._wire.exchange import (
     BATCHES,
+    DECISIONS,
     FILES,
     HttpRequest,
     HttpResponse,
@@ -15,6 +16,7 @@ from llmframe.testing._wire.ledger import Ledger
 
 __all__ = [
     "BATCHES",
+    "DECISIONS",
     "FILES",
     "ErrorResponse",
     "HttpRequest",

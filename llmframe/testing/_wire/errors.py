@@ -143,6 +143,15 @@ def model_not_found(model: str) -> ErrorResponse:
     )
 
 
+def model_not_for(model: str, what: str) -> ErrorResponse:
+    return error(
+        400,
+        f"The requested model '{model}' cannot be used with {what}.",
+        param="model",
+        code="unsupported_model",
+    )
+
+
 def rate_limited(
     model: str, unit: str, limit: int, *, used: int, requested: int, wait: float
 ) -> ErrorResponse:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FILES = "/v1/files"
 BATCHES = "/v1/batches"
+DECISIONS = "/v1/decisions"
 
 
 @dataclass(frozen=True, slots=True)
