@@ -184,7 +184,7 @@ def _classified(
     if multi:
         questions = [
             Question(label, "yes_no", _fits(label, description))
-            for label, description in zip(read.values, read.descriptions, strict=True)
+            for label, description in zip(read.texts, read.descriptions, strict=True)
         ]
     return Asked(
         verb="classify",

@@ -216,8 +216,9 @@ def test_what_cannot_be_asked_for_is_refused_with_the_path_of_the_field(schema, 
         ({f"field {number}": str for number in range(5_001)}, "5,001 fields"),
         ({"a": Literal[tuple(f"v{number}" for number in range(1_001))]}, "1,001 values"),
         (["x" * 120_001], "120,001 characters"),
+        ({"a": Literal[tuple(f"{number:060}" for number in range(251))]}, "15,060 characters in one choice"),
     ],
-    ids=["fields", "values", "characters"],
+    ids=["fields", "values", "characters", "choice"],
 )
 def test_a_schema_over_the_apis_sizes_is_refused(schema, said):
     with pytest.raises(ValueError, match=rf"there are {said}"):

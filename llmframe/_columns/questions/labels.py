@@ -20,30 +20,30 @@ class Labels:
 
     Parameters
     ----------
-    values
+    texts
         The labels, each once.
     descriptions
         What each means; `""`: nothing more than it says.
     """
 
-    values: tuple[str, ...]
+    texts: tuple[str, ...]
     descriptions: tuple[str, ...]
 
     def in_order_of(self, draw: int) -> Labels:
         """Return them in the order of a draw, a function of the labels and its number alone; draw 0 has the order given."""
         if not draw:
             return self
-        order = sorted(range(len(self.values)), key=lambda at: _rank(f"{draw}\n{self.values[at]}"))
+        order = sorted(range(len(self.texts)), key=lambda at: _rank(f"{draw}\n{self.texts[at]}"))
         return Labels(
-            tuple(self.values[at] for at in order),
+            tuple(self.texts[at] for at in order),
             tuple(self.descriptions[at] for at in order),
         )
 
     def with_other(self, other: str | None) -> Labels:
         """Add a label for what fits no other, unless it is one of them."""
-        if other is None or other in self.values:
+        if other is None or other in self.texts:
             return self
-        return Labels((*self.values, other), (*self.descriptions, NONE_FITS))
+        return Labels((*self.texts, other), (*self.descriptions, NONE_FITS))
 
 
 def _rank(text: str) -> bytes:

@@ -161,7 +161,7 @@ class _Storage:
 def _values(question: Question, options: npt.NDArray[np.int64]) -> Any:
     if question.labels is None:
         return pd.arrays.BooleanArray(options == 1, options < 0)
-    categories = pd.Index(list(question.labels.values), dtype=pd.Series(["text"]).dtype)
+    categories = pd.Index(list(question.labels.texts), dtype=pd.Series(["text"]).dtype)
     dtype = pd.CategoricalDtype(categories, ordered=question.type == "levels")
     return pd.Categorical.from_codes(options, dtype=dtype)
 

@@ -33,7 +33,7 @@ class Levels:
         self.labels = read_labels(labels, "Levels")
 
     def __repr__(self) -> str:
-        return f"Levels({list(self.labels.values)!r})"
+        return f"Levels({list(self.labels.texts)!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Question:
     @property
     def options(self) -> tuple[str | bool, ...]:
         """The possible answers; of yes or no, `False` is the first."""
-        return (False, True) if self.labels is None else self.labels.values
+        return (False, True) if self.labels is None else self.labels.texts
 
 
 def read_questions(given: Any) -> tuple[Question, ...]:

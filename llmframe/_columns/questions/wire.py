@@ -21,9 +21,7 @@ def decision_questions(questions: Sequence[Question], instruction: str | None) -
 
 
 def _decision_question(question: Question, instruction: str | None) -> dict[str, Any]:
-    text = "\n\n".join(
-        filter(None, (instruction, question.text or (None if instruction else _default_text(question))))
-    )
+    text = "\n\n".join(filter(None, (instruction, question.text or _default_text(question))))
     asked: dict[str, Any] = {"instructions": text, "name": question.name}
     labels = question.labels
     if labels is None:
@@ -34,7 +32,7 @@ def _decision_question(question: Question, instruction: str | None) -> dict[str,
         **asked,
         key: [
             {value: label, **({"description": description} if description else {})}
-            for label, description in zip(labels.values, labels.descriptions, strict=True)
+            for label, description in zip(labels.texts, labels.descriptions, strict=True)
         ],
     }
 
@@ -62,9 +60,9 @@ def _field(question: Question, draw: int) -> Field:
         labels = labels.in_order_of(draw)
     meanings = [
         f"{label}: {description}"
-        for label, description in zip(labels.values, labels.descriptions, strict=True)
+        for label, description in zip(labels.texts, labels.descriptions, strict=True)
         if description
     ]
     return Field(
-        question.name, Choice(labels.values), nullable=False, description="\n".join([text, *meanings])
+        question.name, Choice(labels.texts), nullable=False, description="\n".join([text, *meanings])
     )

@@ -23,6 +23,8 @@ _MOST_PROPERTIES = 5_000
 _DEEPEST = 10
 _MOST_VALUES = 1_000
 _MOST_CHARACTERS = 120_000
+_LONG_CHOICE = 250
+_MOST_CHARACTERS_OF_LONG_CHOICE = 15_000
 _WORDS = {
     "text": ("string", ""),
     "int": ("integer", ""),
@@ -60,6 +62,7 @@ class _Writer:
     depth: int = 0
     values: int = 0
     characters: int = 0
+    of_long_choice: int = 0
 
     def record(self, record: Record, depth: int) -> dict[str, Any]:
         self.depth = max(self.depth, depth)
@@ -77,6 +80,8 @@ class _Writer:
         words = [word for word in (asked.description, written.pop("description", "")) if word]
         if asked.nullable:
             written = {"anyOf": [written, {"type": "null"}]}
+        elif words and "$ref" in written:  # which has no other member beside it
+            written = {"anyOf": [written]}
         return {**written, **({"description": "; ".join(words)} if words else {})}
 
     def shape(self, shape: Shape, depth: int) -> dict[str, Any]:  # noqa: PLR0911 (a table)
@@ -86,7 +91,10 @@ class _Writer:
                 return {"type": name, **({"description": words + _AWARE * aware} if words else {})}
             case Choice(values):
                 self.values += len(values)
-                self.characters += sum(len(value) for value in values if isinstance(value, str))
+                characters = sum(len(value) for value in values if isinstance(value, str))
+                self.characters += characters
+                if len(values) > _LONG_CHOICE:
+                    self.of_long_choice = max(self.of_long_choice, characters)
                 return {"type": _TYPES_OF_VALUES[type(values[0])], "enum": list(values)}
             case Items(item):
                 return {"type": "array", "items": self.field(item, depth)}
@@ -107,6 +115,11 @@ class _Writer:
             (self.depth, _DEEPEST, "levels of objects"),
             (self.values, _MOST_VALUES, "values to choose from, in all"),
             (self.characters, _MOST_CHARACTERS, "characters in names and values"),
+            (
+                self.of_long_choice,
+                _MOST_CHARACTERS_OF_LONG_CHOICE,
+                f"characters in one choice of more than {_LONG_CHOICE} values",
+            ),
         )
         for size, most, what in sizes:
             if size > most:

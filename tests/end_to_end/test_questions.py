@@ -1,0 +1,348 @@
+"""classify and ask through both engines, live and by batch: columns, the journal, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pandas as pd
+import pytest
+
+import llmframe
+from llmframe.testing import Fault, reviews
+
+LABELS = ["praise", "complaint"]
+QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "mid", "high"])}
+
+
+@pytest.fixture(params=["live", "batch"])
+def lane(request, llm):
+    llmframe.options.mode = request.param
+    llmframe.options._tuning = llmframe.options._tuning._replace(first_poll_seconds=0.01)
+    return llm
+
+
+@pytest.fixture(params=["decisions", "chat"])
+def engine(request, llm):
+    return request.param
+
+
+def frame(rows=6):
+    return pd.DataFrame({"review": [f"Review {number}" for number in range(rows)]})
+
+
+def test_a_frame_gets_one_categorical_column_of_its_labels(lane):
+    df = reviews().head(40)
+    assert df.llm.classify("review", LABELS) is df
+    assert df["review_label"].cat.categories.tolist() == LABELS
+    assert df["review_label"].isna().tolist() == df["review"].isna().tolist()
+    billed = lane.ledger.billed
+    df.llm.classify("review", LABELS)
+    assert lane.ledger.billed == billed
+
+
+def test_the_labels_agree_with_the_stars(engine):
+    df = reviews().dropna(subset=["review", "stars"])
+    df.llm.classify("review", LABELS, engine=engine, into="label")
+    assert (
+        df.loc[df["label"] == "praise", "stars"].mean() > df.loc[df["label"] == "complaint", "stars"].mean()
+    )
+
+
+def test_without_a_column_a_template_gives_the_column_label(llm):
+    df = pd.DataFrame({"title": ["Good"], "body": ["I love it"]})
+    df.llm.classify(None, LABELS, "{title}: {body}")
+    assert list(df) == ["title", "body", "label"]
+
+
+def test_companions_stand_beside_the_label(llm):
+    df = frame()
+    df.llm.classify("review", LABELS, engine="decisions", confidence=True, probabilities=True)
+    assert list(df) == [
+        "review",
+        "review_label",
+        "review_confidence",
+        "review_p_praise",
+        "review_p_complaint",
+    ]
+    df.llm.classify("review", LABELS, into="tone", engine="decisions", confidence=True)
+    assert {"tone", "tone_confidence"} <= set(df)
+    chosen = df[["review_p_praise", "review_p_complaint"]].max(axis="columns")
+    assert df["review_confidence"].tolist() == chosen.tolist()
+
+
+def test_several_labels_are_a_boolean_column_each(engine):
+    df = frame()
+    df.llm.classify("review", ["fast", "cheap"], into="is", multi=True, engine=engine)
+    assert df.dtypes[["is_fast", "is_cheap"]].astype(str).tolist() == ["boolean", "boolean"]
+    if engine == "decisions":
+        df.llm.classify("review", ["fast"], into="sure", multi=True, engine=engine, confidence=True)
+        assert df["sure_fast_confidence"].ge(0.5).all()
+
+
+def test_a_threshold_that_changes_asks_nothing(llm):
+    df, other = frame(40), frame(40)
+    df.llm.classify("review", LABELS, engine="decisions", confidence=True)
+    billed = llm.ledger.billed
+    other.llm.classify("review", LABELS, engine="decisions", threshold=0.99)
+    run = llmframe.last_run()
+    assert llm.ledger.billed == billed
+    expected = df["review_confidence"] < 0.99
+    assert other["review_label"].isna().tolist() == expected.tolist()
+    assert (run.unsure, run.failed, run.answered) == (expected.sum(), 0, 40)
+    assert f"{run.unsure} unsure" in repr(run)
+
+
+def test_more_votes_ask_only_the_further_ones(lane):
+    df = frame()
+    df.llm.classify("review", LABELS, votes=3, confidence=True)
+    assert lane.ledger.billed == 18
+    df.llm.classify("review", LABELS, votes=5, confidence=True)
+    assert lane.ledger.billed == 30
+    shares = df["review_confidence"] * 5
+    assert shares.round(9).isin([3, 4, 5]).all()
+    df.llm.classify("review", LABELS, overwrite=True)  # is the first of the draws
+    assert lane.ledger.billed == 30
+
+
+def test_each_draw_has_the_labels_in_an_order_of_its_own(llm):
+    orders = []
+    labels = [f"label {number}" for number in range(8)]
+    df = frame(1)
+    df.llm.classify("review", labels, votes=4)
+    run = llmframe.last_run()
+    for recipe in run._plan.recipes:
+        schema = recipe.params["response_format"]["json_schema"]["schema"]
+        orders.append(tuple(schema["properties"]["label"]["enum"]))
+    assert orders[0] == tuple(labels)
+    assert len(set(orders)) == 4
+    assert {frozenset(order) for order in orders} == {frozenset(labels)}
+
+
+def test_a_draw_that_fails_is_its_rows_failure_and_costs_no_other(llm):
+    llm.faults = [Fault("content_filter", when="Review 2", after=1, first=1)]
+    df = frame()
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.classify("review", LABELS, votes=3)
+    run = llmframe.last_run()
+    assert (run.answered, run.failed, run.failures["position"].tolist()) == (5, 1, [2])
+    assert df["review_label"].isna().sum() <= 1 + run.unsure
+
+
+def test_questions_are_one_reading_each_in_both_lanes(lane):
+    df = frame()
+    df.llm.ask("review", QUESTIONS, prefix="q_")
+    assert lane.ledger.billed == 6
+    assert df.dtypes[["q_spam", "q_topic", "q_urgency"]].astype(str).tolist() == [
+        "boolean",
+        "category",
+        "category",
+    ]
+    assert df["q_urgency"].cat.ordered
+    assert df["q_urgency"].notna().all()
+
+
+def test_decisions_answer_with_a_score_for_levels(llm):
+    df = frame()
+    df.llm.ask("review", QUESTIONS, engine="decisions", confidence=True)
+    assert list(df)[1:] == [
+        *(
+            "spam",
+            "spam_confidence",
+            "topic",
+            "topic_confidence",
+            "urgency",
+            "urgency_confidence",
+            "urgency_score",
+        ),
+    ]
+    assert df["urgency_score"].between(0, 2).all()
+
+
+def test_a_question_that_is_refused_is_missing_and_its_row_counts_once_as_partly(llm):
+    llm.faults = [Fault("refusal", questions=["topic", "urgency"], when="Review 3")]
+    df = frame()
+    with pytest.raises(llmframe.CompletionError, match="1 of 6 rows answered partly") as error:
+        df.llm.ask("review", QUESTIONS, engine="decisions", error_into="why")
+    run = llmframe.last_run()
+    assert (run.answered, run.partly, run.failed) == (5, 1, 0)
+    assert df.loc[3, ["topic", "urgency"]].isna().all()
+    assert pd.notna(df.loc[3, "spam"])
+    assert df.loc[3, "why"] == "refusal: topic, urgency"
+    assert "1 partly" in repr(run)
+    assert error.value.result is df
+    billed = llm.ledger.billed
+    llm.faults = []
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.ask("review", QUESTIONS, engine="decisions")
+    assert llm.ledger.billed == billed
+    df.llm.ask("review", QUESTIONS, engine="decisions", retry_failed=True)
+    assert llm.ledger.billed == billed + 1
+    assert df["topic"].notna().all()
+
+
+def test_all_questions_refused_is_a_failure(llm):
+    llm.faults = [Fault("refusal", when="Review 3")]
+    df = frame()
+    with pytest.raises(llmframe.CompletionError, match="1 × refusal"):  # noqa: RUF001
+        df.llm.ask("review", QUESTIONS, engine="decisions")
+    assert (llmframe.last_run().partly, llmframe.last_run().failed) == (0, 1)
+
+
+def test_a_lone_text_is_the_input_and_an_instruction_goes_into_the_question(llm):
+    bodies = []
+    llm.faults = [Fault("500", path="/v1/decisions", when=lambda body: bool(bodies.append(body)))]
+    df = frame(1)
+    df.llm.classify("review", LABELS, "Judge the service.", engine="decisions")
+    [body] = bodies
+    assert body["input"] == "Review 0"
+    assert body["questions"][0]["instructions"].startswith("Judge the service.")
+    df.llm.classify("review", LABELS, into="b", system="You are strict.", engine="decisions")
+    assert [message["role"] for message in bodies[1]["input"]] == ["system", "user"]
+
+
+def test_an_engine_is_taken_by_what_the_call_says(llm):
+    def reason(**arguments):
+        run = frame(1).llm.classify("review", LABELS, wait=False, journal=False, mode="offline", **arguments)
+        settings = run._settings
+        run.cancel()
+        return settings.engine, settings.engine_reason
+
+    here = {"base_url": "https://api.openai.com/v1", "model": "gpt-6-luna"}
+    assert reason(**here) == ("decisions", "on OpenAI's own address")
+    assert reason() == ("chat", "the server is not OpenAI's own")
+    assert reason(**here | {"model": "gpt-6.1-terra"}) == ("chat", "decisions do not take gpt-6.1-terra")
+    assert reason(**here, votes=3) == ("chat", "votes=3")
+    assert reason(**here, temperature=0) == ("chat", "temperature=")
+    assert reason(**here, safety_identifier="u1")[0] == "decisions"
+    assert reason(**here, engine="chat") == ("chat", "as asked for")
+    assert reason(engine="decisions") == ("decisions", "as asked for")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"engine": "decisions", "mode": "batch"}, "'decisions' is not possible with mode='batch'"),
+        ({"engine": "decisions", "temperature": 0}, "'decisions' is not possible with temperature="),
+        ({"engine": "decisions", "votes": 3}, "'decisions' is not possible with votes=3"),
+        ({"engine": "dice"}, "engine must be 'auto', 'decisions' or 'chat'"),
+        ({"confidence": True}, "confidence: a chat completion states no probabilities"),
+        ({"probabilities": True}, "probabilities: a chat completion states no probabilities"),
+        ({"threshold": 0.5}, "threshold: a chat completion states no probabilities"),
+        ({"threshold": 1.5}, "threshold must be a probability"),
+        ({"votes": 1}, "votes must be a whole number of 2 to 255"),
+        ({"multi": 1}, "multi must be True or False"),
+        (
+            {"response_format": {"type": "json_object"}},
+            "response_format: classify asks for its schema itself",
+        ),
+        ({"other": " "}, "other must be a label"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_sent(llm, arguments, said):
+    df = frame()
+    with pytest.raises((TypeError, ValueError), match=said):
+        df.llm.classify("review", LABELS, **arguments)
+    assert llm.ledger.billed == 0
+    assert list(df) == ["review"]
+
+
+def test_two_hundred_and_fifty_five_labels_are_decided_and_one_more_is_not(llm):
+    labels = [f'"{number}",\n' for number in range(255)]
+    df = frame(2)
+    df.llm.classify("review", labels, engine="decisions")
+    assert df["review_label"].cat.categories.tolist() == labels
+    with pytest.raises(ValueError, match="256 labels"):
+        df.llm.classify("review", [*labels, "one more"], engine="decisions", into="x")
+
+
+def test_a_column_never_mixes_engines(llm):
+    df = frame()
+    df.llm.classify("review", LABELS, engine="decisions", where=df.index < 3)
+    billed = llm.ledger.billed
+    for way in ({"overwrite": "missing"}, {"where": df.index >= 3}, {}):
+        with pytest.raises(ValueError, match="engine: decisions wrote 'review_label'"):
+            df.llm.classify("review", LABELS, engine="chat", **way)
+    assert llm.ledger.billed == billed
+    df.llm.classify("review", LABELS, engine="chat", overwrite=True)
+    assert df["review_label"].notna().all()
+
+
+def test_rows_that_the_other_engine_answered_are_not_asked_by_chance(llm):
+    tried = frame(3)
+    tried.llm.classify("review", LABELS, engine="decisions")
+    billed = llm.ledger.billed
+    df = frame(6)
+    with pytest.raises(ValueError, match="engine: decisions has answered 3 requests of these rows") as error:
+        df.llm.classify("review", LABELS)
+    assert "engine='chat'" in str(error.value)
+    assert llm.ledger.billed == billed
+    assert list(df) == ["review"]
+    df.llm.classify("review", LABELS, engine="chat")
+    assert df["review_label"].notna().all()
+
+
+def test_a_series_returns_labels_and_leaves_the_data_alone(engine):
+    texts = frame()["review"]
+    labels = texts.llm.classify(LABELS, engine=engine)
+    assert labels.name == "review_label"
+    assert labels.cat.categories.tolist() == LABELS
+    answers = texts.llm.ask(QUESTIONS, engine=engine)
+    assert list(answers) == list(QUESTIONS)
+    several = texts.llm.classify(LABELS, multi=True, engine=engine)
+    assert isinstance(several, pd.DataFrame)
+
+
+def test_a_list_is_answered_in_order(engine):
+    labels = llmframe.classify(["I love it", None, "It is awful"], LABELS, engine=engine)
+    assert labels[1] is None
+    assert {labels[0], labels[2]} <= set(LABELS)
+    answers = llmframe.ask(["I love it", None], QUESTIONS, engine=engine)
+    assert answers.shape == (2, 3)
+    assert answers.isna().all(axis="columns").tolist() == [False, True]
+
+
+def test_the_await_twins_do_the_same(llm):
+    async def both():
+        df = frame()
+        await df.llm.aclassify("review", LABELS)
+        await df.llm.aask("review", QUESTIONS)
+        return df, await llmframe.aclassify(["x"], LABELS), await df["review"].llm.aask(QUESTIONS)
+
+    df, labels, answers = asyncio.run(both())
+    assert df.notna().all(axis=None)
+    assert len(labels) == 1
+    assert len(answers) == len(df)
+
+
+def test_in_the_background_the_frame_is_written_by_its_result(llm):
+    df = frame()
+    run = df.llm.classify("review", LABELS, wait=False)
+    assert "review_label" not in df
+    assert run.result(timeout=60) is df
+    assert df["review_label"].notna().all()
+
+
+def test_offline_the_labels_come_from_the_journal(engine):
+    df = frame()
+    df.llm.classify("review", LABELS, engine=engine)
+    again = frame()
+    again.llm.classify("review", LABELS, engine=engine, mode="offline")
+    pd.testing.assert_frame_equal(df, again)
+
+
+def test_dtypes_survive_parquet_and_an_empty_frame(llm, tmp_path):
+    df = frame()
+    df.llm.ask("review", QUESTIONS)
+    df.to_parquet(tmp_path / "x.parquet")
+    back = pd.read_parquet(tmp_path / "x.parquet")
+    assert back.dtypes.astype(str).tolist() == df.dtypes.astype(str).tolist()
+    empty = df[["review"]].head(0)
+    empty.llm.ask("review", QUESTIONS)
+    assert empty.dtypes.astype(str).tolist() == df.dtypes.astype(str).tolist()
+
+
+def test_the_price_of_decisions_is_their_own(llm):
+    df = frame(1)
+    df.llm.classify("review", LABELS, engine="decisions")
+    run = llmframe.last_run()
+    assert run.cost == pytest.approx(run.tokens.prompt * 0.10 / 1e6)
