@@ -17,6 +17,7 @@ from llmframe._columns import (
     DecisionAnswers,
     Shown,
     decision_questions,
+    judge_any,
     question_record,
     read_labels,
     read_questions,
@@ -241,3 +242,16 @@ def test_a_tie_is_missing_and_never_the_first():
 def test_a_tie_is_other_where_there_is_one():
     kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True), draws=4, other="c")
     assert voted(kind, "abab") == ["c", 0.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"answers": [{"type": "predicate", "probability": 1}, {"type": "refusal"}]}, None),
+        ({"answers": [{"type": "refusal"}]}, "refusal"),
+        ({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}, None),
+        ({}, "no_choices"),
+    ],
+)
+def test_a_journal_tells_of_any_endpoint_whether_a_body_has_an_answer(body, problem):
+    assert judge_any(body).problem == problem
