@@ -26,7 +26,14 @@ _PLAIN = {
     "int": core_schema.int_schema(strict=True, ge=-(2**63), lt=2**63),
     "float": core_schema.float_schema(strict=True, allow_inf_nan=False),
     "bool": core_schema.bool_schema(strict=True),
+    "date": core_schema.chain_schema(
+        [
+            core_schema.str_schema(strict=True, pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
+            core_schema.date_schema(),
+        ]
+    ),
 }
+_KINDS = {str: _PLAIN["text"], int: _PLAIN["int"], bool: _PLAIN["bool"]}
 
 
 def validator_of(root: Record, scalar: Callable[[Any, Scalar, str], Any]) -> SchemaValidator:
@@ -62,7 +69,8 @@ class _Writer:
             case Scalar():
                 return core_schema.no_info_plain_validator_function(partial(self._read, shape))
             case Choice(values):
-                return core_schema.literal_schema(list(values))
+                literal = core_schema.literal_schema(list(values))  # which takes `true` for 1
+                return core_schema.chain_schema([_KINDS[type(values[0])], literal])
             case Items(item):
                 return core_schema.list_schema(self.field(item), strict=True)
             case Alternatives(records):
