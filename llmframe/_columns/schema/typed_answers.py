@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
@@ -72,11 +73,9 @@ class TypedAnswers:
 
     def _read(self, text: str) -> dict[str, Any]:
         root, checks = self._schema.root, self._schema.checks
-        answer = read_object(text)
-        try:
-            values = self._validator.validate_python(answer) if _NUL not in text else fit(answer, root)
-        except ValidationError:  # which tells less, and does not loosen
-            values = fit(answer, root)
+        values = self._fitted(text)
+        if not checks:
+            return values
         if "" in checks:
             checked: dict[str, Any] = _checked(checks[""], values, root, "")
             return checked
@@ -84,6 +83,13 @@ class TypedAnswers:
             if values[name] is not None:
                 values[name] = _checked(checks[name], values[name], self._shapes[name], name)
         return values
+
+    def _fitted(self, text: str) -> dict[str, Any]:
+        answer = read_object(text)
+        if self._validator is not None and _NUL not in text:
+            with suppress(ValidationError):  # which tells less, and does not loosen
+                return self._validator.validate_python(answer)  # type: ignore[no-any-return]
+        return fit(answer, self._schema.root)
 
     def storage(self, requests: int) -> _Storage:
         return _Storage(self._leaves, requests)
@@ -108,10 +114,11 @@ class _Storage:
 
     def __init__(self, leaves: Sequence[tuple[str, Shape]], requests: int) -> None:
         self.columns: list[Column] = [column_for(shape, requests) for _, shape in leaves]
+        self._puts = [column.put for column in self.columns]
 
     def __setitem__(self, number: int, values: Sequence[Any]) -> None:
-        for column, value in zip(self.columns, values, strict=True):
-            column.put(number, value)
+        for put, value in zip(self._puts, values, strict=True):
+            put(number, value)
 
 
 def _wrong(problem: str, detail: str, raw: str) -> Verdict:

@@ -36,10 +36,15 @@ _PLAIN = {
 _KINDS = {str: _PLAIN["text"], int: _PLAIN["int"], bool: _PLAIN["bool"]}
 
 
-def validator_of(root: Record, scalar: Callable[[Any, Scalar, str], Any]) -> SchemaValidator:
-    """Make the validator of a record; `scalar` reads dates, times and decimal numbers, and raises `ValueError`."""
+def validator_of(root: Record, scalar: Callable[[Any, Scalar, str], Any]) -> SchemaValidator | None:
+    """Make the validator of a record; `scalar` reads times and decimal numbers, and raises `ValueError`.
+
+    There is none where an answer may be one of several records: which of them it fits first depends on the loosenings.
+    """
     writer = _Writer(scalar)
     schema = writer.record(root)
+    if writer.has_alternatives:
+        return None
     return SchemaValidator(core_schema.definitions_schema(schema, writer.definitions))
 
 
@@ -48,6 +53,7 @@ class _Writer:
         self._scalar = scalar
         self.definitions: list[CoreSchema] = []
         self._named = set[str]()
+        self.has_alternatives = False
 
     def _read(self, scalar: Scalar, value: Any) -> Any:
         return self._scalar(value, scalar, "")
@@ -73,8 +79,9 @@ class _Writer:
                 return core_schema.chain_schema([_KINDS[type(values[0])], literal])
             case Items(item):
                 return core_schema.list_schema(self.field(item), strict=True)
-            case Alternatives(records):
-                return core_schema.union_schema([self.shape(each) for each in records], mode="left_to_right")
+            case Alternatives():
+                self.has_alternatives = True
+                return core_schema.any_schema()
             case Reference(name):
                 return core_schema.definition_reference_schema(name)
             case Record(_, name) if name:
