@@ -117,7 +117,7 @@ class _Fitter:
         raise max(misfits, key=lambda misfit: len(misfit.path))
 
 
-def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:  # noqa: C901 (a table)
+def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:
     match scalar.type:
         case "text":
             if isinstance(value, str):

@@ -6,8 +6,6 @@ import json
 import re
 from typing import Any
 
-from pydantic_core import from_json
-
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCED = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
@@ -25,39 +23,6 @@ def read_object(text: str) -> dict[str, Any]:
         Where there is none or more than one, where it is cut off, and for what JSON does not have or what has no one
         meaning: duplicate keys, NaN, infinities and NUL.
     """
-    found = _read_quickly(text)
-    return read_exactly(text) if found is None else found
-
-
-def _read_quickly(text: str) -> dict[str, Any] | None:
-    """Read a text that is one object without duplicate keys; `None` where only the exact reading can tell.
-
-    This parser keeps the last value of a key. What it drops is found by the quotation marks: a text has two for each
-    key and for each text in it, besides escaped ones, which are counted only where no backslash is escaped.
-    """
-    try:
-        found = from_json(text, allow_inf_nan=False)
-    except (ValueError, TypeError):  # TypeError: half of a surrogate pair
-        return None
-    if type(found) is not dict or "\\\\" in text:
-        return None
-    return found if text.count('"') - text.count('\\"') == 2 * _quoted(found) else None
-
-
-def _quoted(value: dict[str, Any] | list[Any]) -> int:
-    """Count the keys and texts of a value."""
-    count, inner = (len(value), value.values()) if type(value) is dict else (0, value)
-    for each in inner:
-        kind = type(each)
-        if kind is str:
-            count += 1
-        elif kind is dict or kind is list:
-            count += _quoted(each)
-    return count
-
-
-def read_exactly(text: str) -> dict[str, Any]:
-    """Read as `read_object` does, which says the same sooner of most texts."""
     text = text.removeprefix("\ufeff").strip()
     if text.startswith("<"):
         text = _THOUGHT.sub("", text).strip()

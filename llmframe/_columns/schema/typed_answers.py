@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from pydantic import ValidationError
 
-from llmframe._columns.schema.fitting import MisfitError, conform, fit, read_scalar, supplied
+from llmframe._columns.schema.fitting import MisfitError, conform, fit, supplied
+from llmframe._columns.schema.quick_reading import quick_reader
 from llmframe._columns.schema.reading import NotJSONError, read_object
 from llmframe._columns.schema.typed_columns import column_for, flat, leaves
-from llmframe._columns.schema.validator import validator_of
 from llmframe._columns.text_answers import TEXT
 from llmframe._values import Verdict
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from llmframe._columns.schema.typed_columns import Column
     from llmframe._columns.schema.user_schemas import Check, Schema
 
-_NUL = "\\u0000"
 _AGAIN = "Answer again with one JSON object that fits the schema, and with nothing else."
 
 
@@ -48,7 +46,7 @@ class TypedAnswers:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._validator = validator_of(schema.root, read_scalar)
+        self._quick = quick_reader(schema.root)
         self._shapes = {field.name: field.shape for field in schema.root.fields}
         self._leaves = list(leaves(schema.root.fields))
         self._nested = len(self._leaves) != len(self._shapes) or any(
@@ -73,7 +71,9 @@ class TypedAnswers:
 
     def _read(self, text: str) -> dict[str, Any]:
         root, checks = self._schema.root, self._schema.checks
-        values = self._fitted(text)
+        values = self._quick(text)
+        if values is None:
+            values = fit(read_object(text), root)
         if not checks:
             return values
         if "" in checks:
@@ -83,13 +83,6 @@ class TypedAnswers:
             if values[name] is not None:
                 values[name] = _checked(checks[name], values[name], self._shapes[name], name)
         return values
-
-    def _fitted(self, text: str) -> dict[str, Any]:
-        answer = read_object(text)
-        if self._validator is not None and _NUL not in text:
-            with suppress(ValidationError):  # which tells less, and does not loosen
-                return self._validator.validate_python(answer)  # type: ignore[no-any-return]
-        return fit(answer, self._schema.root)
 
     def storage(self, requests: int) -> _Storage:
         return _Storage(self._leaves, requests)

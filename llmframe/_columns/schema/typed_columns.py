@@ -153,11 +153,11 @@ class _Categories:
 
     def __init__(self, values: Sequence[Any], requests: int) -> None:
         self._dtype = pd.CategoricalDtype(pd.Index(list(values), dtype=pd.Series(["text"]).dtype))
-        self._number = {value: number for number, value in enumerate(values)}
+        self._number = {None: -1, **{value: number for number, value in enumerate(values)}}
         self._codes = array("h", [-1]) * requests
 
     def put(self, number: int, value: Any) -> None:
-        self._codes[number] = -1 if value is None else self._number[value]
+        self._codes[number] = self._number[value]
 
     def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
         taken = _taken(np.frombuffer(self._codes, dtype=np.int16), codes, -1)
