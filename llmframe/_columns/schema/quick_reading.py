@@ -21,7 +21,7 @@ from llmframe._columns.schema.shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _TEXT = core_schema.str_schema(strict=True)
 _INT = core_schema.int_schema(strict=True, ge=-(2**63), lt=2**63)
@@ -71,7 +71,10 @@ def _read(validator: SchemaValidator, text: str) -> dict[str, Any] | None:
 
 def _quoted(value: dict[str, Any] | list[Any]) -> int:
     """Count the keys and texts of an answer; of decimal numbers none, as they may be written without quotation marks."""
-    count, inner = (len(value), value.values()) if type(value) is dict else (0, value)
+    inner: Iterable[Any] = value
+    count = 0
+    if isinstance(value, dict):
+        inner, count = value.values(), len(value)
     for each in inner:
         kind = type(each)
         if kind in _WRITTEN_AS_TEXT:
