@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Mask: TypeAlias = pd.Series | npt.NDArray[np.bool_] | Sequence[bool]
     Message: TypeAlias = Mapping[str, Any]
     Schema: TypeAlias = Sequence[str] | Mapping[str, Any] | type
+    Rows: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 
 
 def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
@@ -149,6 +150,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: Literal[True] = True,
@@ -160,6 +163,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: Literal[False],
@@ -171,6 +176,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: bool = True,
@@ -180,8 +187,10 @@ class SeriesLLM:
 
         Parameters
         ----------
-        schema, reask
+        schema, quotes, reask
             As of `df.llm.extract`.
+        examples : DataFrame or list of dicts, optional
+            As of `df.llm.extract`; the texts are in the column with the Series' name, or `text` if it has none.
         prompt, where, wait
             As of `complete`.
         **settings
@@ -210,7 +219,14 @@ class SeriesLLM:
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series,
+            settings,
+            schema=schema,
+            prompt=prompt,
+            quotes=quotes,
+            examples=examples,
+            reask=reask,
+            where=where,
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
@@ -220,6 +236,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         **settings: Unpack[CompletionKeywords],
@@ -228,7 +246,14 @@ class SeriesLLM:
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series,
+            settings,
+            schema=schema,
+            prompt=prompt,
+            quotes=quotes,
+            examples=examples,
+            reask=reask,
+            where=where,
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
@@ -389,6 +414,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -404,6 +431,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -419,6 +448,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -438,6 +469,16 @@ class DataFrameLLM:
             As in `complete`.
         prefix : str, optional
             Put before every field's name.
+        quotes : bool
+            Ask for a verbatim quote before each field (of a nested object one before all of it), and write after it
+            `field.quote`, and `field.found`: whether the row's own text has it, exactly or with case, white space and
+            quote marks folded; missing where there is no quote. The text is what the cells say, or the user's messages.
+        examples : DataFrame or list of dicts, optional
+            Rows filled in by hand: the columns that the prompt reads, and the fields' with `prefix`; a nested object
+            as its columns or as dicts. Each is asked as a row would be, and answered, before every row. A missing value is
+            null, and so is each quote if there is no column `field.quote`. `df.attrs["llmframe"][column]["examples"]`
+            keeps digests of their texts, so that a comparison with hand labels can leave these rows out:
+            `hashlib.blake2b(text.encode(), digest_size=8).hexdigest()` of the cell, or of a template's cells line by line.
         reask : int
             How often an answer that does not fit is asked again.
         where, overwrite, error_into, wait
@@ -477,6 +518,8 @@ class DataFrameLLM:
             schema=schema,
             prompt=prompt,
             prefix=prefix,
+            quotes=quotes,
+            examples=examples,
             reask=reask,
             where=where,
             overwrite=overwrite,
@@ -492,6 +535,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -508,6 +553,8 @@ class DataFrameLLM:
             schema=schema,
             prompt=prompt,
             prefix=prefix,
+            quotes=quotes,
+            examples=examples,
             reask=reask,
             where=where,
             overwrite=overwrite,
@@ -704,6 +751,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[True] = True,
     **settings: Unpack[CompletionKeywords],
@@ -714,6 +763,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[False],
     **settings: Unpack[CompletionKeywords],
@@ -724,6 +775,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: bool = True,
     **settings: Unpack[CompletionKeywords],
@@ -734,8 +787,10 @@ def extract(
     ----------
     texts : iterable
         Texts or message arrays, also mixed.
-    schema, reask
+    schema, quotes, reask
         As of `df.llm.extract`.
+    examples : DataFrame or list of dicts, optional
+        As of `df.llm.extract`; the texts are in the column `text`.
     prompt : str, optional
         An instruction before each text.
     wait : bool
@@ -766,7 +821,9 @@ def extract(
     """
     from llmframe import _verbs  # noqa: PLC0415
 
-    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    call = _verbs.extract_list(
+        texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
+    )
     return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
 
@@ -776,13 +833,17 @@ async def aextract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     **settings: Unpack[CompletionKeywords],
 ) -> pd.DataFrame:
     """Do as `extract` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
-    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    call = _verbs.extract_list(
+        texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
+    )
     return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
-from llmframe._columns import NO_CONTEXT, Context, Recipe
+from llmframe._columns import NO_CONTEXT, Context, Examples, Recipe
 from llmframe._values import Again
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class RunSettings(AccountSettings):
     """How often an answer that does not fit is asked again."""
     context: Context = NO_CONTEXT
     """What the verb adds to each row's messages."""
+    examples: Examples | None = None
+    """The user's worked examples, which join the context when it is known how a row's prompt is made."""
     further_draws: Sequence[Mapping[str, Any]] = ()
     """The parameters of further draws of each answer."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llmframe._addresses import is_openai
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe._columns import Context, TypedAnswers, read_schema, response_format
+from llmframe._columns import Context, Examples, TypedAnswers, read_schema, response_format
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
@@ -25,6 +26,7 @@ _INSTRUCTION = (
     "Extract the fields that are asked for from the user's text, as JSON. Take each value from the text alone; where the "
     "text does not say, the value is null."
 )
+_QUOTES = " Before each value, copy the words of the text that show it, character by character."
 
 
 _LOWEST_EFFORTS = {"gpt-6-luna": "none"}
@@ -41,12 +43,16 @@ def extract_frame(
     schema: Any,
     prompt: Prompt,
     prefix: str | None,
+    quotes: bool,
+    examples: Any,
     reask: int,
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
 ) -> FrameCall:
-    settings, kind = _settings(schema, reask, arguments)
+    settings, kind = _settings(
+        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=prefix or ""
+    )
     return FrameCall(
         frame,
         settings,
@@ -62,9 +68,17 @@ def extract_frame(
 
 @ShortTraceback()
 def extract_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, schema: Any, prompt: Prompt, reask: int, where: Any
+    series: pd.Series,
+    arguments: Mapping[str, Any],
+    *,
+    schema: Any,
+    prompt: Prompt,
+    quotes: bool,
+    examples: Any,
+    reask: int,
+    where: Any,
 ) -> SeriesCall:
-    settings, kind = _settings(schema, reask, arguments)
+    settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
     return SeriesCall(series, settings, prompt=prompt, where=where, names=kind.names, made=_side_by_side)
 
 
@@ -74,26 +88,44 @@ def _side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
 
 @ShortTraceback()
 def extract_list(
-    texts: Iterable[Any], arguments: Mapping[str, Any], *, schema: Any, prompt: Prompt, reask: int
+    texts: Iterable[Any],
+    arguments: Mapping[str, Any],
+    *,
+    schema: Any,
+    prompt: Prompt,
+    quotes: bool,
+    examples: Any,
+    reask: int,
 ) -> ListCall:
-    settings, _ = _settings(schema, reask, arguments)
+    settings, _ = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
     return ListCall(texts, settings, prompt)
 
 
-def _settings(schema: Any, reask: int, arguments: Mapping[str, Any]) -> tuple[RunSettings, TypedAnswers]:
+def _settings(
+    schema: Any, arguments: Mapping[str, Any], *, quotes: bool, examples: Any, reask: int, prefix: str = ""
+) -> tuple[RunSettings, TypedAnswers]:
     for name in ("response_format", "tools", "tool_choice", "functions", "function_call"):
         if arguments.get(name) is not None:
             raise TypeError(f"{name}: extract asks for its schema itself; leave it out, or use complete")
     if not isinstance(reask, int) or isinstance(reask, bool) or reask < 0:
         raise ValueError(f"reask must be a whole number of at least 0; got {reask!r}")
+    if not isinstance(quotes, bool):
+        raise TypeError(f"quotes must be True or False; got {quotes!r}")
     read = read_schema(schema)
-    kind = TypedAnswers(read)
+    kind = TypedAnswers(read, quotes=quotes)
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
     effort = _LOWEST_EFFORTS.get(settings.model) if is_openai(settings.account.base_url) else None
     effort_params = {} if effort is None else {"reasoning_effort": effort}
-    params = {**effort_params, **settings.params, "response_format": response_format(read.root)}
+    params = {**effort_params, **settings.params, "response_format": response_format(kind.root)}
     _say_what_may_be_invented(read, settings)
-    return replace(settings, context=Context(_INSTRUCTION), params=params, reask=reask), kind
+    settings = replace(
+        settings,
+        context=Context(_INSTRUCTION + _QUOTES * quotes),
+        examples=None if examples is None else Examples(examples, partial(kind.write, prefix=prefix)),
+        params=params,
+        reask=reask,
+    )
+    return settings, kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:

@@ -256,7 +256,7 @@ ANSWER = {**GOOD, "yes": False, "part": {"name": "hinge", "size": None}}
 
 def frame_of(answers, codes):
     kind = TypedAnswers(read_schema(COLUMNS))
-    stored = kind.storage(len(answers))
+    stored = kind.storage(len(answers), iter)
     for number, answer in enumerate(answers):
         if answer is not None:
             verdict = kind.judge(body(answer))
