@@ -31,19 +31,10 @@ def quote_of(name: str) -> str:
 
 
 def with_quotes(root: Record) -> Record:
-    """Return the record that asks for a quote before each of its fields.
-
-    Raises
-    ------
-    ValueError
-        For a record that contains itself: what it contains would have quotes too.
-    """
-    if root.name:
-        raise ValueError(
-            "quotes: the schema's class contains itself; leave quotes= out, or make it a field of another class"
-        )
-    fields = [each for field in root.fields for each in (_quote_field(field.name), field)]
-    return replace(root, fields=tuple(fields))
+    """Return the record that asks for a quote before each of its fields."""
+    return replace(
+        root, fields=tuple(each for field in root.fields for each in (_quote_field(field.name), field))
+    )
 
 
 def _quote_field(name: str) -> Field:
