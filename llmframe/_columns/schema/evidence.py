@@ -1,28 +1,24 @@
-"""Evidence: the quote that is asked for before each field, and whether it is in its row's text."""
+"""Evidence: the quote that is asked for before each field, the columns that it becomes, and whether its row's text has it."""
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from llmframe._columns.quotes import folded, search
 from llmframe._columns.schema.shapes import Field, Record, Scalar
+from llmframe._columns.schema.typed_columns import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from llmframe._columns.schema.shapes import Shape
     from llmframe._columns.schema.typed_columns import Column
     from llmframe._values import RowTexts
 
 _AT_ONCE = 512
 """The texts of so many rows are rendered at a time."""
-
-_QUOTE_MARKS = '"`´‘’‚‛“”„‟‹›«»′″ʼ＇＂「」『』〝〞〟'  # noqa: RUF001 (they look alike)
-_WITHOUT_WIDTH = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-_DOTLESS_I, _DOT_ABOVE = "\u0131", "\u0307"
-_FOLDED = str.maketrans(
-    {**dict.fromkeys(_QUOTE_MARKS, "'"), **dict.fromkeys(_WITHOUT_WIDTH), _DOTLESS_I: "i"}
-)
 
 
 def quote_of(name: str) -> str:
@@ -32,14 +28,13 @@ def quote_of(name: str) -> str:
 
 def with_quotes(root: Record) -> Record:
     """Return the record that asks for a quote before each of its fields."""
-    return replace(
-        root, fields=tuple(each for field in root.fields for each in (_quote_field(field.name), field))
-    )
+    fields = [each for asked in root.fields for each in (_quote_field(asked.name), asked)]
+    return replace(root, fields=tuple(fields))
 
 
 def _quote_field(name: str) -> Field:
-    asked = f"a verbatim quote from the text, as short as can be, that shows `{name}`; null where the text does not say"
-    return Field(quote_of(name), Scalar("text"), description=asked)
+    words = f"a verbatim quote from the text, as short as can be, that shows `{name}`; null where the text does not say"
+    return Field(quote_of(name), Scalar("text"), description=words)
 
 
 def quoted(value: str | None) -> str | None:
@@ -47,34 +42,62 @@ def quoted(value: str | None) -> str | None:
     return value if value is not None and folded(value) else None
 
 
-def search(quotes: Sequence[str | None], text: str) -> list[bool | None]:
-    r"""Return for each quote whether a text has it: exactly, or with case, white space and quote marks folded.
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a schema.
 
-    Examples
-    --------
-    >>> search(["the  “hinge” BROKE", "the door broke", None], 'Sadly, the "hinge"\nbroke.')
-    [True, False, None]
+    Attributes
+    ----------
+    columns
+        Their names and shapes, in order.
+    order
+        The number of the column of each value, in the order in which an answer has them.
+    quotes, found
+        The numbers of the columns with quotes, and of those that say whether they were found, by field.
+    companions
+        The columns that belong to others, by number: a quote, and whether it was found, to their field's.
     """
-    whole: str | None = None
-    found: list[bool | None] = []
-    for quote in quotes:
-        if quote is None or quote in text:
-            found.append(None if quote is None else True)
-            continue
-        whole = folded(text) if whole is None else whole
-        words = folded(quote)
-        found.append((words.strip("' ") or words) in whole)
-    return found
+
+    columns: Sequence[tuple[str, Shape]]
+    order: Sequence[int]
+    quotes: Sequence[int] = ()
+    found: Sequence[int] = ()
+    companions: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fields: Sequence[Field]) -> Layout:
+        columns = list(leaves(fields))
+        return cls(columns, range(len(columns)))
+
+    @classmethod
+    def with_quotes(cls, fields: Sequence[Field]) -> Layout:
+        """Return the layout in which each field is followed by its quote, and by whether that was found.
+
+        Raises
+        ------
+        ValueError
+            For fields of the user's own that have such a name.
+        """
+        columns: list[tuple[str, Shape]] = []
+        order: list[int] = []
+        quotes: list[int] = []
+        companions: dict[int, Sequence[int]] = {}
+        for each in fields:
+            first, own = len(columns), list(leaves([each]))
+            end = first + len(own)
+            columns += [*own, (quote_of(each.name), Scalar("text")), (f"{each.name}.found", Scalar("bool"))]
+            order += [end, *range(first, end)]
+            quotes.append(end)
+            companions |= dict.fromkeys((end, end + 1), range(first, end))
+        _refuse_twice([name for name, _ in columns])
+        return cls(columns, order, quotes, [number + 1 for number in quotes], companions)
 
 
-def folded(text: str) -> str:
-    """Return a text without its differences of case, width, white space and quote marks.
-
-    The i's with and without a dot are one letter: what is `I` in one language is `İ` in another.
-    """
-    text = unicodedata.normalize("NFKC", text.translate(_FOLDED)).casefold()
-    text = unicodedata.normalize("NFKC", text).translate(_FOLDED).replace(f"i{_DOT_ABOVE}", "i")
-    return " ".join(text.split())
+def _refuse_twice(names: Sequence[str]) -> None:
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise ValueError(
+            f"quotes: the schema has a field of its own for the column {twice!r}; rename it, or leave quotes= out"
+        )
 
 
 class Evidence:
@@ -103,5 +126,6 @@ class Evidence:
         numbers = sorted(self._quotes.copy())  # the run may go on meanwhile
         for number, text in zip(numbers, self._texts(numbers), strict=True):
             quotes = self._quotes.pop(number, None)
-            for column, found in zip(self._found, search(quotes, text) if quotes else (), strict=False):
-                column.put(number, found)
+            if quotes is not None:
+                for column, found in zip(self._found, search(quotes, text), strict=True):
+                    column.put(number, found)

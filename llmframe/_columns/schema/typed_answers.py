@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 from pydantic import ValidationError
 
-from llmframe._columns.schema.evidence import Evidence, quote_of, quoted, with_quotes
+from llmframe._columns.schema.evidence import Evidence, Layout, quote_of, quoted, with_quotes
 from llmframe._columns.schema.fitting import MisfitError, conform, fit, read_scalar, supplied
-from llmframe._columns.schema.layout import Layout
 from llmframe._columns.schema.reading import NotJSONError, read_object
 from llmframe._columns.schema.typed_columns import column_for, flat
 from llmframe._columns.schema.validator import validator_of
