@@ -277,7 +277,7 @@ ANSWER = {**GOOD, "yes": False, "part": {"name": "hinge", "size": None}}
 
 def frame_of(answers, codes):
     kind = TypedAnswers(read_schema(COLUMNS))
-    stored = kind.storage(len(answers))
+    stored = kind.storage(len(answers), iter)
     for number, answer in enumerate(answers):
         if answer is not None:
             verdict = kind.judge(body(answer))
@@ -312,7 +312,7 @@ def test_dtypes_are_the_schemas_whatever_was_answered(answers, codes, tmp_path):
 def test_texts_are_written_as_they_were_answered_in_every_part_of_a_column():
     texts = ["", "müde", "😀", "a\u00ffb", None, "\udcff", *map(str, range(70_000))]
     kind = TypedAnswers(read_schema(["s"]))
-    stored = kind.storage(len(texts))
+    stored = kind.storage(len(texts), None)
     for number in reversed(range(len(texts))):
         stored[number] = kind.judge(body({"s": texts[number]})).value
     (column,) = kind.columns(stored, np.arange(len(texts), dtype=np.int32), pd.RangeIndex(len(texts)), ["s"])

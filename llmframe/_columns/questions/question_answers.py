@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from llmframe._columns.questions.picks import PickedRows, Picks
     from llmframe._columns.questions.questions import Question
+    from llmframe._values import RowTexts
 
 _ROUNDING = 1e-9
 """A probability that is below a threshold by less is as large as it."""
@@ -97,7 +98,7 @@ class QuestionAnswers:
             return ()
         return question.options[1:] if question.labels is None else question.options
 
-    def storage(self, requests: int) -> _Storage:
+    def storage(self, requests: int, texts: RowTexts) -> _Storage:  # noqa: ARG002
         return _Storage([self._picks(question, requests) for question in self.questions])
 
     def _picks(self, question: Question, requests: int) -> Picks:
