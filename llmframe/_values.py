@@ -295,6 +295,18 @@ class AnswerKind(Protocol):
     def shows_raw(self) -> bool:
         """Whether the table of failed rows tells what the model wrote."""
 
+    @property
+    def companions(self) -> Mapping[int, Sequence[int]]:
+        """The columns that belong to others: each one's position, and those of its values. All other columns are values.
+
+        `{1: (0,)}` is a confidence beside its label. A row is asked where a value is missing, and a companion's cell is
+        written exactly where one of its values' cells is, whatever it held.
+        """
+
+    @property
+    def mixes(self) -> bool:
+        """Whether existing values of another type may stay beside this kind's own, in a column of objects; else they are an error."""
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
@@ -309,8 +321,8 @@ class AnswerKind(Protocol):
     def rows(self, stored: Any, codes: npt.NDArray[np.int32], index: pd.Index) -> Any:
         """Return each row's value, by position, as `Run.values` gives them."""
 
-    def continues(self, existing: pd.Series) -> bool:
-        """Return whether an existing column may keep this kind's dtype when some of its cells are written."""
+    def takes(self, column: int, value: Any) -> bool:
+        """Return whether an existing value, which has the type of that column's dtype, may stay beside this kind's own."""
 
 
 class Feed(Protocol):

@@ -16,7 +16,7 @@ from llmframe._columns.write_back import (
     TargetColumns,
     full_label,
     occurrences,
-    put_column,
+    put_columns,
     row_mask,
 )
 
@@ -36,7 +36,7 @@ __all__ = [
     "listed",
     "make_plan",
     "occurrences",
-    "put_column",
+    "put_columns",
     "read_schema",
     "response_format",
     "row_mask",

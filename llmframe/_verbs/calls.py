@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from llmframe._columns import (
-    TEXT,
     Overwrite,
     Plan,
     Prompt,
@@ -21,7 +20,7 @@ from llmframe._columns import (
     listed,
     make_plan,
     occurrences,
-    put_column,
+    put_columns,
     row_mask,
     text_series,
 )
@@ -123,8 +122,9 @@ class FrameCall:
                     f"{place}: {plain_repr(name)} is read for the prompts, and a verb never overwrites what it reads; write elsewhere with {place}="
                 )
         written_by = {"verb": settings.verb.name, "model": settings.model}
-        self._kind = settings.verb.kind
-        self._targets = TargetColumns.of(frame, names, overwrite, where, written_by, argument=argument)
+        self._targets = TargetColumns.of(
+            frame, names, overwrite, where, written_by, argument=argument, kind=settings.verb.kind
+        )
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
@@ -134,15 +134,20 @@ class FrameCall:
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns
         self._check_unchanged()
-        partial = results.answered and all(target.open_to_partial for target in targets)
-        if not record["complete"] and not partial:
+        written = self._targets.open(complete=record["complete"])
+        if not record["complete"] and not (results.answered and any(written)):
             return frame
         made = results.columns(frame.index, [target.into for target in targets])
-        for target, column in zip(targets, made, strict=True):
-            put_column(frame, target.merged(column, self._kind), record)
+        columns = [
+            target.merged(column)
+            for target, column, is_written in zip(targets, made, written, strict=True)
+            if is_written
+        ]
+        reasons = None
         if self._reasons is not None:
-            reasons = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
-            put_column(frame, self._reasons.merged(reasons, TEXT), {**record, "verb": "reasons"})
+            by_row = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
+            reasons = self._reasons.merged(by_row)
+        put_columns(frame, columns, record, reasons=reasons)
         return frame
 
     def _check_unchanged(self) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from llmframe._columns.schema.fitting import MisfitError, conform, fit, read_scalar, supplied
 from llmframe._columns.schema.reading import NotJSONError, read_object
-from llmframe._columns.schema.typed_columns import column_for, flat, leaves
+from llmframe._columns.schema.typed_columns import column_for, flat, leaves, takes
 from llmframe._columns.schema.validator import validator_of
 from llmframe._columns.text_answers import TEXT
 from llmframe._values import Verdict
@@ -38,6 +38,8 @@ class TypedAnswers:
     """
 
     shows_raw: ClassVar = True
+    companions: ClassVar[Mapping[int, Sequence[int]]] = {}
+    mixes: ClassVar = False
     remedies: ClassVar = {
         **TEXT.remedies,
         "not_json": "ask another model=",
@@ -96,8 +98,9 @@ class TypedAnswers:
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> pd.DataFrame:
         return pd.concat(self.columns(stored, codes, index, self.names), axis="columns")
 
-    def continues(self, existing: pd.Series) -> bool:  # noqa: ARG002 (a column has one dtype)
-        return True
+    def takes(self, column: int, value: Any) -> bool:
+        _, shape = self._leaves[column]
+        return takes(shape, value)
 
 
 class _Storage:
