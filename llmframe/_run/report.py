@@ -80,8 +80,15 @@ def closing_line(run: RunView, details: Details) -> str:
         rows += f", {unfinished:,} not done"
     if stored and now:
         rows += f": {now:,} asked now{requests}, {stored:,} from the journal"
+    reasked = f"{counted(details.rows_reasked, 'row')} asked again" if details.rows_reasked else ""
     uncertain = f"{counted(run.uncertain, 'request')} may have been billed without an answer"
-    parts = [rows, uncertain if run.uncertain else "", cost_text(run, details.model), duration(run.seconds)]
+    parts = [
+        rows,
+        reasked,
+        uncertain if run.uncertain else "",
+        cost_text(run, details.model),
+        duration(run.seconds),
+    ]
     return " · ".join(filter(None, parts))
 
 
