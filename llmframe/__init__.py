@@ -12,6 +12,7 @@ from llmframe._options import option_context, options
 from llmframe.accessor import acomplete, aextract, complete, extract, llm
 
 if TYPE_CHECKING:
+    from llmframe._columns import explode
     from llmframe._files import read_csv
     from llmframe._run import Run, last_run
     from llmframe._verbs import batches, cancel, collect
@@ -31,6 +32,7 @@ __all__ = [
     "cancel",
     "collect",
     "complete",
+    "explode",
     "extract",
     "last_run",
     "llm",
@@ -44,6 +46,7 @@ _LATER = {
     "batches": "_verbs",
     "cancel": "_verbs",
     "collect": "_verbs",
+    "explode": "_columns",
     "last_run": "_run",
     "read_csv": "_files",
 }

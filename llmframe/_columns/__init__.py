@@ -5,6 +5,7 @@ the rows into distinct requests with an identity each; a kind of answer (`TEXT`)
 for a verb; `TargetColumns` are the columns that a verb may write, checked before anything is sent.
 """
 
+from llmframe._columns.list_items import explode
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.recipe import Recipe
@@ -30,6 +31,7 @@ __all__ = [
     "Schema",
     "TargetColumns",
     "TypedAnswers",
+    "explode",
     "full_label",
     "is_messages",
     "label_text",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from columns.frames import listed
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel
 
 import llmframe
 from llmframe.testing import Fault
@@ -226,19 +226,17 @@ def test_a_record_of_an_earlier_form_still_shows_whose_a_column_is(counting):
         df.llm.extract("review", {"a": int}, prefix=None)
 
 
+class Part(BaseModel):
+    name: str
+    n: int | None
+
+
 def test_a_column_of_lists_is_ours_after_parquet(llm, tmp_path):
-    """Lists come back as arrays, and records with each other's keys."""
-    schema = {
-        "type": "object",
-        "properties": {
-            "sizes": {"type": "array", "items": {"type": "integer"}},
-            "parts": {
-                "type": "array",
-                "items": {"type": "object", "properties": {"name": {"type": "string"}}},
-            },
-        },
-    }
-    llm.answer = lambda _: '{"sizes": [1, 2], "parts": [{"name": "hinge"}, {"name": null}]}'
+    """Lists come back as arrays, and whole numbers with gaps as floats."""
+    schema = {"sizes": list[int], "parts": list[Part]}
+    llm.answer = lambda _: (
+        '{"sizes": [1, 2], "parts": [{"name": "hinge", "n": 2}, {"name": "lid", "n": null}]}'
+    )
     frame(2).llm.extract("review", schema).to_parquet(tmp_path / "df.parquet")
     df = pd.read_parquet(tmp_path / "df.parquet")
     df.llm.extract("review", schema)

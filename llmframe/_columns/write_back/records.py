@@ -8,6 +8,7 @@ they survive Parquet. An entry without a call is of an earlier llmframe: it has 
 from __future__ import annotations
 
 from hashlib import blake2b
+from math import isnan
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -46,16 +47,21 @@ def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
             return np.asarray(pd.util.hash_pandas_object(column, index=False))
     except (TypeError, UnicodeEncodeError):  # other objects, lone surrogates
         pass
-    return _hashes(pd.Series([repr(_plain(cell)) for cell in column.tolist()], dtype=object))
+    texts = [repr(_plain(cell) if nested else cell) for cell in column.tolist()]
+    return _hashes(pd.Series(texts, dtype=object))
 
 
 def _plain(cell: Any) -> Any:
-    """Return a nested cell as it was before Parquet, which makes arrays of lists and adds null keys to dicts."""
+    """Return a nested cell as it was before Parquet: that makes arrays of lists, adds null keys to dicts, and makes numbers with gaps floats."""
+    cell = cell.tolist() if isinstance(cell, np.ndarray) else cell
     if isinstance(cell, dict):
-        named = sorted(cell.items(), key=lambda item: str(item[0]))
-        return {name: _plain(value) for name, value in named if value is not None}
-    items = cell.tolist() if isinstance(cell, np.ndarray) else cell
-    return [_plain(each) for each in items] if isinstance(items, list) else items
+        named = sorted(((str(name), _plain(value)) for name, value in cell.items()), key=lambda item: item[0])
+        return {name: value for name, value in named if value is not None}
+    if isinstance(cell, list):
+        return [_plain(each) for each in cell]
+    if isinstance(cell, float) and (cell.is_integer() or isnan(cell)):
+        return None if isnan(cell) else int(cell)
+    return cell
 
 
 def recorded(frame: pd.DataFrame, column: Hashable) -> dict[str, Any]:
