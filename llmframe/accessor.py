@@ -73,6 +73,7 @@ class SeriesLLM:
         prompt: Prompt = None,
         *,
         where: Mask | None = None,
+        raw: Literal[False] = False,
         wait: Literal[True] = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.Series: ...
@@ -82,6 +83,17 @@ class SeriesLLM:
         prompt: Prompt = None,
         *,
         where: Mask | None = None,
+        raw: Literal[True],
+        wait: Literal[True] = True,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def complete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
         wait: Literal[False],
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
@@ -91,9 +103,10 @@ class SeriesLLM:
         prompt: Prompt = None,
         *,
         where: Mask | None = None,
+        raw: bool = False,
         wait: bool = True,
         **settings: Unpack[CompletionKeywords],
-    ) -> pd.Series | Run:
+    ) -> pd.Series | pd.DataFrame | Run:
         """Answer every cell of the Series.
 
         Parameters
@@ -103,6 +116,8 @@ class SeriesLLM:
             function of a row. Without it the cells are the prompts: texts or message arrays.
         where : boolean mask, optional
             The rows to send; the others are missing in the result.
+        raw : bool
+            Whether the response, as a dict, is returned too: a DataFrame, with it in the column `f"{answers.name}_raw"`.
         wait : bool
             With `False`, return a `Run` at once and continue in the background.
         **settings
@@ -110,7 +125,8 @@ class SeriesLLM:
         Returns
         -------
         Series
-            Text (pandas' own dtype for it), with the same index; missing where there is no answer.
+            Text (pandas' own dtype for it), with the same index; missing where there is no answer. With `raw=True` a
+            DataFrame.
 
         Raises
         ------
@@ -130,17 +146,40 @@ class SeriesLLM:
         """
         from llmframe import _verbs  # noqa: PLC0415
 
-        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where)
+        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where, raw=raw)
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
+    @overload
+    async def acomplete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: Literal[False] = False,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.Series: ...
+    @overload
+    async def acomplete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: Literal[True],
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
     @takes(CompletionKeywords)
     async def acomplete(
-        self, prompt: Prompt = None, *, where: Mask | None = None, **settings: Unpack[CompletionKeywords]
-    ) -> pd.Series:
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.Series | pd.DataFrame:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
-        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where)
+        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where, raw=raw)
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
     @overload
@@ -151,6 +190,7 @@ class SeriesLLM:
         *,
         reask: int = 1,
         where: Mask | None = None,
+        raw: bool = False,
         wait: Literal[True] = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
@@ -162,6 +202,7 @@ class SeriesLLM:
         *,
         reask: int = 1,
         where: Mask | None = None,
+        raw: bool = False,
         wait: Literal[False],
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
@@ -173,6 +214,7 @@ class SeriesLLM:
         *,
         reask: int = 1,
         where: Mask | None = None,
+        raw: bool = False,
         wait: bool = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame | Run:
@@ -182,8 +224,8 @@ class SeriesLLM:
         ----------
         schema, reask
             As of `df.llm.extract`.
-        prompt, where, wait
-            As of `complete`.
+        prompt, where, raw, wait
+            As of `complete`; the responses are in the column `f"{series.name}_raw"`.
         **settings
 
         Returns
@@ -210,7 +252,7 @@ class SeriesLLM:
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where, raw=raw
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
@@ -222,13 +264,14 @@ class SeriesLLM:
         *,
         reask: int = 1,
         where: Mask | None = None,
+        raw: bool = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame:
         """Do as `extract` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where, raw=raw
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
@@ -255,6 +298,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: Literal[True] = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
@@ -268,6 +312,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: Literal[False],
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
@@ -281,6 +326,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: bool = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame | Run:
@@ -308,6 +354,8 @@ class DataFrameLLM:
             replaces.
         error_into : label, optional
             A column for the reason of each row without an answer.
+        raw : bool
+            Whether the response, as a dict, is written too: into `f"{into}_raw"`.
         wait : bool
             With `False`, return a `Run` at once and continue in the background; its `result()` writes
             the column.
@@ -351,6 +399,7 @@ class DataFrameLLM:
             where=where,
             overwrite=overwrite,
             error_into=error_into,
+            raw=raw,
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
@@ -364,6 +413,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame:
         """Do as `complete` does, for cells and programs that await."""
@@ -378,6 +428,7 @@ class DataFrameLLM:
             where=where,
             overwrite=overwrite,
             error_into=error_into,
+            raw=raw,
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
@@ -393,6 +444,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: Literal[True] = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
@@ -408,6 +460,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: Literal[False],
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
@@ -423,6 +476,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         wait: bool = True,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame | Run:
@@ -442,6 +496,8 @@ class DataFrameLLM:
             How often an answer that does not fit is asked again.
         where, overwrite, error_into, wait
             As in `complete`.
+        raw : bool
+            Whether the response, as a dict, is written too: into `f"{prefix}{column}_raw"`.
         **settings
 
         Returns
@@ -481,6 +537,7 @@ class DataFrameLLM:
             where=where,
             overwrite=overwrite,
             error_into=error_into,
+            raw=raw,
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
@@ -496,6 +553,7 @@ class DataFrameLLM:
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        raw: bool = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame:
         """Do as `extract` does, for cells and programs that await."""
@@ -512,6 +570,7 @@ class DataFrameLLM:
             where=where,
             overwrite=overwrite,
             error_into=error_into,
+            raw=raw,
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 

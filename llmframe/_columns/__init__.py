@@ -8,6 +8,7 @@ for a verb; `TargetColumns` are the columns that a verb may write, checked befor
 from llmframe._columns.list_items import explode
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
+from llmframe._columns.raw_answers import RawAnswers
 from llmframe._columns.recipe import Recipe
 from llmframe._columns.schema import Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
@@ -27,6 +28,7 @@ __all__ = [
     "Plan",
     "Prompt",
     "PromptSpec",
+    "RawAnswers",
     "Recipe",
     "Schema",
     "TargetColumns",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ from llmframe._columns import (
     Plan,
     Prompt,
     PromptSpec,
+    RawAnswers,
     TargetColumns,
     full_label,
     is_messages,
@@ -165,6 +167,51 @@ class FrameCall:
                 raise ValueError(
                     f"{self._argument}: the column {plain_repr(target.into)} has changed since the call; the answers are in run.values and in the journal"
                 )
+
+
+def with_response(
+    settings: RunSettings, names: Sequence[Hashable], *, raw: bool, stem: Hashable, argument: str
+) -> tuple[RunSettings, Sequence[Hashable]]:
+    """Return a call's settings and columns; with `raw` also the column of the responses, `{stem}_raw`.
+
+    Parameters
+    ----------
+    names
+        The other columns that it writes.
+    argument
+        The verb's argument that names the columns.
+    """
+    if not isinstance(raw, bool):
+        raise TypeError(f"raw must be True or False; got {raw!r}")
+    if not raw:
+        return settings, names
+    response = companion_name(stem, "raw")
+    if response in names:
+        raise ValueError(
+            f"raw: the responses' column would be {plain_repr(response)}, which is another one's name; name them otherwise with {argument}="
+        )
+    columns = [*names, response]
+    verb = replace(settings.verb, kind=RawAnswers(settings.verb.kind, columns))
+    return replace(settings, verb=verb), columns
+
+
+def companion_name(stem: Hashable, suffix: str) -> Hashable:
+    """Return the name of a column beside another: `{stem}_{suffix}`, in its last level that is not empty.
+
+    Examples
+    --------
+    >>> companion_name("label", "raw"), companion_name(("x", "label", ""), "raw"), companion_name("", "raw")
+    ('label_raw', ('x', 'label_raw', ''), 'raw')
+    """
+    if isinstance(stem, tuple):
+        last = max((level for level, part in enumerate(stem) if part != ""), default=0)
+        return (*stem[:last], companion_name(stem[last], suffix), *stem[last + 1 :])
+    return suffix if stem == "" else f"{stem}_{suffix}"
+
+
+def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
+    """Return what a Series verb with several columns does."""
+    return pd.concat(columns, axis="columns")
 
 
 def title(column: Hashable | None, names: Iterable[Hashable]) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from llmframe._addresses import is_openai
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe._columns import TypedAnswers, read_schema, response_format
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
+
+    import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt, Schema
     from llmframe._run import RunSettings
@@ -45,14 +45,20 @@ def extract_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    raw: bool,
 ) -> FrameCall:
     settings, kind = _settings(schema, reask, arguments)
+    before = prefix or ""
+    stem = f"{before}{'' if column is None else _stem(column)}"
+    settings, names = with_response(
+        settings, [f"{before}{name}" for name in kind.names], raw=raw, stem=stem, argument="prefix"
+    )
     return FrameCall(
         frame,
         settings,
         column=column,
         prompt=prompt,
-        names=[f"{prefix or ''}{name}" for name in kind.names],
+        names=names,
         argument="prefix",
         where=where,
         overwrite=overwrite,
@@ -60,16 +66,25 @@ def extract_frame(
     )
 
 
+def _stem(column: Hashable) -> str:
+    return "_".join(map(str, filter(None, column))) if isinstance(column, tuple) else str(column)
+
+
 @ShortTraceback()
 def extract_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, schema: Any, prompt: Prompt, reask: int, where: Any
+    series: pd.Series,
+    arguments: Mapping[str, Any],
+    *,
+    schema: Any,
+    prompt: Prompt,
+    reask: int,
+    where: Any,
+    raw: bool,
 ) -> SeriesCall:
     settings, kind = _settings(schema, reask, arguments)
-    return SeriesCall(series, settings, prompt=prompt, where=where, names=kind.names, made=_side_by_side)
-
-
-def _side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
-    return pd.concat(columns, axis="columns")
+    stem = "" if series.name is None else _stem(series.name)
+    settings, names = with_response(settings, kind.names, raw=raw, stem=stem, argument="schema")
+    return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=side_by_side)
 
 
 @ShortTraceback()
