@@ -32,7 +32,7 @@ def complete_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
-    raw: bool,
+    raw: bool = False,
 ) -> FrameCall:
     name = _target_name(column, into)
     settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="into")
@@ -59,7 +59,7 @@ def _target_name(column: Hashable | None, into: Hashable | None) -> Hashable:
 
 @ShortTraceback()
 def complete_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, prompt: Prompt, where: Any, raw: bool
+    series: pd.Series, arguments: Mapping[str, Any], *, prompt: Prompt, where: Any, raw: bool = False
 ) -> SeriesCall:
     name = "completion" if series.name is None else f"{series.name}_completion"
     settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="raw")

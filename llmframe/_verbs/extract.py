@@ -45,7 +45,7 @@ def extract_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
-    raw: bool,
+    raw: bool = False,
 ) -> FrameCall:
     settings, kind = _settings(schema, reask, arguments)
     before = prefix or ""
@@ -79,7 +79,7 @@ def extract_series(
     prompt: Prompt,
     reask: int,
     where: Any,
-    raw: bool,
+    raw: bool = False,
 ) -> SeriesCall:
     settings, kind = _settings(schema, reask, arguments)
     stem = "" if series.name is None else _stem(series.name)
