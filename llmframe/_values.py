@@ -307,6 +307,18 @@ class AnswerKind(Protocol):
     def shows_raw(self) -> bool:
         """Whether the table of failed rows tells what the model wrote."""
 
+    @property
+    def companions(self) -> Mapping[int, Sequence[int]]:
+        """The columns that belong to others: each one's position, and those of its values. All other columns are values.
+
+        `{1: (0,)}` is a confidence beside its label. A row is asked where a value is missing, and a companion's cell is
+        written exactly where one of its values' cells is, whatever it held.
+        """
+
+    @property
+    def mixes(self) -> bool:
+        """Whether existing values of another type may stay beside this kind's own, in a column of objects; else they are an error."""
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
@@ -324,8 +336,8 @@ class AnswerKind(Protocol):
     def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:
         """Count the rows of which a value is missing because it is not sure enough."""
 
-    def continues(self, existing: pd.Series) -> bool:
-        """Return whether an existing column may keep this kind's dtype when some of its cells are written."""
+    def takes(self, column: int, value: Any) -> bool:
+        """Return whether an existing value, which has the type of that column's dtype, may stay beside this kind's own."""
 
 
 class Feed(Protocol):
@@ -444,6 +456,8 @@ class RunView(Protocol):
     def values(self) -> list[Any]: ...
     @property
     def failures(self) -> pd.DataFrame: ...
+    @property
+    def reasked(self) -> pd.DataFrame: ...
     @property
     def rows(self) -> int: ...
     @property

@@ -50,6 +50,9 @@ class Run:
     failures : DataFrame
         Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer; of `extract` also
         `raw`, what the model wrote.
+    reasked : DataFrame
+        The same columns and `raw`: one line per row whose answer did not fit and was asked again, with what was wrong
+        with the first one and what the model wrote there, whatever became of the row.
     rows, answered, failed, truncated, partly, unsure : int
         Selected rows; rows answered, failed, answered with a text that was cut off; of `ask`, answered except for
         questions that the model refused; and answered, but with a value below the threshold, or a tie of votes.
@@ -164,6 +167,10 @@ class Run:
         return self._results.failures()
 
     @property
+    def reasked(self) -> pd.DataFrame:
+        return self._results.reasked()
+
+    @property
     def rows(self) -> int:
         return self._results.rows
 
@@ -272,6 +279,7 @@ class Run:
             rows_from_journal=results.rows_from_journal,
             asked=results.asked,
             duplicates=results.duplicates,
+            rows_reasked=results.rows_reasked,
             arrivals=results.arrivals,
             latencies=results.latencies,
         )

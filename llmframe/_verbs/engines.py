@@ -10,6 +10,7 @@ from llmframe._api import CHAT_COMPLETIONS, DECISIONS
 from llmframe._columns import (
     MOST_CHOICES,
     MOST_QUESTIONS,
+    NO_CONTEXT,
     ChatQuestionAnswers,
     Context,
     DecisionAnswers,
@@ -88,7 +89,10 @@ class Asked:
         if self.engine != "auto":
             return chosen
         other, other_spec = rival
-        asking = Asking(other.engine, other.recipes[:1], other_spec, other.context)
+        context = (
+            other.context if other.examples is None else other.examples.added_to(other.context, other_spec)
+        )
+        asking = Asking(other.engine, other.recipes[:1], other_spec, context)
         return replace(chosen[0], rival=asking), chosen[1]
 
     def _as_chat(self, settings: RunSettings) -> RunSettings:
@@ -105,7 +109,7 @@ class Asked:
             engine="decisions",
             params=params,
             further_draws=(),
-            context=Context(None, settings.context.examples),
+            context=NO_CONTEXT,
             reask=0,
         )
         return asked, replace(spec, instruction=None)

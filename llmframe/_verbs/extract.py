@@ -11,7 +11,7 @@ from llmframe._columns import Context, Examples, TypedAnswers, read_schema
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
 from llmframe._verbs.structured import refuse_own_schemas, schema_params
 
 if TYPE_CHECKING:
@@ -44,21 +44,31 @@ def extract_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    raw: bool = False,
 ) -> FrameCall:
+    before = prefix or ""
     settings, kind = _settings(
-        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=prefix or ""
+        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=before
+    )
+    stem = f"{before}{'' if column is None else _stem(column)}"
+    settings, names = with_response(
+        settings, [f"{before}{name}" for name in kind.names], raw=raw, stem=stem, argument="prefix"
     )
     return FrameCall(
         frame,
         settings,
         column=column,
         prompt=prompt,
-        names=[f"{prefix or ''}{name}" for name in kind.names],
+        names=names,
         argument="prefix",
         where=where,
         overwrite=overwrite,
         error_into=error_into,
     )
+
+
+def _stem(column: Hashable) -> str:
+    return "_".join(map(str, filter(None, column))) if isinstance(column, tuple) else str(column)
 
 
 @ShortTraceback()
@@ -72,9 +82,12 @@ def extract_series(
     examples: Any,
     reask: int,
     where: Any,
+    raw: bool = False,
 ) -> SeriesCall:
     settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
-    return SeriesCall(series, settings, prompt=prompt, where=where, names=kind.names, made=side_by_side)
+    stem = "" if series.name is None else _stem(series.name)
+    settings, names = with_response(settings, kind.names, raw=raw, stem=stem, argument="schema")
+    return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=side_by_side)
 
 
 @ShortTraceback()

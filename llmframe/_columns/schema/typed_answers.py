@@ -11,7 +11,7 @@ from llmframe._columns.schema.evidence import Evidence, Layout, quote_of, quoted
 from llmframe._columns.schema.fitting import MisfitError, conform, fit, supplied
 from llmframe._columns.schema.quick_reading import quick_reader
 from llmframe._columns.schema.reading import NotJSONError, read_object
-from llmframe._columns.schema.typed_columns import column_for, flat
+from llmframe._columns.schema.typed_columns import column_for, flat, takes
 from llmframe._columns.schema.writing import as_answer, gathered
 from llmframe._columns.text_answers import TEXT
 from llmframe._values import Verdict
@@ -48,6 +48,7 @@ class TypedAnswers:
     """
 
     shows_raw: ClassVar = True
+    mixes: ClassVar = False
     remedies: ClassVar = {
         **TEXT.remedies,
         "not_json": "ask another model=",
@@ -136,8 +137,9 @@ class TypedAnswers:
     def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:  # noqa: ARG002 (a value stands as it is)
         return 0
 
-    def continues(self, existing: pd.Series) -> bool:  # noqa: ARG002 (a column has one dtype)
-        return True
+    def takes(self, column: int, value: Any) -> bool:
+        _, shape = self._layout.columns[column]
+        return takes(shape, value)
 
 
 class _Storage:
