@@ -21,10 +21,19 @@ class Context:
         The verb's own system text; it comes before the user's in one message.
     examples
         Worked examples, a user's text and the answer to it each; they follow the system message.
+    further_tasks
+        The task of each further draw, where it is another one.
     """
 
     task: str | None = None
     examples: tuple[tuple[str, str], ...] = ()
+    further_tasks: tuple[str, ...] = ()
+
+    def of_draw(self, draw: int) -> Context:
+        """Return the context of a draw's requests."""
+        if not draw or not self.further_tasks:
+            return self
+        return Context(self.further_tasks[draw - 1], self.examples)
 
     def around(self, messages: bytes) -> bytes:
         """Return a row's messages (a JSON array) with the task and the examples before them.

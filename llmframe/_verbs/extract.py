@@ -14,6 +14,7 @@ from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall
+from llmframe._verbs.rungs import asking_for
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -91,9 +92,9 @@ def _settings(schema: Any, reask: int, arguments: Mapping[str, Any]) -> tuple[Ru
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
     effort = _LOWEST_EFFORTS.get(settings.model) if is_openai(settings.account.base_url) else None
     effort_params = {} if effort is None else {"reasoning_effort": effort}
-    params = {**effort_params, **settings.params, "response_format": response_format(read.root)}
+    settings = replace(settings, params={**effort_params, **settings.params}, reask=reask)
     _say_what_may_be_invented(read, settings)
-    return replace(settings, context=Context(_INSTRUCTION), params=params, reask=reask), kind
+    return asking_for([response_format(read.root)], settings, Context(_INSTRUCTION)), kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:
