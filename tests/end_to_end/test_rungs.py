@@ -316,16 +316,20 @@ def test_an_earlier_journal_without_the_table_gets_it(llm: LocalServer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", [10, 35])
-def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path, llm: LocalServer, answers: int) -> None:
+@pytest.mark.parametrize(("answers", "hung"), [(10, 10), (35, 30)])
+def test_a_run_that_was_killed_goes_on_where_it_was(
+    tmp_path: Path, llm: LocalServer, answers: int, hung: int
+) -> None:
     """Whether the form was left by then or not: nothing is paid twice, and the form is not tried anew."""
     llm.answer = holding_to("json_object")
     llm.faults = [Fault("hang", after=answers)]
-    process = start_script(tmp_path, llm, "df.llm.extract('review', {'n': int}, progress=False)")
-    assert llm.ledger.wait_for(lambda ledger: ledger.billed >= answers, timeout=60)
-    wait_until(lambda: answers_in(tmp_path)[0] >= answers)
+    script = "df.llm.extract('review', {'n': int}, progress=False, max_concurrency=30)"
+    process = start_script(tmp_path, llm, script)
+    assert llm.ledger.wait_for(lambda ledger: ledger.in_flight == hung, timeout=60)
+    wait_until(lambda: answers_in(tmp_path)[0] == answers)
     process.send_signal(signal.SIGKILL)
     ended(process)
+    assert llm.ledger.wait_for(lambda ledger: ledger.in_flight == 0, timeout=60)
     llm.faults = []
     df = pd.DataFrame({"review": [f"review {number}" for number in range(60)]})
     df.llm.extract("review", {"n": int})

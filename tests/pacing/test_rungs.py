@@ -108,7 +108,7 @@ def test_a_refusal_in_doubt_leads_on_once_and_not_where_the_form_held_before() -
     "other",
     [
         stop("Unsupported parameter.", param="temperature"),
-        stop("The model 'x' does not exist."),
+        stop("The model 'x' does not exist.", FaultKind.REFUSED),
         stop("Incorrect API key provided.", FaultKind.ACCESS),
         stop("You exceeded your quota of json_schema.", FaultKind.FATAL),
         Stop("journal", "The disk is full.", ""),
