@@ -138,6 +138,8 @@ class Verdict(NamedTuple):
     again: Again | None = None
     raw: str | None = None
     """What the model wrote, where it is not an answer."""
+    fits_as_sent: bool | None = None
+    """Whether what is no answer fits all the same what was asked for, apart from what only we check; `None`: it does not tell."""
     correction: str | None = None
     """What the model is told when it is asked again for an answer that fits; `None`: it is not."""
 
@@ -182,6 +184,8 @@ class Stop:
     code: str
     message: str
     remedy: str
+    fault: RequestFault | None = None
+    """The last of the faults that it follows from."""
 
 
 @dataclass(frozen=True, slots=True)

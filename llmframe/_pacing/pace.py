@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmframe._pacing.headers import RateHeaders
+    from llmframe._pacing.rungs import RungPolicy
 
 _AT_ONCE = 1e-6
 """Seconds; a shorter wait counts as none."""
@@ -87,6 +88,7 @@ class Pace:
         recipe: bytes = b"",
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        rungs: RungPolicy | None = None,
     ) -> RunPace:
         """Add a run, with what its user allows at most; it ends with `leave`.
 
@@ -98,10 +100,12 @@ class Pace:
             Identifies what its requests have in common.
         requests_per_minute, tokens_per_minute
             Ceilings of all runs together: the least of those that are stated by a run going on.
+        rungs
+            Bounds the requests in flight until it is known whether the server holds to what is asked for.
         """
         if not self.runs:
             self._window = self._window.again()
-        run = RunPace(self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute))
+        run = RunPace(self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute), rungs)
         self.runs.append(run)
         self._apply_ceilings()
         return run
@@ -291,9 +295,15 @@ class RunPace:
     """
 
     def __init__(
-        self, pace: Pace, most: int | None, recipe: bytes, ceilings: tuple[float | None, float | None]
+        self,
+        pace: Pace,
+        most: int | None,
+        recipe: bytes,
+        ceilings: tuple[float | None, float | None],
+        rungs: RungPolicy | None = None,
     ) -> None:
         self.most = most
+        self._rungs = rungs
         self.ceilings = ceilings
         self.in_flight = 0
         self.waited_seconds = 0.0
@@ -309,9 +319,11 @@ class RunPace:
     def window(self) -> int:
         """How many requests may be in flight now."""
         window = self.account.window
-        if self.most is None or window.stopped:
-            return min(window.size, self.most or window.size)
-        return self.most
+        size = window.size if self.most is None else self.most
+        if window.stopped:
+            size = min(window.size, size)
+        held = None if self._rungs is None else self._rungs.most_in_flight
+        return size if held is None else min(size, held)
 
     def until_started(self, now: float) -> float:
         """Return the seconds until further requests may leave: few do before it is known whether they are refused."""

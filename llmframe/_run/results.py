@@ -12,6 +12,7 @@ import pandas as pd
 
 from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
+from llmframe._pacing import RungPolicy
 from llmframe._values import PARTLY, Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Results:
 
     Attributes
     ----------
+    rungs : RungPolicy
+        By which rung is asked; it is given every verdict.
     answered, failed, truncated, partly : int
         Rows; those that are answered partly are not among the answered ones.
     rows_from_journal : int
@@ -40,10 +43,17 @@ class Results:
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
 
-    def __init__(
-        self, plan: Plan, kind: AnswerKind, prices: Prices, model: str, most_reasks: int = 0
+    def __init__(  # noqa: PLR0917 (what decides the results of a call)
+        self,
+        plan: Plan,
+        kind: AnswerKind,
+        prices: Prices,
+        model: str,
+        most_reasks: int = 0,
+        rungs: RungPolicy | None = None,
     ) -> None:
         self.kind = kind
+        self.rungs = rungs or RungPolicy(())
         self.answered = 0
         self.failed = len(plan.refused)
         self.truncated = 0
@@ -153,6 +163,7 @@ class Results:
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> int:
         """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
+        self.rungs.on_verdict(verdict)
         if value is None:
             failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
             self.add_failure(number, failure)
@@ -195,20 +206,32 @@ class Results:
         """Take back the failures for which an answer that fits is asked for; return the answers, and what is wrong with them."""
         corrections, self._to_correct = self._to_correct, {}
         for number in corrections:
-            self._reopened[number] = self._failures.pop(number)
+            self._take_back(number)
             self._reasked_now.add(number)
-            self.failed -= self._failed_by(number)
             self._reasks[number] += 1
         return corrections
+
+    def reopen_all(self) -> list[int]:
+        """Take back all failures, as they were of answers that were asked for in another way; return what has no value."""
+        self._to_correct = {}
+        for number in list(self._failures):
+            self._take_back(number)
+        return [number for number, has_value in enumerate(self._has_value) if not has_value]
+
+    def _take_back(self, number: int) -> None:
+        failure = self._reopened[number] = self._failures.pop(number)
+        self.failed -= self._failed_by(number)
+        self.from_journal -= _is_stored(failure)
 
     def close_again(self) -> None:
         """Put those back that have got no other outcome; the others have been asked again."""
         for number, failure in self._reopened.items():
-            if self.has_outcome(number):
-                self._first_misfits.setdefault(number, failure)
-            else:
+            if not self.has_outcome(number):
                 self.add_failure(number, failure)
+                self.from_journal += _is_stored(failure)
                 self._reasked_now.discard(number)
+            elif self._reasks[number]:
+                self._first_misfits.setdefault(number, failure)
         self._reopened.clear()
 
     @property
@@ -295,6 +318,11 @@ class Results:
             for position, reason in reasons.items()
         ]
         return pd.DataFrame(lines, columns=[*FAILURE_COLUMNS, *(["raw"] if raw else [])])
+
+
+def _is_stored(failure: Failure) -> bool:
+    """Return whether a failure is the verdict on an answer from the journal."""
+    return failure.paid and not failure.attempts
 
 
 class OutcomeSink:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, CompletionWarning, StoppedError
 from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterrupted, wait_until_shown
+from llmframe._pacing import RungPolicy
 from llmframe._run import advice, card, report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
@@ -93,12 +94,14 @@ class Run:
     def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
         self._settings = settings
         self._plan = plan
+        rungs = RungPolicy([rung.name for rung in settings.rungs])
         self._results = Results(
             plan,
             settings.verb.kind,
             Prices(settings.prices, settings.verb.endpoint.price_list),
             settings.model,
             settings.reask,
+            rungs,
         )
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back

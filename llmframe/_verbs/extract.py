@@ -12,7 +12,7 @@ from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
-from llmframe._verbs.structured import refuse_own_schemas, schema_params
+from llmframe._verbs.structured import asking_for, refuse_own_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -116,15 +116,13 @@ def _settings(
     read = read_schema(schema)
     kind = TypedAnswers(read, quotes=quotes)
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
-    _say_what_may_be_invented(read, settings)
     settings = replace(
         settings,
-        context=Context(_INSTRUCTION + _QUOTES * quotes),
         examples=None if examples is None else Examples(examples, partial(kind.write, prefix=prefix)),
-        params=schema_params(settings, kind.root),
         reask=reask,
     )
-    return settings, kind
+    _say_what_may_be_invented(read, settings)
+    return asking_for([kind.root], settings, Context(_INSTRUCTION + _QUOTES * quotes)), kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:

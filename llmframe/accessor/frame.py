@@ -231,6 +231,10 @@ class DataFrameLLM:
     ) -> pd.DataFrame | Run:
         """Read typed values out of every row and write them as one column for each field.
 
+        A server other than OpenAI's own that refuses `json_schema`, or of whose first 20 answers none fits (of fewer, where the
+        run ends before), is asked for `json_object`, and then in the prompt alone. The journal keeps what a server and model
+        hold to, and later calls begin with it.
+
         Parameters
         ----------
         column : label

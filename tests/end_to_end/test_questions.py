@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe.testing import Fault, reviews
+from llmframe.testing import Fault, LocalServer, reviews
 
 LABELS = ["praise", "complaint"]
 QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "mid", "high"])}
@@ -399,3 +399,20 @@ def test_an_existing_label_off_the_list_is_an_error_before_anything_is_sent(llm)
     with pytest.raises(ValueError, match="'good'"):
         df.llm.classify("review", LABELS, into="tone", overwrite="missing")
     assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize("holds_to", ["json_object", "text", "ignored"])
+def test_labels_come_also_from_servers_that_do_not_hold_to_schemas(tmp_path, holds_to):
+    with LocalServer(response_format=holds_to) as server:
+        settings = {
+            "base_url": server.base_url,
+            "api_key": "any",
+            "model": "m",
+            "journal": tmp_path / "j.sqlite",
+        }
+        with llmframe.option_context(**settings, progress=False):
+            df = frame(30)
+            df.llm.classify("review", LABELS, votes=2)
+            df.llm.ask("review", QUESTIONS)
+            assert df["urgency"].notna().all()
+            assert llmframe.last_run().answered == 30

@@ -67,3 +67,14 @@ async def test_what_was_learnt_of_limits_is_there_for_the_next_process(pair):
     assert 0 < found.by_second_seconds <= 60
     await other.keep_pace(b"group", LearntPace(500))
     assert await one.learnt_pace(b"group") == LearntPace(500, 0.0)
+
+
+async def test_by_which_rung_a_model_answered_is_there_for_the_next_process(pair):
+    """The first one that is kept stands, for each server and model."""
+    one, other = pair
+    assert await one.kept_rung("https://a/v1", "m") is None
+    await one.keep_rung("https://a/v1", "m", "json_object")
+    await other.keep_rung("https://a/v1", "m", "prompt")
+    assert await other.kept_rung("https://a/v1", "m") == "json_object"
+    assert await one.kept_rung("https://a/v1", "n") is None
+    assert await one.kept_rung("https://b/v1", "m") is None

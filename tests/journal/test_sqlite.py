@@ -100,6 +100,17 @@ async def test_an_earlier_file_of_this_format_is_used_as_it_is(tmp_path):
             await journal.end(mine, {}, finished=False)
 
 
+async def test_an_earlier_file_that_cannot_be_written_tells_of_no_rung(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    async with own_handle(path) as journal:
+        with sql(path) as earlier:
+            earlier.execute("DROP TABLE kept_rung")
+        assert await journal.kept_rung("https://a/v1", "m") is None
+    async with own_handle(path) as journal:
+        await journal.keep_rung("https://a/v1", "m", "prompt")
+        assert await journal.kept_rung("https://a/v1", "m") == "prompt"
+
+
 async def test_one_process_shares_one_connection_to_a_file(tmp_path):
     """Also by another name: a second handle's closing would drop the first one's locks."""
     path, link = tmp_path / "journal.sqlite", tmp_path / "link"

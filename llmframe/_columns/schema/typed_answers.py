@@ -83,7 +83,9 @@ class TypedAnswers:
                 return Verdict(None, "truncated", f"the answer was cut off at the token limit: {error}")
             return _wrong("not_json", f"the answer is not one JSON object: {error}", text.value)
         except MisfitError as misfit:
-            return _wrong("schema", f"the answer does not fit the schema: {misfit}", text.value)
+            detail = f"the answer does not fit the schema: {misfit}"
+            wrong = _wrong("schema", detail, text.value)
+            return wrong._replace(fits_as_sent=None if cut_off else not misfit.as_sent)
 
     def _read(self, text: str) -> dict[str, Any]:
         values = self._quick(text)
@@ -166,7 +168,7 @@ class _Storage:
 
 def _wrong(problem: str, detail: str, raw: str) -> Verdict:
     correction = f"{detail[0].upper()}{detail[1:]}. {_AGAIN}"
-    return Verdict(None, problem, detail, raw=raw, correction=correction)
+    return Verdict(None, problem, detail, raw=raw, fits_as_sent=False, correction=correction)
 
 
 def _checked(check: Check, value: Any, shape: Shape, path: str) -> Any:

@@ -252,6 +252,23 @@ class SqliteJournal:
         self._database.on_written(_PAGE_BYTES, now)
 
     @on_thread
+    def kept_rung(self, server: str, model: str) -> str | None:
+        with self._database.outside("read") as connection:
+            table = "SELECT 1 FROM sqlite_master WHERE name = 'kept_rung'"
+            if connection.execute(table).fetchone() is None:  # an earlier version's, which cannot be written
+                return None
+            row = connection.execute(
+                "SELECT rung FROM kept_rung WHERE server = ? AND model = ?", (server, model)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    @on_thread
+    def keep_rung(self, server: str, model: str, rung: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO kept_rung VALUES (?, ?, ?)", (server, model, rung))
+        self._database.on_written(_PAGE_BYTES, time.time())
+
+    @on_thread
     def renew(self, session: Session) -> None:
         with self._database.transaction() as connection:
             # Another run deletes the owner when the lease has expired; the process may only have been suspended.
