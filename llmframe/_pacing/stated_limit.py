@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _TARGET = 0.99  # share of a limit that an even pace uses
 _MARGIN_SECONDS = 0.2  # of the limit's flow that is left unused, for what the network reorders
-_SMALL_BUCKET_SECONDS = 2.0  # a bucket of fewer seconds' allowance is used evenly
+_SMALL_BUCKET_SECONDS = 2.0  # a bucket of fewer seconds' allowance is used evenly,
+_SMALL_BUCKET = 2.0  # and so is one of hardly more than a single request
 _LONG_PERIOD_SECONDS = 90.0  # a limit that is whole again only after this time is one of hours or days
 _LONGEST_SILENCE_SECONDS = (
     60.0  # after which a request asks whether such a limit, or a used-up window, still holds
@@ -124,7 +125,9 @@ class StatedLimit:
     @property
     def _small(self) -> bool:
         """Whether the server keeps hardly more than what flows back at once, or states nothing about it."""
-        return self._newest is None or self._capacity_seconds < _SMALL_BUCKET_SECONDS
+        return self._newest is None or self._capacity_seconds < max(
+            _SMALL_BUCKET_SECONDS, 60 * _SMALL_BUCKET / self.limit
+        )
 
     def _evenly(self, now: float) -> bool:
         return self._small or (now < self.by_second_until and not self._long)
