@@ -6,6 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._pacing.token_bucket import TokenBucket
+from llmframe._values import LearntLimit
 
 if TYPE_CHECKING:
     from llmframe._pacing.headers import StatedHeaders
@@ -32,6 +33,7 @@ _DOUBT = 0.5  # share of what no answer has shown yet by which it may have been 
 _SILENCE = 10  # times as long as one request takes at the limit's rate
 _HARDLY_MORE = 4  # times the charge that is learnt: a request may be charged more
 _WINDOW_SLACK_SECONDS = 0.05
+_NO_REQUEST = -1.0  # the total of what is known without one
 _GAIN_UP, _GAIN_DOWN = 0.05, 0.3  # of a reading: requests that leave together arrive in any order
 
 
@@ -104,6 +106,20 @@ class StatedLimit:
         self._seen: Seen | None = None  # at the end of the last one
         self._taken = 0.0  # since the last call of `load`
         self._unshown = 0.0  # estimates of the requests after the newest one that was answered
+
+    def begin_with(self, learnt: LearntLimit, now: float) -> None:
+        """Begin with what an earlier process has learnt: what remains may be used at once, and the first answer states it."""
+        self._left = self.limit / 60 * (learnt.bucket_seconds - learnt.full_in_seconds)
+        self._newest = Reading(now, _NO_REQUEST, self._left, learnt.full_in_seconds)
+        self._capacity_seconds = self._burst = learnt.bucket_seconds
+
+    def learnt(self, now: float) -> LearntLimit | None:
+        """Return what the next process may begin with; `None` for a limit of hours or days."""
+        if self._long:
+            return None
+        left = self._left / self._share + self.flow * (now - self._left_at)
+        whole = 0.0 if self._small else self._capacity_seconds
+        return LearntLimit(self.limit, self._capacity_seconds, min(max(0.0, whole - left / self.flow), whole))
 
     @property
     def flow(self) -> float:
@@ -275,6 +291,10 @@ class StatedLimit:
         left = self._share * remaining - (sent - total) * self.ratio + self._own_flow() * (now - sent_at)
         if self._newest is None or self._long:
             self._left = left
+        elif self._newest.total == _NO_REQUEST:
+            self._left = min(
+                left, self._left
+            )  # others may have used it since, or requests arrived in another order
         else:
             self._left += (_GAIN_DOWN if left < self._left else _GAIN_UP) * (left - self._left)
         self._newest = reading

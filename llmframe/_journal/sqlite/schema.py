@@ -51,8 +51,8 @@ _NOT_WRITABLE = frozenset(
 
 _LEARNT_PACE = """
 CREATE TABLE learnt_pace (
-    limit_group BLOB PRIMARY KEY, most_in_flight INTEGER NOT NULL, by_second_until REAL NOT NULL, learnt REAL NOT NULL)
-    WITHOUT ROWID
+    limit_group BLOB PRIMARY KEY, most_in_flight INTEGER NOT NULL, by_second_until REAL NOT NULL, learnt REAL NOT NULL,
+    limits TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID
 """
 
 _SCHEMA = """
@@ -133,11 +133,12 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        claims, paces = (
+        claims, paces, limits = (
             _has_column(connection, "claim", "sent"),
             _has_column(connection, "learnt_pace", "learnt"),
+            _has_column(connection, "learnt_pace", "limits"),
         )
-        complete = version and claims and paces
+        complete = version and claims and limits
         if not version:
             for statement in (*_SCHEMA.split(";\n"), _LEARNT_PACE):  # executescript() would commit
                 connection.execute(statement)
@@ -147,6 +148,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
                 connection.execute("ALTER TABLE claim ADD COLUMN sent INTEGER NOT NULL DEFAULT 1")
             if not paces:
                 connection.execute(_LEARNT_PACE)
+            elif not limits:
+                connection.execute("ALTER TABLE learnt_pace ADD COLUMN limits TEXT NOT NULL DEFAULT '[]'")
         # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if complete else "COMMIT")
