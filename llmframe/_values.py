@@ -244,6 +244,23 @@ class UsageReport(NamedTuple):
     """Whether a limit held it back recently, or it has just begun."""
 
 
+_NOISE = 0.25  # share by which a number that was learnt varies from call to call
+_USED_UP_SECONDS = (
+    2.0  # of a limit's allowance: when less is used, the next process may as well begin with all of it
+)
+
+
+class LearntLimit(NamedTuple):
+    """What is kept of a limit that the server states."""
+
+    limit: float
+    """The allowance of a minute."""
+    bucket_seconds: float = 0.0
+    """How many seconds' allowance the server keeps; 0: unknown."""
+    full_in_seconds: float = 0.0
+    """Seconds until all of that is available again."""
+
+
 class LearntPace(NamedTuple):
     """What is kept of an account's limits for the next process."""
 
@@ -251,10 +268,29 @@ class LearntPace(NamedTuple):
     """The most requests in flight of which one was answered."""
     by_second_seconds: float = 0.0
     """For how long the stated limits count as enforced by the second."""
+    requests: LearntLimit | None = None
+    tokens: LearntLimit | None = None
+    """The limits that the server stated last; `None`: none."""
+    unstated: LearntLimit | None = None
+    """The limit that refusals have taught where none is stated; `None`: nothing was refused."""
 
     def is_like(self, other: LearntPace) -> bool:
-        """Return whether the next process would start as with another."""
-        return self.window == other.window and (self.by_second_seconds > 0) == (other.by_second_seconds > 0)
+        """Return whether the next process would start nearly as with another."""
+        return (
+            self.window == other.window
+            and (self.by_second_seconds > 0) == (other.by_second_seconds > 0)
+            and _limits_are_alike(self.requests, other.requests)
+            and _limits_are_alike(self.tokens, other.tokens)
+            and _limits_are_alike(self.unstated, other.unstated)
+        )
+
+
+def _limits_are_alike(one: LearntLimit | None, other: LearntLimit | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if max(one.full_in_seconds, other.full_in_seconds) > _USED_UP_SECONDS:
+        return False
+    return all(abs(a - b) <= _NOISE * max(a, b) for a, b in zip(one[:2], other[:2], strict=True))
 
 
 class Endpoint(Protocol):
