@@ -407,7 +407,7 @@ def test_labels_come_also_from_servers_that_do_not_hold_to_schemas(tmp_path, hol
         settings = {
             "base_url": server.base_url,
             "api_key": "any",
-            "model": "m",
+            "model": "gpt-6-luna",
             "journal": tmp_path / "j.sqlite",
         }
         with llmframe.option_context(**settings, progress=False):
