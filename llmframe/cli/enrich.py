@@ -1,36 +1,37 @@
-"""`llmframe complete` and `llmframe demo`: a file is read, a column is answered, and a file is written."""
+"""What `complete`, `extract` and `classify` have in common: a file is read, its rows are answered, and a file is written."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 import llmframe
-from llmframe._files import Table
 from llmframe.cli.endings import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, print_error
 from llmframe.cli.output import note, own_words, tell
-from llmframe.cli.places import STREAM, Target, places, target_of
+from llmframe.cli.places import STREAM, Target, places
 from llmframe.cli.where import rows_where
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     import numpy.typing as npt
-    import pandas as pd
+
+    from llmframe._files import Table
+    from llmframe._run import Run
 
 SETTINGS = (
     "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries",
     "timeout", "base_url", "journal", "fresh", "retry_failed", "version",
 )  # fmt: skip
-"""Options that are arguments of the verb under the same name."""
-
-_DEMO_PROMPT = "Is this product review positive or negative? Answer with one word.\n\n{review}"
+"""Options that are arguments of every verb under the same name."""
 
 
-def complete(parsed: argparse.Namespace) -> int:
+def enrich_file(parsed: argparse.Namespace, verb: str, own: Mapping[str, Any]) -> int:
+    """Read IN, answer its rows and write OUT; `own` are the arguments that not every verb has."""
     source, target = places(
         parsed.source, parsed.target, given=parsed.format, sep=parsed.sep, encoding=parsed.encoding
     )
@@ -40,18 +41,18 @@ def complete(parsed: argparse.Namespace) -> int:
         note(
             f"{parsed.source}: several columns are named {name!r}; for --column and --prompt they are {labels!r}"
         )
-    settings = {name: getattr(parsed, name) for name in SETTINGS if getattr(parsed, name) is not None}
-    return _enrich(
+    settings = {name: getattr(parsed, name) for name in SETTINGS}
+    return enrich(
         table,
         target.separated_as(table.sep if source.format is target.format else None),
-        into=parsed.into or (f"{parsed.column}_completion" if parsed.column else "completion"),
+        verb,
         column=parsed.column,
         prompt=parsed.prompt,
         where=_rows_to_send(table.frame, parsed.where, parsed.limit, texts=source.format.is_delimited),
         error_into=parsed.error_into,
         overwrite={None: False, "all": True}.get(parsed.overwrite, parsed.overwrite),
         progress=not parsed.quiet,
-        **settings,
+        **{name: value for name, value in {**settings, **own}.items() if value is not None},
         **dict(parsed.param),
     )
 
@@ -66,17 +67,19 @@ def _rows_to_send(
     return rows if limit is None else rows & (np.cumsum(rows) <= limit)
 
 
-def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, **arguments: Any) -> int:
-    """Answer a column and write the file; when that ends early, write the finished rows beside it."""
+def enrich(table: Table, target: Target, verb: str, *, progress: bool = True, **arguments: Any) -> int:
+    """Answer the rows and write the file; when that ends early, write the finished rows beside it."""
     code = DONE
     before = llmframe.last_run()
     try:
         with own_words():
-            table.frame.llm.complete(into=into, progress=progress, **arguments)
+            getattr(table.frame.llm, verb)(progress=progress, **arguments)
     except (KeyboardInterrupt, llmframe.StoppedError, llmframe.JournalError) as error:
-        if llmframe.last_run() is before:
+        run = llmframe.last_run()
+        if run is None or run is before:
             raise
-        _keep_finished_rows(table, target, into)
+        if run.answered:
+            _keep_finished_rows(table, target, _written(table.frame, run, verb, arguments))
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED  # the run has said so, and how to continue
         raise
@@ -108,15 +111,31 @@ def _changed(table: Table) -> Table:
     return replace(table, changed=frozenset(table.frame.attrs.get("llmframe", {})))
 
 
-def _keep_finished_rows(table: Table, target: Target, into: str) -> None:
-    frame, run = table.frame, llmframe.last_run()
-    if into not in frame.attrs.get("llmframe", {}) and run is not None:  # a column to replace is left alone
-        frame[into] = run.values  # noqa: PD011 (a run's, not a Series')
-        frame.attrs["llmframe"] = {**frame.attrs.get("llmframe", {}), into: {}}
-    finished = frame[into].notna().to_numpy()
+def _written(frame: pd.DataFrame, run: Run, verb: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Return the columns that hold the answers of a run that ended early; those that it would have replaced get them here."""
+    names = [name for name in frame.attrs.get("llmframe", {}) if name != arguments.get("error_into")]
+    if names:
+        return names
+    names = _columns_of(verb, frame, arguments)
+    values = run.values  # noqa: PD011 (a run's, not a Series')
+    columns = [values[name] for name in values] if isinstance(values, pd.DataFrame) else [values]
+    for name, column in zip(names, columns, strict=True):
+        frame[name] = pd.Series(column).array
+    frame.attrs["llmframe"] = {name: {} for name in names}
+    return names
+
+
+def _columns_of(verb: str, frame: pd.DataFrame, arguments: Mapping[str, Any]) -> list[str]:
+    """Return the names of the columns that a verb writes: a frame without rows gets them, and nothing is sent."""
+    empty = frame.iloc[:0].copy()
+    alone = {"where": None, "error_into": None, "overwrite": True, "journal": False, "mode": "live"}
+    getattr(empty.llm, verb)(progress=False, **{**arguments, **alone})
+    return list(empty.attrs["llmframe"])
+
+
+def _keep_finished_rows(table: Table, target: Target, names: list[str]) -> None:
+    finished = table.frame[names].notna().any(axis="columns").to_numpy()
     count = int(finished.sum())
-    if not count:
-        return
     if target.partial is None:
         note(f"{_rows(count)} finished; {target.name} gets all rows or none, so nothing was written")
         return
@@ -134,6 +153,7 @@ def _counts() -> str:
     if run is None:
         return "nothing was sent"
     counts = {
+        "unsure": run.unsure,
         "failed": run.failed,
         "not sent (missing or blank)": sum(run.skipped.values()),
         "requests from the journal": run.from_journal,
@@ -142,45 +162,3 @@ def _counts() -> str:
     parts += [f"{count:,} {what}" for what, count in counts.items() if count]
     cost = "at an unknown cost" if run.cost is None else f"${run.cost:,.4f}"
     return ", ".join([*parts, f"at least {cost}" if run.cost is not None and run.unpriced else cost])
-
-
-def demo(parsed: argparse.Namespace) -> int:
-    from llmframe.testing import LocalServer, reviews  # noqa: PLC0415 (only the demo needs the server)
-
-    default = Path("llmframe-demo.csv")
-    name = parsed.target or str(default if parsed.force else _unused(default))
-    target = target_of(name, given="csv" if name == STREAM else None)
-    target.check(force=parsed.force)
-    say = tell if target.partial else note
-    frame = reviews()
-    table = Table(frame, list(frame.columns))
-    task: dict[str, Any] = {
-        "column": "review",
-        "prompt": _DEMO_PROMPT,
-        "into": "sentiment",
-        "max_completion_tokens": 500,
-    }
-    if parsed.live:
-        code = _enrich(table, target, reasoning_effort="low", **task)
-    else:
-        say("A demonstration: the answers are MADE UP by a server that this command starts on this machine.")
-        say(
-            "No key is used, nothing leaves this machine, and nothing is paid. --live asks the configured API."
-        )
-        with LocalServer(latency=0.1) as server:
-            local: dict[str, Any] = {
-                "base_url": server.base_url,
-                "api_key": "demo",
-                "model": "gpt-6-luna",
-                "journal": False,
-            }
-            code = _enrich(table, target, **local, **task)
-    say(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
-    if not parsed.live:
-        say("These answers are made up; so is what the bar says they cost.")
-    return code
-
-
-def _unused(path: Path) -> Path:
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, 10_000))
-    return path if not path.exists() else next(other for other in numbered if not other.exists())
