@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     import numpy as np
@@ -292,6 +292,10 @@ class Endpoint(Protocol):
         """Make the journal's answer from a body, with its tokens, tier and model."""
 
 
+RowTexts: TypeAlias = "Callable[[Iterable[int]], Iterator[str]]"
+"""Yields the texts of the rows of some requests (ascending): their cells, without what is asked of them."""
+
+
 class AnswerKind(Protocol):
     """How a verb reads stored bodies: text today; typed columns, labels and vectors are further kinds."""
 
@@ -306,7 +310,7 @@ class AnswerKind(Protocol):
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
-    def storage(self, requests: int) -> Any:
+    def storage(self, requests: int, texts: RowTexts) -> Any:
         """Make what holds the values of this many distinct requests, all missing; each is set by its number."""
 
     def columns(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Message: TypeAlias = Mapping[str, Any]
     Schema: TypeAlias = Sequence[str] | Mapping[str, Any] | type
     Labels: TypeAlias = Sequence[str] | Mapping[str, str] | type[Enum]
+    Rows: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 
 
 def _overview(accessor: object, spelling: str) -> list[tuple[str, str]]:
@@ -151,6 +152,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: Literal[True] = True,
@@ -162,6 +165,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: Literal[False],
@@ -173,6 +178,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         wait: bool = True,
@@ -182,8 +189,10 @@ class SeriesLLM:
 
         Parameters
         ----------
-        schema, reask
+        schema, quotes, reask
             As of `df.llm.extract`.
+        examples : DataFrame or list of dicts, optional
+            As of `df.llm.extract`; the texts are in the column with the Series' name, or `text` if it has none.
         prompt, where, wait
             As of `complete`.
         **settings
@@ -212,7 +221,14 @@ class SeriesLLM:
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series,
+            settings,
+            schema=schema,
+            prompt=prompt,
+            quotes=quotes,
+            examples=examples,
+            reask=reask,
+            where=where,
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
@@ -222,6 +238,8 @@ class SeriesLLM:
         schema: Schema,
         prompt: Prompt = None,
         *,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         **settings: Unpack[CompletionKeywords],
@@ -230,7 +248,14 @@ class SeriesLLM:
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.extract_series(
-            self._series, settings, schema=schema, prompt=prompt, reask=reask, where=where
+            self._series,
+            settings,
+            schema=schema,
+            prompt=prompt,
+            quotes=quotes,
+            examples=examples,
+            reask=reask,
+            where=where,
         )
         return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
@@ -636,6 +661,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -651,6 +678,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -666,6 +695,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -685,6 +716,16 @@ class DataFrameLLM:
             As in `complete`.
         prefix : str, optional
             Put before every field's name.
+        quotes : bool
+            Ask for a verbatim quote before each field (of a nested object one before all of it), and write after it
+            `field.quote`, and `field.found`: whether the row's own text has it, exactly or with case, white space and
+            quote marks folded; missing where there is no quote. The text is what the cells say, or the user's messages.
+        examples : DataFrame or list of dicts, optional
+            Rows filled in by hand: the columns that the prompt reads, and the fields' with `prefix`; a nested object
+            as its columns or as dicts. Each is asked as a row would be, and answered, before every row. A missing value is
+            null, and so is each quote if there is no column `field.quote`. `df.attrs["llmframe"][column]["examples"]`
+            keeps digests of their texts, so that a comparison with hand labels can leave these rows out:
+            `hashlib.blake2b(text.encode(), digest_size=8).hexdigest()` of the cell, or of a template's cells line by line.
         reask : int
             How often an answer that does not fit is asked again.
         where, overwrite, error_into, wait
@@ -724,6 +765,8 @@ class DataFrameLLM:
             schema=schema,
             prompt=prompt,
             prefix=prefix,
+            quotes=quotes,
+            examples=examples,
             reask=reask,
             where=where,
             overwrite=overwrite,
@@ -739,6 +782,8 @@ class DataFrameLLM:
         prompt: Prompt = None,
         *,
         prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
         reask: int = 1,
         where: Mask | None = None,
         overwrite: Overwrite = False,
@@ -755,6 +800,8 @@ class DataFrameLLM:
             schema=schema,
             prompt=prompt,
             prefix=prefix,
+            quotes=quotes,
+            examples=examples,
             reask=reask,
             where=where,
             overwrite=overwrite,
@@ -1230,6 +1277,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[True] = True,
     **settings: Unpack[CompletionKeywords],
@@ -1240,6 +1289,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[False],
     **settings: Unpack[CompletionKeywords],
@@ -1250,6 +1301,8 @@ def extract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     wait: bool = True,
     **settings: Unpack[CompletionKeywords],
@@ -1260,8 +1313,10 @@ def extract(
     ----------
     texts : iterable
         Texts or message arrays, also mixed.
-    schema, reask
+    schema, quotes, reask
         As of `df.llm.extract`.
+    examples : DataFrame or list of dicts, optional
+        As of `df.llm.extract`; the texts are in the column `text`.
     prompt : str, optional
         An instruction before each text.
     wait : bool
@@ -1292,7 +1347,9 @@ def extract(
     """
     from llmframe import _verbs  # noqa: PLC0415
 
-    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    call = _verbs.extract_list(
+        texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
+    )
     return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
 
@@ -1302,13 +1359,17 @@ async def aextract(
     schema: Schema,
     prompt: str | None = None,
     *,
+    quotes: bool = False,
+    examples: Rows | None = None,
     reask: int = 1,
     **settings: Unpack[CompletionKeywords],
 ) -> pd.DataFrame:
     """Do as `extract` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
-    call = _verbs.extract_list(texts, settings, schema=schema, prompt=prompt, reask=reask)
+    call = _verbs.extract_list(
+        texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
+    )
     return await _verbs.awaited(call)  # type: ignore[no-any-return]
 
 

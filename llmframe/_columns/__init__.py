@@ -1,11 +1,12 @@
 """From columns to requests, and from answers back to columns. This room does not wait or send.
 
 A `PromptSpec` defines how a row's prompt is made (instruction, template, function, message array); `make_plan` turns
-the rows into distinct requests with an identity each; a kind of answer (`TEXT`) decides what a stored body means
+the rows into distinct requests with an identity each; `Examples` become messages before them; a kind of answer (`TEXT`) decides what a stored body means
 for a verb; `TargetColumns` are the columns that a verb may write, checked before anything is sent.
 """
 
 from llmframe._columns.context import NO_CONTEXT, Context
+from llmframe._columns.examples import Examples, text_digest
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.questions import (
@@ -18,6 +19,7 @@ from llmframe._columns.questions import (
     QuestionAnswers,
     Shown,
     decision_questions,
+    judge_any,
     question_record,
     read_labels,
     read_questions,
@@ -44,6 +46,7 @@ __all__ = [
     "ChatQuestionAnswers",
     "Context",
     "DecisionAnswers",
+    "Examples",
     "Levels",
     "Overwrite",
     "Plan",
@@ -60,6 +63,7 @@ __all__ = [
     "decision_questions",
     "full_label",
     "is_messages",
+    "judge_any",
     "label_text",
     "listed",
     "make_plan",
@@ -72,5 +76,6 @@ __all__ = [
     "recorded",
     "response_format",
     "row_mask",
+    "text_digest",
     "text_series",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +21,13 @@ class Context:
         The verb's own system text; it comes before the user's in one message.
     examples
         Worked examples, a user's text and the answer to it each; they follow the system message.
+    digests
+        Digests of the examples' texts, by which these rows are known again; no part of any message.
     """
 
     task: str | None = None
     examples: tuple[tuple[str, str], ...] = ()
+    digests: tuple[str, ...] = field(default=(), repr=False)
 
     def around(self, messages: bytes) -> bytes:
         """Return a row's messages (a JSON array) with the task and the examples before them.

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from llmframe._columns.context import NO_CONTEXT, Context
-from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again
+from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again, user_text
 from llmframe._columns.recipe import Recipe, hashed, identity
 from llmframe._errors import counted, row_name
 from llmframe._values import Failure, Key, Request
@@ -124,6 +124,15 @@ class Plan:
                 if not isinstance(rendered, bytes):
                     raise TypeError(f"row {self.first[index]} no longer gives a prompt")
                 yield index, rendered
+
+    def texts(self, wanted: Iterable[int]) -> Iterator[str]:
+        """Yield for these requests (ascending, of the first draw) what their rows say: the cells that the prompt reads, as rendered.
+
+        Of message arrays, and of what a function returns, it is the text of the user's messages.
+        """
+        fills = self.spec.template is not None or self.spec.instruction is not None
+        plan = replace(self, spec=self.spec.of_cells, kept=None if fills else self.kept)
+        return (user_text(messages) for _, messages in plan.own(wanted))
 
     def _messages(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         if self.again is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import iscoroutinefunction
 from itertools import repeat
@@ -152,6 +152,12 @@ class PromptSpec:
     def source_is_a_list(self) -> bool:
         """Whether the prompts are a list's, or a lone column's of that name: no template says more of them."""
         return self.column == "prompt" and list(self.columns) == ["prompt"]
+
+    @cached_property
+    def of_cells(self) -> PromptSpec:
+        """The same prompts as the cells alone: a template's fields line by line; no instruction, no system message."""
+        template = None if self.template is None else self.template.fields_alone
+        return replace(self, instruction=None, template=template, system=None)
 
     @cached_property
     def reads(self) -> tuple[Hashable, ...]:
@@ -367,6 +373,20 @@ def _found(content: Any) -> str:
         if not is_messages([item]):
             return f"a list with a {type(item).__name__} in it that has no role"
     return f"a value of type {type(content).__name__}"
+
+
+def user_text(messages: bytes) -> str:
+    """Return the text of the user's messages (a JSON array), line by line.
+
+    Examples
+    --------
+    >>> user_text(b'[{"content":"Be brief.","role":"system"},{"content":"Hello","role":"user"}]')
+    'Hello'
+    """
+    contents = [message.get("content") for message in orjson.loads(messages) if message["role"] == "user"]
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _in_user_message(content: str, system: str | None) -> bytes:

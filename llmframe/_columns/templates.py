@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, time
 from difflib import get_close_matches
 from functools import cached_property
@@ -106,6 +106,13 @@ class Template:
     @cached_property
     def columns(self) -> tuple[Hashable, ...]:
         return tuple(dict.fromkeys(piece.column for piece in self.pieces if isinstance(piece, Field)))
+
+    @cached_property
+    def fields_alone(self) -> Template:
+        """The template with each of its fields once, line by line, and no other text."""
+        fields = dict.fromkeys(piece for piece in self.pieces if isinstance(piece, Field))
+        lines = [piece for field in fields for piece in ("\n", field)]
+        return replace(self, pieces=tuple(lines[1:]))
 
     def formats(self, column: Hashable) -> tuple[str, ...]:
         """Return the formats of a column's fields, empty ones included."""

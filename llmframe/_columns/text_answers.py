@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from llmframe._values import RowTexts
+
 
 class TextAnswers:
     """Reads one text per row from a completion's body; they are written as one column."""
@@ -73,7 +75,7 @@ class TextAnswers:
                 return _cut_off(text)
         return Verdict(text) if text is not None else _without_text(message)
 
-    def storage(self, requests: int) -> MutableSequence[Any]:
+    def storage(self, requests: int, texts: RowTexts) -> MutableSequence[Any]:  # noqa: ARG002
         return [None] * requests
 
     def columns(

@@ -56,7 +56,7 @@ class Results:
         self.latencies = array("f")
         self.arrivals = array("f")
         self._plan = plan
-        self._values = kind.storage(len(plan.keys))
+        self._values = kind.storage(len(plan.keys), plan.texts)
         self._has_value = bytearray(len(plan.keys))
         self._distinct, self._draws = plan.distinct, len(plan.recipes)
         self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None

@@ -328,7 +328,9 @@ class Run:
             "complete": self.status == "done",
             **({"engine": self._settings.engine} if self._settings.engine else {}),
         }
-        return {**identified, **{name: numbers[name] for name in recorded}}
+        digests = self._plan.context.digests
+        examples = {"examples": list(digests)} if digests else {}
+        return {**identified, **examples, **{name: numbers[name] for name in recorded}}
 
     def _say_ending(self) -> None:
         line, model = f"llmframe: {self._closing_line()}", self._settings.model

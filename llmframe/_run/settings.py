@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
-from llmframe._columns import NO_CONTEXT, Context, Recipe
+from llmframe._columns import NO_CONTEXT, Context, Examples, Recipe
 from llmframe._values import PARTLY, Again
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class RunSettings(AccountSettings):
     engine_reason: str = ""
     rival: Asking | None = None
     """The way that was not chosen, where llmframe chose: rows that were answered that way are not asked in this one."""
+    examples: Examples | None = None
+    """The user's worked examples, which join the context when it is known how a row's prompt is made."""
     further_draws: Sequence[Mapping[str, Any]] = ()
     """The parameters of further draws of each answer."""
 

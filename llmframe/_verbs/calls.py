@@ -52,6 +52,9 @@ def _plan(
     selected: npt.NDArray[Any] | None,
 ) -> Plan:
     cells = {column: frame[column].copy(deep=False) for column in spec.reads}
+    context = settings.context
+    if settings.examples is not None:
+        context = settings.examples.added_to(context, spec)
     return make_plan(
         settings.recipes,
         spec,
@@ -60,7 +63,7 @@ def _plan(
         selected,
         dedupe=settings.dedupe,
         chunk_rows=settings.tuning.chunk_rows,
-        context=settings.context,
+        context=context,
     )
 
 

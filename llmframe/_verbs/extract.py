@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe._columns import Context, TypedAnswers, read_schema
+from llmframe._columns import Context, Examples, TypedAnswers, read_schema
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
@@ -25,6 +26,7 @@ _INSTRUCTION = (
     "Extract the fields that are asked for from the user's text, as JSON. Take each value from the text alone; where the "
     "text does not say, the value is null."
 )
+_QUOTES = " Before each value, copy the words of the text that show it, character by character."
 
 
 @ShortTraceback()
@@ -36,12 +38,16 @@ def extract_frame(
     schema: Any,
     prompt: Prompt,
     prefix: str | None,
+    quotes: bool,
+    examples: Any,
     reask: int,
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
 ) -> FrameCall:
-    settings, kind = _settings(schema, reask, arguments)
+    settings, kind = _settings(
+        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=prefix or ""
+    )
     return FrameCall(
         frame,
         settings,
@@ -57,31 +63,55 @@ def extract_frame(
 
 @ShortTraceback()
 def extract_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, schema: Any, prompt: Prompt, reask: int, where: Any
+    series: pd.Series,
+    arguments: Mapping[str, Any],
+    *,
+    schema: Any,
+    prompt: Prompt,
+    quotes: bool,
+    examples: Any,
+    reask: int,
+    where: Any,
 ) -> SeriesCall:
-    settings, kind = _settings(schema, reask, arguments)
+    settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
     return SeriesCall(series, settings, prompt=prompt, where=where, names=kind.names, made=side_by_side)
 
 
 @ShortTraceback()
 def extract_list(
-    texts: Iterable[Any], arguments: Mapping[str, Any], *, schema: Any, prompt: Prompt, reask: int
+    texts: Iterable[Any],
+    arguments: Mapping[str, Any],
+    *,
+    schema: Any,
+    prompt: Prompt,
+    quotes: bool,
+    examples: Any,
+    reask: int,
 ) -> ListCall:
-    settings, _ = _settings(schema, reask, arguments)
+    settings, _ = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
     return ListCall(texts, settings, prompt)
 
 
-def _settings(schema: Any, reask: int, arguments: Mapping[str, Any]) -> tuple[RunSettings, TypedAnswers]:
+def _settings(
+    schema: Any, arguments: Mapping[str, Any], *, quotes: bool, examples: Any, reask: int, prefix: str = ""
+) -> tuple[RunSettings, TypedAnswers]:
     refuse_own_schemas("extract", arguments)
     if not isinstance(reask, int) or isinstance(reask, bool) or reask < 0:
         raise ValueError(f"reask must be a whole number of at least 0; got {reask!r}")
+    if not isinstance(quotes, bool):
+        raise TypeError(f"quotes must be True or False; got {quotes!r}")
     read = read_schema(schema)
-    kind = TypedAnswers(read)
+    kind = TypedAnswers(read, quotes=quotes)
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
     _say_what_may_be_invented(read, settings)
-    return replace(
-        settings, context=Context(_INSTRUCTION), params=schema_params(settings, read.root), reask=reask
-    ), kind
+    settings = replace(
+        settings,
+        context=Context(_INSTRUCTION + _QUOTES * quotes),
+        examples=None if examples is None else Examples(examples, partial(kind.write, prefix=prefix)),
+        params=schema_params(settings, kind.root),
+        reask=reask,
+    )
+    return settings, kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 import orjson
 
-from llmframe._columns import TEXT
+from llmframe._columns import judge_any
 from llmframe._files import replacement
 from llmframe._journal import journal_path, open_journal
 from llmframe._options import check, check_environment, options
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 def show_journal(parsed: argparse.Namespace) -> int:
     path = _existing_journal(parsed.journal)
-    summary = _with_journal(path, lambda journal: journal.summary(TEXT.judge))
+    summary = _with_journal(path, lambda journal: journal.summary(judge_any))
     show(f"journal: {path}")
     show(f"size: {_size(path):,} bytes")
     for name in ("oldest", "newest"):
@@ -63,7 +63,7 @@ def export_journal(parsed: argparse.Namespace) -> int:
 
 async def _export(journal: Journal, file: IO[bytes]) -> int:
     count = 0
-    async for record in journal.export(TEXT.judge):
+    async for record in journal.export(judge_any):
         file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         count += 1
     return count

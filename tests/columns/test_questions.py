@@ -17,6 +17,7 @@ from llmframe._columns import (
     DecisionAnswers,
     Shown,
     decision_questions,
+    judge_any,
     question_record,
     read_labels,
     read_questions,
@@ -129,7 +130,7 @@ YES_NO = read_questions({"label": bool})
 
 def columns_of(kind, values):
     """Return the columns of judged values, a request each."""
-    stored = kind.storage(len(values))
+    stored = kind.storage(len(values), None)
     for number, value in enumerate(values):
         if value is not None:
             stored[number] = value
@@ -218,7 +219,7 @@ def test_a_level_is_the_most_probable_one_and_has_a_score():
 
 def voted(kind, draws, *, rows=1):
     """Return the columns after the draws of each row, numbered draw by draw."""
-    stored = kind.storage(rows * len(draws))
+    stored = kind.storage(rows * len(draws), None)
     for number, label in enumerate(draws):
         body = {"choices": [{"message": {"content": f'{{"label": "{label}"}}'}, "finish_reason": "stop"}]}
         stored[number] = kind.judge(body).value
@@ -241,3 +242,16 @@ def test_a_tie_is_missing_and_never_the_first():
 def test_a_tie_is_other_where_there_is_one():
     kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True), draws=4, other="c")
     assert voted(kind, "abab") == ["c", 0.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"answers": [{"type": "predicate", "probability": 1}, {"type": "refusal"}]}, None),
+        ({"answers": [{"type": "refusal"}]}, "refusal"),
+        ({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}, None),
+        ({}, "no_choices"),
+    ],
+)
+def test_a_journal_tells_of_any_endpoint_whether_a_body_has_an_answer(body, problem):
+    assert judge_any(body).problem == problem

@@ -113,6 +113,74 @@ def test_a_class_says_itself_what_may_be_null_and_its_bounds_go_into_the_descrip
     assert found["price"].shape == Scalar("decimal")
 
 
+class Piece(BaseModel):
+    name: str
+    size: Decimal | None
+
+
+class Frozen(BaseModel, frozen=True, extra="forbid", title="A review"):
+    piece: Piece
+    day: date | None
+
+
+class Simple(TypedDict):
+    a: str
+    pieces: list[Piece]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    tone: Tone
+
+
+class Stripped(BaseModel, str_strip_whitespace=True):
+    a: str
+
+
+class Begun(BaseModel):
+    a: str
+
+    def __init__(self, **values):
+        super().__init__(**values)
+
+
+class Ended(BaseModel):
+    a: str
+
+    def model_post_init(self, context):
+        """Whatever runs here may refuse the values."""
+
+
+@dataclasses.dataclass
+class Late:
+    a: str
+
+    def __post_init__(self):
+        """And here."""
+
+
+@pytest.mark.parametrize(
+    ("schema", "checked"),
+    [
+        (Simple, False),
+        (Total, True),
+        (Review, True),
+        (Stripped, True),
+        (Begun, True),
+        (Ended, True),
+        (Late, True),
+        (Point, False),
+        (Frozen, False),
+        ({"a": list[Point], "b": date}, False),
+        ({"a": list[Late]}, True),
+    ],
+    ids=str,
+)
+def test_a_class_that_only_names_and_types_its_fields_is_not_asked_once_more(schema, checked):
+    assert bool(read_schema(schema).checks) == checked
+
+
 def test_what_contains_itself_is_sent_once_and_referred_to():
     (_, children) = read_schema(Node).root.fields
     assert isinstance(children.shape, Items)

@@ -55,6 +55,9 @@ def test_what_stands_around_the_one_object_is_taken_off(text):
         ("{'a': 1}", "it is no JSON"),
         ('{"a": 1,}', "it is no JSON"),
         ("{" * 100_000, ""),
+        ('{"a": ' * 100_000, "it is nested too deeply"),
+        ("Sure: " + '{"a": ' * 100_000, "it is nested too deeply"),
+        (f'{{"a": {"9" * 5_000}}}', "a number in it has too many digits"),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -87,6 +90,7 @@ GOOD = {
         ("n", 5.0, 5),
         ("n", -(2**63), -(2**63)),
         ("f", 3, 3.0),
+        ("f", 1.7e308, 1.7e308),
         ("d", "2024-05-01T00:00:00", date(2024, 5, 1)),
         ("t", "2024-05-01", datetime(2024, 5, 1)),  # noqa: DTZ001
         ("t", "2024-05-01 10:00", datetime(2024, 5, 1, 10)),  # noqa: DTZ001
@@ -97,6 +101,7 @@ GOOD = {
         ("x", 3, Decimal(3)),
         ("i", 1.0, 1),
         ("s", "", ""),
+        ("s", "a\ud800", "a\ufffd"),
         ("l", [], []),
     ],
 )
@@ -176,6 +181,11 @@ def judged(schema, content, reason="stop"):
     return TypedAnswers(read_schema(schema)).judge(body(content, reason))
 
 
+@pytest.mark.parametrize(("kind", "given"), [(Literal[1, 2], True), (Literal[True], 1), (Literal[1], "1")])
+def test_a_value_of_another_type_is_no_label(kind, given):
+    assert judged({"a": kind}, {"a": given}).problem == "schema"
+
+
 class Rated(BaseModel):
     stars: int = Field(ge=1, le=5)
     word: str = "none"
@@ -200,6 +210,17 @@ def test_a_models_own_checks_count_and_what_it_makes_of_values_is_written():
     assert judged({"r": Rated}, {"r": {"stars": 6, "word": "x"}}).detail.endswith(
         "r.stars: it must be at most 5"
     )
+
+
+class Doubled(BaseModel):
+    n: int
+
+    def __init__(self, n):
+        super().__init__(n=2 * n)
+
+
+def test_what_a_models_own_init_makes_of_values_is_written():
+    assert judged(Doubled, {"n": 5}).value == [10]
 
 
 class Bent(BaseModel):
@@ -256,7 +277,7 @@ ANSWER = {**GOOD, "yes": False, "part": {"name": "hinge", "size": None}}
 
 def frame_of(answers, codes):
     kind = TypedAnswers(read_schema(COLUMNS))
-    stored = kind.storage(len(answers))
+    stored = kind.storage(len(answers), iter)
     for number, answer in enumerate(answers):
         if answer is not None:
             verdict = kind.judge(body(answer))
@@ -286,6 +307,17 @@ def test_dtypes_are_the_schemas_whatever_was_answered(answers, codes, tmp_path):
         frame.to_parquet(tmp_path / "typed.parquet")
         again = pd.read_parquet(tmp_path / "typed.parquet")
         assert again.dtypes.astype(str).to_dict() == DTYPES
+
+
+def test_texts_are_written_as_they_were_answered_in_every_part_of_a_column():
+    texts = ["", "müde", "😀", "a\u00ffb", None, "\udcff", *map(str, range(70_000))]
+    kind = TypedAnswers(read_schema(["s"]))
+    stored = kind.storage(len(texts), None)
+    for number in reversed(range(len(texts))):
+        stored[number] = kind.judge(body({"s": texts[number]})).value
+    (column,) = kind.columns(stored, np.arange(len(texts), dtype=np.int32), pd.RangeIndex(len(texts)), ["s"])
+    texts[texts.index("\udcff")] = "\ufffd"
+    assert column.equals(pd.Series(texts, name="s", dtype=column.dtype))
 
 
 def test_each_row_gets_its_own_values():

@@ -32,7 +32,7 @@ class NumberAnswers:
             return Verdict(None, "no_number", f"there is no number in {text.value!r}")
         return Verdict(int(found[0]))
 
-    def storage(self, requests: int) -> MutableSequence[Any]:
+    def storage(self, requests: int, texts: Any) -> MutableSequence[Any]:  # noqa: ARG002
         return pd.array([None] * requests, dtype="Int64")
 
     def rows(self, stored: Any, codes: Any, index: pd.Index) -> list[Any]:
@@ -58,7 +58,7 @@ class CountedAnswers(NumberAnswers):
             return verdict
         return Verdict((TEXT.judge(body).value.split()[0], verdict.value))
 
-    def storage(self, requests: int) -> MutableSequence[Any]:
+    def storage(self, requests: int, texts: Any) -> MutableSequence[Any]:  # noqa: ARG002
         return [None] * requests
 
     def columns(self, stored: Any, codes: Any, index: pd.Index, names: Sequence[Hashable]) -> list[pd.Series]:

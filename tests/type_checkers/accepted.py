@@ -26,8 +26,10 @@ answers: pd.Series = llmframe.llm(reviews).complete("Shout: {}", reasoning_effor
 assert_type(llmframe.llm(reviews).complete("Shout: {}", wait=False), llmframe.Run)
 
 assert_type(llmframe.llm(df).extract("review", {"part": str, "hours": (float, "How many?")}), pd.DataFrame)
+assert_type(llmframe.llm(df).extract("review", ["part"], quotes=True, examples=df), pd.DataFrame)
 assert_type(llmframe.llm(reviews).extract(["part"], wait=False), llmframe.Run)
-assert_type(llmframe.extract(["a"], ["part"]), pd.DataFrame)
+assert_type(llmframe.llm(reviews).extract(["part"], examples=[{"text": "a", "part": None}]), pd.DataFrame)
+assert_type(llmframe.extract(["a"], ["part"], quotes=True), pd.DataFrame)
 
 assert_type(llmframe.complete(["Hello", None]), list[str | None])
 assert_type(llmframe.complete([[{"role": "user", "content": "Hello"}]], seed=1), list[str | None])

@@ -20,6 +20,8 @@ llmframe.llm(df).complte("review")  # refused
 llmframe.llm(reviews).complete(into="gist")  # refused
 llmframe.llm(df).extract("review")  # refused
 llmframe.llm(df).extract("review", ["part"], prefx="x")  # refused
+llmframe.llm(df).extract("review", ["part"], quotes="yes")  # refused
+llmframe.llm(df).extract("review", ["part"], examples="a text")  # refused
 llmframe.llm(["a list"])  # refused
 llmframe.complete(["Hello"], colunm="review")  # refused
 repr(llmframe.complete(["Hello"]).cost)  # refused

@@ -6,6 +6,7 @@ from llmframe._columns.questions.question_answers import (
     DecisionAnswers,
     QuestionAnswers,
     Shown,
+    judge_any,
 )
 from llmframe._columns.questions.questions import MOST_QUESTIONS, Levels, Question, read_questions
 from llmframe._columns.questions.wire import MOST_CHOICES, decision_questions, question_record
@@ -20,6 +21,7 @@ __all__ = [
     "QuestionAnswers",
     "Shown",
     "decision_questions",
+    "judge_any",
     "question_record",
     "read_labels",
     "read_questions",

@@ -12,7 +12,8 @@ import pandas as pd
 from llmframe._columns.questions.picks import Pick, StatedPicks, Votes
 from llmframe._columns.questions.wire import question_record
 from llmframe._columns.schema import Schema, TypedAnswers
-from llmframe._json import words
+from llmframe._columns.text_answers import TEXT
+from llmframe._json import as_json, words
 from llmframe._values import PARTLY, Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from llmframe._columns.questions.picks import PickedRows, Picks
     from llmframe._columns.questions.questions import Question
+    from llmframe._values import RowTexts
 
 _ROUNDING = 1e-9
 """A probability that is below a threshold by less is as large as it."""
@@ -96,7 +98,7 @@ class QuestionAnswers:
             return ()
         return question.options[1:] if question.labels is None else question.options
 
-    def storage(self, requests: int) -> _Storage:
+    def storage(self, requests: int, texts: RowTexts) -> _Storage:  # noqa: ARG002
         return _Storage([self._picks(question, requests) for question in self.questions])
 
     def _picks(self, question: Question, requests: int) -> Picks:
@@ -196,6 +198,11 @@ class ChatQuestionAnswers(QuestionAnswers):
 class DecisionAnswers(QuestionAnswers):
     """Answers of `/v1/decisions`, with the probability of each option."""
 
+    remedies: ClassVar = {
+        "refusal": "rephrase the question, or leave these rows out by where=",
+        "schema": "the server does not answer as OpenAI's decisions do: pass engine='chat'",
+    }
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         answers = body.get("answers")
         if not isinstance(answers, list) or len(answers) != len(self.questions):
@@ -252,3 +259,12 @@ def _stated(question: Question, stated: object) -> tuple[float, ...]:
 def _probability(value: object) -> float | None:
     possible = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     return float(value) if possible else None  # type: ignore[arg-type]
+
+
+def judge_any(body: Mapping[str, Any]) -> Verdict:
+    """Judge a body of any endpoint by itself: whether there is an answer in it."""
+    answers = body.get("answers")
+    if "choices" in body or not isinstance(answers, list):
+        return TEXT.judge(body)
+    refused = [isinstance(answer, dict) and answer.get("type") == "refusal" for answer in answers]
+    return Verdict(None, "refusal", "the model refused") if all(refused) else Verdict(as_json(answers))

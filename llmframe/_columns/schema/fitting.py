@@ -9,7 +9,7 @@ import re
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from llmframe._columns.schema.shapes import (
@@ -22,6 +22,7 @@ from llmframe._columns.schema.shapes import (
     Scalar,
     Shape,
 )
+from llmframe._json import without_half_pairs
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s?(Z|z|[+-]\d{2}:?\d{2})?")
@@ -116,13 +117,13 @@ class _Fitter:
         raise max(misfits, key=lambda misfit: len(misfit.path))
 
 
-def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:  # noqa: C901 (a table)
+def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:
     match scalar.type:
         case "text":
             if isinstance(value, str):
                 if "\0" in value:
                     raise MisfitError(path, "it has a NUL character")
-                return value
+                return without_half_pairs(value)
             raise MisfitError(path, f"{_shown(value)} is no text")
         case "bool":
             if isinstance(value, bool):
@@ -131,16 +132,24 @@ def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:  # noqa: C901 (a 
         case "int":
             return _whole(value, path)
         case "float":
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                if isfinite(number := float(value) if abs(value) < 10**308 else float("inf")):
-                    return number
-                raise MisfitError(path, "it is too large for a number")
-            raise MisfitError(path, f"{_shown(value)} is no number")
+            return _number(value, path)
         case "decimal":
             return _decimal(value, path)
     if not isinstance(value, str):
         raise MisfitError(path, f"{_shown(value)} is no text with a {scalar.type}")
     return _moment(value, scalar, path)
+
+
+def _number(value: Any, path: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise MisfitError(path, f"{_shown(value)} is no number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = inf
+    if isfinite(number):
+        return number
+    raise MisfitError(path, "it is too large for a number")
 
 
 def _whole(value: Any, path: str) -> int:

@@ -27,11 +27,16 @@ def read_object(text: str) -> dict[str, Any]:
     if text.startswith("<"):
         text = _THOUGHT.sub("", text).strip()
     try:
-        return _object(_DECODER.decode(text))
-    except json.JSONDecodeError as error:
-        return _object_within(text, error)
+        try:
+            return _object(_DECODER.decode(text))
+        except json.JSONDecodeError as error:
+            return _object_within(text, error)
+    except NotJSONError:
+        raise
     except RecursionError as error:
         raise NotJSONError("it is nested too deeply") from error
+    except ValueError as error:  # Python reads no number of more than 4,300 digits
+        raise NotJSONError("a number in it has too many digits") from error
 
 
 def _object_within(text: str, error: json.JSONDecodeError) -> dict[str, Any]:

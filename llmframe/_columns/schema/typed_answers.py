@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 from pydantic import ValidationError
 
-from llmframe._columns.schema.fitting import MisfitError, conform, fit, read_scalar, supplied
+from llmframe._columns.schema.evidence import Evidence, Layout, quote_of, quoted, with_quotes
+from llmframe._columns.schema.fitting import MisfitError, conform, fit, supplied
+from llmframe._columns.schema.quick_reading import quick_reader
 from llmframe._columns.schema.reading import NotJSONError, read_object
-from llmframe._columns.schema.typed_columns import column_for, flat, leaves
-from llmframe._columns.schema.validator import validator_of
+from llmframe._columns.schema.typed_columns import column_for, flat
+from llmframe._columns.schema.writing import as_answer, gathered
 from llmframe._columns.text_answers import TEXT
 from llmframe._values import Verdict
 
@@ -21,20 +23,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmframe._columns.schema.shapes import Shape
-    from llmframe._columns.schema.typed_columns import Column
     from llmframe._columns.schema.user_schemas import Check, Schema
+    from llmframe._values import RowTexts
 
-_NUL = "\\u0000"
 _AGAIN = "Answer again with one JSON object that fits the schema, and with nothing else."
 
 
 class TypedAnswers:
     """Reads one object per row from a completion's body; each of its fields is a column.
 
+    Parameters
+    ----------
+    quotes
+        Whether a quote stands before each field: it is a column too, and so is whether the row's text has it.
+
     Attributes
     ----------
+    root : Record
+        What is asked for.
     names : list of str
         The columns' names, in order.
+    companions : mapping
+        The columns that belong to others, by number.
     """
 
     shows_raw: ClassVar = True
@@ -45,15 +55,19 @@ class TypedAnswers:
         "truncated": "raise max_completion_tokens",
     }
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, *, quotes: bool = False) -> None:
+        fields = schema.root.fields
         self._schema = schema
-        self._validator = validator_of(schema.root, read_scalar)
-        self._shapes = {field.name: field.shape for field in schema.root.fields}
-        self._leaves = list(leaves(schema.root.fields))
-        self._nested = len(self._leaves) != len(self._shapes) or any(
-            name not in self._shapes for name, _ in self._leaves
+        self.root = with_quotes(schema.root) if quotes else schema.root
+        self._quotes = [quote_of(field.name) for field in fields] if quotes else []
+        self._quick = quick_reader(self.root)
+        self._shapes = {field.name: field.shape for field in self.root.fields}
+        self._layout = Layout.with_quotes(fields) if quotes else Layout.of(fields)
+        self._nested = len(self._layout.order) != len(self._shapes) or any(
+            name not in self._shapes for name, _ in self._layout.columns
         )
-        self.names = [name for name, _ in self._leaves]
+        self.names = [name for name, _ in self._layout.columns]
+        self.companions = self._layout.companions
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         text = TEXT.judge(body)
@@ -62,7 +76,7 @@ class TypedAnswers:
         cut_off = text.problem is not None
         try:
             values = self._read(text.value)
-            return Verdict(list(flat(values, self._schema.root.fields) if self._nested else values.values()))
+            return Verdict(list(flat(values, self.root.fields) if self._nested else values.values()))
         except NotJSONError as error:
             if cut_off:
                 return Verdict(None, "truncated", f"the answer was cut off at the token limit: {error}")
@@ -71,26 +85,49 @@ class TypedAnswers:
             return _wrong("schema", f"the answer does not fit the schema: {misfit}", text.value)
 
     def _read(self, text: str) -> dict[str, Any]:
-        root, checks = self._schema.root, self._schema.checks
-        answer = read_object(text)
-        try:
-            values = self._validator.validate_python(answer) if _NUL not in text else fit(answer, root)
-        except ValidationError:  # which tells less, and does not loosen
-            values = fit(answer, root)
+        values = self._quick(text)
+        if values is None:
+            values = fit(read_object(text), self.root)
+        for name in self._quotes:
+            values[name] = quoted(values[name])
+        return self._confirmed(values) if self._schema.checks else values
+
+    def _confirmed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values as the user's own types make them."""
+        checks = self._schema.checks
         if "" in checks:
-            checked: dict[str, Any] = _checked(checks[""], values, root, "")
-            return checked
+            own = {field.name: values[field.name] for field in self._schema.root.fields}
+            return {**values, **_checked(checks[""], own, self._schema.root, "")}
         for name in checks:
             if values[name] is not None:
                 values[name] = _checked(checks[name], values[name], self._shapes[name], name)
         return values
 
-    def storage(self, requests: int) -> _Storage:
-        return _Storage(self._leaves, requests)
+    def write(self, cells: Mapping[str, Any], prefix: str = "") -> str:
+        """Write the answer that cells stand for, by column, where `prefix` stands before the fields' names.
+
+        Raises
+        ------
+        KeyError
+            With the name of a column that is not there; a quote's may be left out, and is null.
+        ValueError
+            For a value that does not fit.
+        """
+        answer = gathered(cells, self.root.fields, prefix, self._quotes)
+        try:
+            values = fit(answer, self.root)
+            self._confirmed({**values})
+        except MisfitError as misfit:
+            raise ValueError(f"{prefix if misfit.path else ''}{misfit}") from misfit
+        return as_answer(values)
+
+    def storage(self, requests: int, texts: RowTexts) -> _Storage:
+        return _Storage(self._layout, requests, texts)
 
     def columns(
         self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index, names: Sequence[Hashable]
     ) -> list[pd.Series]:
+        stored.search()
         return [column.series(codes, index, name) for column, name in zip(stored.columns, names, strict=True)]
 
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> pd.DataFrame:
@@ -106,12 +143,23 @@ class TypedAnswers:
 class _Storage:
     """The values of all requests, by column."""
 
-    def __init__(self, leaves: Sequence[tuple[str, Shape]], requests: int) -> None:
-        self.columns: list[Column] = [column_for(shape, requests) for _, shape in leaves]
+    def __init__(self, layout: Layout, requests: int, texts: RowTexts) -> None:
+        self.columns = [column_for(shape, requests) for _, shape in layout.columns]
+        self._puts = [self.columns[number].put for number in layout.order]
+        self._quotes = [layout.order.index(number) for number in layout.quotes]
+        found = [self.columns[number] for number in layout.found]
+        self._evidence = Evidence(found, texts) if found else None
 
     def __setitem__(self, number: int, values: Sequence[Any]) -> None:
-        for column, value in zip(self.columns, values, strict=True):
-            column.put(number, value)
+        for put, value in zip(self._puts, values, strict=True):
+            put(number, value)
+        if self._evidence is not None:
+            self._evidence.add(number, [values[place] for place in self._quotes])
+
+    def search(self) -> None:
+        """Search for the quotes that were not searched for yet."""
+        if self._evidence is not None:
+            self._evidence.search()
 
 
 def _wrong(problem: str, detail: str, raw: str) -> Verdict:

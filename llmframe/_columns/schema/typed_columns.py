@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from datetime import UTC, date, datetime
+from math import nan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
     from llmframe._columns.schema.shapes import Field, Shape
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = _EPOCH.toordinal()
+_DAY = 86_400 * 1_000_000
 _NAT = np.iinfo(np.int64).min
+_END = 0xFF
+_AT_ONCE = 65_536
+"""So many texts are objects of Python at a time while their column is made."""
 
 
 class Column(Protocol):
@@ -77,8 +83,8 @@ def column_for(shape: Shape, requests: int) -> Column:  # noqa: PLR0911 (a table
                 "boolean" if isinstance(values[0], bool) else "Int64",
             )
         case Scalar("text"):
-            return _Objects(requests, pd.Series(["text"]).dtype)
-    return _Objects(requests, object)
+            return _Texts(requests)
+    return _Objects(requests)
 
 
 class _Numbers:
@@ -90,8 +96,11 @@ class _Numbers:
         self._dtype = dtype
 
     def put(self, number: int, value: Any) -> None:
-        self._missing[number] = value is None
-        self._values[number] = 0 if value is None else value
+        if value is None:
+            self._missing[number] = True
+        else:
+            self._values[number] = value
+            self._missing[number] = False
 
     def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
         values, missing = (
@@ -107,10 +116,10 @@ class _Numbers:
 
 class _Floats:
     def __init__(self, requests: int) -> None:
-        self._values = array("d", [float("nan")]) * requests
+        self._values = array("d", [nan]) * requests
 
     def put(self, number: int, value: Any) -> None:
-        self._values[number] = float("nan") if value is None else value
+        self._values[number] = nan if value is None else value
 
     def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
         return pd.Series(_taken(np.frombuffer(self._values), codes, np.nan), index=index, name=name)
@@ -134,9 +143,9 @@ class _Moments:
 
 def _microseconds(value: date | datetime) -> int:
     if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+        return (value.toordinal() - _FIRST_DAY) * _DAY
     since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return since.days * _DAY + since.seconds * 1_000_000 + since.microseconds
 
 
 class _Categories:
@@ -144,28 +153,59 @@ class _Categories:
 
     def __init__(self, values: Sequence[Any], requests: int) -> None:
         self._dtype = pd.CategoricalDtype(pd.Index(list(values), dtype=pd.Series(["text"]).dtype))
-        self._number = {value: number for number, value in enumerate(values)}
+        self._number = {None: -1, **{value: number for number, value in enumerate(values)}}
         self._codes = array("h", [-1]) * requests
 
     def put(self, number: int, value: Any) -> None:
-        self._codes[number] = -1 if value is None else self._number[value]
+        self._codes[number] = self._number[value]
 
     def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
         taken = _taken(np.frombuffer(self._codes, dtype=np.int16), codes, -1)
         return pd.Series(pd.Categorical.from_codes(taken, dtype=self._dtype), index=index, name=name)
 
 
+class _Texts:
+    """Texts, which as objects of Python would take twice the memory of pandas' own."""
+
+    def __init__(self, requests: int) -> None:
+        self._written = bytearray()
+        """Each text in UTF-8, and a byte that is in no text."""
+        self._starts = array("q", [-1]) * requests
+        self._dtype = pd.Series(["text"]).dtype
+
+    def put(self, number: int, value: str | None) -> None:
+        if value is None:
+            self._starts[number] = -1
+        else:
+            start = len(self._written)
+            self._written += value.encode("utf-8", "surrogatepass")
+            self._written.append(_END)
+            self._starts[number] = start
+
+    def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
+        starts = _taken(np.frombuffer(self._starts, dtype=np.int64), codes, -1)
+        parts = [
+            pd.Series(list(map(self._read, starts[first : first + _AT_ONCE].tolist())), dtype=self._dtype)
+            for first in range(0, len(starts) or 1, _AT_ONCE)
+        ]
+        return pd.Series(pd.concat(parts).array, index=index, name=name)
+
+    def _read(self, start: int) -> str | None:
+        if start < 0:
+            return None
+        return self._written[start : self._written.index(_END, start)].decode("utf-8", "replace")
+
+
 class _Objects:
-    def __init__(self, requests: int, dtype: Any) -> None:
+    def __init__(self, requests: int) -> None:
         self._values: list[Any] = [None] * requests
-        self._dtype = dtype
 
     def put(self, number: int, value: Any) -> None:
         self._values[number] = value
 
     def series(self, codes: npt.NDArray[np.int32], index: pd.Index, name: Hashable) -> pd.Series:
         values = [None if code < 0 else self._values[code] for code in codes.tolist()]
-        return pd.Series(values, index=index, name=name, dtype=self._dtype)
+        return pd.Series(values, index=index, name=name, dtype=object)
 
 
 def _taken(values: npt.NDArray[Any], codes: npt.NDArray[np.int32], missing: Any) -> npt.NDArray[Any]:

@@ -47,7 +47,7 @@ def _may_be_left_out(shape: Shape) -> bool:
     )
 
 
-_CHANGING_WORDS = {"strip_whitespace", "to_lower", "to_upper", "post_init"}
+_CHANGING_WORDS = {"strip_whitespace", "to_lower", "to_upper", "post_init", "custom_init"}
 
 
 def _changes(core_schema: Any) -> bool:
@@ -138,7 +138,8 @@ def _of_class(schema: type) -> Schema:
         document = {**document, **document["$defs"][document["$ref"].rpartition("/")[2]]}
         del document["$ref"]
     root = record_of(document)
-    return Schema(root, {"": Check.of(adapter, root)}, declared=True)
+    checks = {"": Check.of(adapter, root)} if _says_more(adapter.core_schema) else {}
+    return Schema(root, checks, declared=True)
 
 
 def _of_fields(fields: Mapping[Any, Any]) -> Schema:
@@ -180,19 +181,33 @@ def _kind_and_question(name: str, wanted: Any) -> tuple[Any, str]:
 
 _PLAIN_TYPES = {
     "str", "int", "float", "bool", "date", "datetime", "time", "decimal", "literal", "enum", "list", "nullable",
+    "model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "dataclass", "dataclass-args", "dataclass-field",
 }  # fmt: skip
 _PLAIN_KEYS = {
     "type", "schema", "items_schema", "expected", "cls", "members", "sub_type", "missing", "ref", "metadata",
-    "serialization", "microseconds_precision",
+    "serialization", "microseconds_precision", "fields", "config", "model_name", "dataclass_name", "computed_fields", "name",
+    "init", "kw_only", "collect_init_only", "slots", "frozen", "required", "extra_behavior", "custom_init", "post_init", "root_model",
 }  # fmt: skip
+_PLAIN_CONFIG = {"title", "frozen", "extra_fields_behavior"}
 
 
-def _says_more(core_schema: Any) -> bool:
-    """Return whether a type checks more than its shape does: a model, bounds, a validator."""
-    if core_schema["type"] not in _PLAIN_TYPES or core_schema.keys() - _PLAIN_KEYS:
-        return True
-    inner = core_schema.get("schema") or core_schema.get("items_schema")
-    return inner is not None and _says_more(inner)
+def _says_more(core_schema: Mapping[str, Any]) -> bool:
+    """Return whether a type checks more than its shape does: bounds, a validator, code that runs on its values."""
+    return (
+        core_schema["type"] not in _PLAIN_TYPES
+        or bool(core_schema.keys() - _PLAIN_KEYS)
+        or bool(core_schema.get("config", {}).keys() - _PLAIN_CONFIG)
+        or any(core_schema.get(word) for word in ("custom_init", "post_init", "root_model"))
+        or core_schema.get("required") is False
+        or any(map(_says_more, _parts(core_schema)))
+    )
+
+
+def _parts(core_schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    fields = core_schema.get("fields", ())
+    parts = [core_schema.get("schema"), core_schema.get("items_schema")]
+    parts += fields.values() if isinstance(fields, Mapping) else fields
+    return [part for part in parts if isinstance(part, Mapping)]
 
 
 def _adapter(kind: Any, where: str) -> TypeAdapter[Any]:
