@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 import llmframe
-from llmframe.cli.endings import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, print_error
-from llmframe.cli.output import note, own_words, tell
+from llmframe.cli.output import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, note, own_words, print_error, tell
 from llmframe.cli.places import STREAM, Target, places
+from llmframe.cli.typed_cells import read_existing
 from llmframe.cli.where import rows_where
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from llmframe._files import Table
-    from llmframe._run import Run
 
 SETTINGS = (
     "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries",
@@ -69,17 +68,22 @@ def _rows_to_send(
 
 def enrich(table: Table, target: Target, verb: str, *, progress: bool = True, **arguments: Any) -> int:
     """Answer the rows and write the file; when that ends early, write the finished rows beside it."""
-    code = DONE
+    code, frame = DONE, table.frame
+    columns = _columns_of(verb, frame, arguments) if arguments.get("overwrite") else None
+    if columns is not None:
+        read_existing(frame, columns)
     before = llmframe.last_run()
     try:
         with own_words():
-            getattr(table.frame.llm, verb)(progress=progress, **arguments)
+            getattr(frame.llm, verb)(progress=progress, **arguments)
     except (KeyboardInterrupt, llmframe.StoppedError, llmframe.JournalError) as error:
         run = llmframe.last_run()
         if run is None or run is before:
             raise
         if run.answered:
-            _keep_finished_rows(table, target, _written(table.frame, run, verb, arguments))
+            if columns is not None and arguments["overwrite"] is True:
+                _put_values(frame, columns, run.values)
+            _keep_finished_rows(table, target, error_into=arguments.get("error_into"))
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED  # the run has said so, and how to continue
         raise
@@ -87,13 +91,17 @@ def enrich(table: Table, target: Target, verb: str, *, progress: bool = True, **
         code = print_error(str(error), ROWS_FAILED)
     if not progress:
         note(_counts())
+    return _write(table, target, code, kept=arguments.get("journal") is not False)
+
+
+def _write(table: Table, target: Target, code: int, *, kept: bool) -> int:
     try:
         target.write(_changed(table))
     except (OSError, ValueError) as error:
-        kept = "the answers are in the journal: run the same command again"
-        if arguments.get("journal") is False:
-            kept = "--no-journal kept no answer"
-        return print_error(f"{target.name} cannot be written: {error}; {kept}", UNUSABLE)
+        way_on = "the answers are in the journal: run the same command again"
+        if not kept:
+            way_on = "--no-journal kept no answer"
+        return print_error(f"{target.name} cannot be written: {error}; {way_on}", UNUSABLE)
     target.remove_partial()
     if target.partial is None:  # which may be stdout, by a name or as `-`
         note(f"{_rows(len(table.frame))} written to {'stdout' if target.name == STREAM else target.name}")
@@ -111,30 +119,25 @@ def _changed(table: Table) -> Table:
     return replace(table, changed=frozenset(table.frame.attrs.get("llmframe", {})))
 
 
-def _written(frame: pd.DataFrame, run: Run, verb: str, arguments: Mapping[str, Any]) -> list[str]:
-    """Return the columns that hold the answers of a run that ended early; those that it would have replaced get them here."""
-    names = [name for name in frame.attrs.get("llmframe", {}) if name != arguments.get("error_into")]
-    if names:
-        return names
-    names = _columns_of(verb, frame, arguments)
-    values = run.values  # noqa: PD011 (a run's, not a Series')
-    columns = [values[name] for name in values] if isinstance(values, pd.DataFrame) else [values]
-    for name, column in zip(names, columns, strict=True):
-        frame[name] = pd.Series(column).array
-    frame.attrs["llmframe"] = {name: {} for name in names}
-    return names
-
-
-def _columns_of(verb: str, frame: pd.DataFrame, arguments: Mapping[str, Any]) -> list[str]:
-    """Return the names of the columns that a verb writes: a frame without rows gets them, and nothing is sent."""
+def _columns_of(verb: str, frame: pd.DataFrame, arguments: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the columns that a verb writes, without rows, for which nothing is sent."""
     empty = frame.iloc[:0].copy()
     alone = {"where": None, "error_into": None, "overwrite": True, "journal": False, "mode": "live"}
     getattr(empty.llm, verb)(progress=False, **{**arguments, **alone})
-    return list(empty.attrs["llmframe"])
+    return empty[list(empty.attrs["llmframe"])]
 
 
-def _keep_finished_rows(table: Table, target: Target, names: list[str]) -> None:
-    finished = table.frame[names].notna().any(axis="columns").to_numpy()
+def _put_values(frame: pd.DataFrame, columns: pd.DataFrame, values: Any) -> None:
+    """Put a run's values into the columns that the verb was to replace, which it does only when a run is complete."""
+    answers = [values[name] for name in values] if isinstance(values, pd.DataFrame) else [values]
+    for name, cells in zip(columns, answers, strict=True):
+        frame[name] = pd.Series(cells).array
+    frame.attrs["llmframe"] = {**frame.attrs.get("llmframe", {}), **{name: {} for name in columns}}
+
+
+def _keep_finished_rows(table: Table, target: Target, *, error_into: str | None) -> None:
+    written = [name for name in table.frame.attrs.get("llmframe", {}) if name != error_into]
+    finished = table.frame[written].notna().any(axis="columns").to_numpy()
     count = int(finished.sum())
     if target.partial is None:
         note(f"{_rows(count)} finished; {target.name} gets all rows or none, so nothing was written")

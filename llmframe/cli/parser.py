@@ -188,6 +188,12 @@ def _add_own_of_extract(add: Any) -> None:
     )
     add("--prefix", metavar="TEXT", help="put before every field's name, which is the name of its column")
     add(
+        "--quotes",
+        action="store_const",
+        const=True,
+        help="further columns: the words of the text that say so, and whether they stand in it",
+    )
+    add(
         "--reask",
         type=int,
         metavar="N",
@@ -308,7 +314,7 @@ _HAVE_OPTIONS = {*SETTINGS, "column", "prompt", "error_into", "overwrite", "wher
 _PYTHON_ONLY = {
     "api_key": "the key comes from OPENAI_API_KEY alone",
     "progress": "write --quiet",
-} | dict.fromkeys(("client", "wait", "dry_run"), "that is for Python alone")
+} | dict.fromkeys(("client", "wait", "dry_run", "examples", "raw"), "that is for Python alone")
 
 
 def _param(verb: str, text: str) -> tuple[str, Any]:

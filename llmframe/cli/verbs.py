@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OWN = {
     "complete": ("into",),
-    "extract": ("schema", "prefix", "reask"),
+    "extract": ("schema", "prefix", "quotes", "reask"),
     "classify": (
         "labels", "into", "multi", "other", "confidence", "probabilities", "threshold", "votes", "engine",
     ),

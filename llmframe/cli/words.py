@@ -12,7 +12,7 @@ _OPTIONS = (
     "column", "prompt", "into", "error_into", "overwrite", "where", "system", "model", "mode", "errors",
     "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries", "timeout", "base_url", "journal",
     "fresh", "retry_failed", "version", "encoding", "sep",
-    "schema", "prefix", "reask",
+    "schema", "prefix", "quotes", "reask",
     "labels", "multi", "other", "confidence", "probabilities", "threshold", "votes", "engine",
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"overwrite must be False, True or 'missing'", "--overwrite must be missing or all"),
     (r"version=", "--as-version "),
     (r"dedupe=False", "--param dedupe=false"),
-    (r"\b(fresh|retry_failed|multi|confidence|probabilities)=True", lambda found: _flag(found[1])),
+    (r"\b(fresh|retry_failed|quotes|multi|confidence|probabilities)=True", lambda found: _flag(found[1])),
     (
         r"\((first |at )?row (\d+)(?=[),])",
         lambda found: (
