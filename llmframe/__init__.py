@@ -22,7 +22,7 @@ from llmframe.accessor import (
 )
 
 if TYPE_CHECKING:
-    from llmframe._columns import Levels
+    from llmframe._columns import Levels, explode
     from llmframe._files import read_csv
     from llmframe._run import Run, last_run
     from llmframe._verbs import batches, cancel, collect
@@ -47,6 +47,7 @@ __all__ = [
     "classify",
     "collect",
     "complete",
+    "explode",
     "extract",
     "last_run",
     "llm",
@@ -61,6 +62,7 @@ _LATER = {
     "batches": "_verbs",
     "cancel": "_verbs",
     "collect": "_verbs",
+    "explode": "_columns",
     "last_run": "_run",
     "read_csv": "_files",
 }

@@ -50,6 +50,17 @@ def is_openai(base_url: str) -> bool:
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
+def is_azure(base_url: str) -> bool:
+    """Return whether an address is that of Azure's service of OpenAI's models.
+
+    Examples
+    --------
+    >>> is_azure("https://mine.openai.azure.com/openai/v1/")
+    True
+    """
+    return (urlsplit(base_url).hostname or "").lower().endswith(".openai.azure.com")
+
+
 def is_local(base_url: str) -> bool:
     """Return whether an address is this machine's or one of a private network, by its text.
 

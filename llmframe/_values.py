@@ -138,6 +138,8 @@ class Verdict(NamedTuple):
     again: Again | None = None
     raw: str | None = None
     """What the model wrote, where it is not an answer."""
+    fits_as_sent: bool | None = None
+    """Whether what is no answer fits all the same what was asked for, apart from what only we check; `None`: it does not tell."""
     correction: str | None = None
     """What the model is told when it is asked again for an answer that fits; `None`: it is not."""
 
@@ -182,6 +184,8 @@ class Stop:
     code: str
     message: str
     remedy: str
+    fault: RequestFault | None = None
+    """The last of the faults that it follows from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,23 @@ class UsageReport(NamedTuple):
     """Whether a limit held it back recently, or it has just begun."""
 
 
+_NOISE = 0.25  # share by which a number that was learnt varies from call to call
+_USED_UP_SECONDS = (
+    2.0  # of a limit's allowance: when less is used, the next process may as well begin with all of it
+)
+
+
+class LearntLimit(NamedTuple):
+    """What is kept of a limit that the server states."""
+
+    limit: float
+    """The allowance of a minute."""
+    bucket_seconds: float = 0.0
+    """How many seconds' allowance the server keeps; 0: unknown."""
+    full_in_seconds: float = 0.0
+    """Seconds until all of that is available again."""
+
+
 class LearntPace(NamedTuple):
     """What is kept of an account's limits for the next process."""
 
@@ -247,10 +268,29 @@ class LearntPace(NamedTuple):
     """The most requests in flight of which one was answered."""
     by_second_seconds: float = 0.0
     """For how long the stated limits count as enforced by the second."""
+    requests: LearntLimit | None = None
+    tokens: LearntLimit | None = None
+    """The limits that the server stated last; `None`: none."""
+    unstated: LearntLimit | None = None
+    """The limit that refusals have taught where none is stated; `None`: nothing was refused."""
 
     def is_like(self, other: LearntPace) -> bool:
-        """Return whether the next process would start as with another."""
-        return self.window == other.window and (self.by_second_seconds > 0) == (other.by_second_seconds > 0)
+        """Return whether the next process would start nearly as with another."""
+        return (
+            self.window == other.window
+            and (self.by_second_seconds > 0) == (other.by_second_seconds > 0)
+            and _limits_are_alike(self.requests, other.requests)
+            and _limits_are_alike(self.tokens, other.tokens)
+            and _limits_are_alike(self.unstated, other.unstated)
+        )
+
+
+def _limits_are_alike(one: LearntLimit | None, other: LearntLimit | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if max(one.full_in_seconds, other.full_in_seconds) > _USED_UP_SECONDS:
+        return False
+    return all(abs(a - b) <= _NOISE * max(a, b) for a, b in zip(one[:2], other[:2], strict=True))
 
 
 class Endpoint(Protocol):
@@ -307,6 +347,18 @@ class AnswerKind(Protocol):
     def shows_raw(self) -> bool:
         """Whether the table of failed rows tells what the model wrote."""
 
+    @property
+    def companions(self) -> Mapping[int, Sequence[int]]:
+        """The columns that belong to others: each one's position, and those of its values. All other columns are values.
+
+        `{1: (0,)}` is a confidence beside its label. A row is asked where a value is missing, and a companion's cell is
+        written exactly where one of its values' cells is, whatever it held.
+        """
+
+    @property
+    def mixes(self) -> bool:
+        """Whether existing values of another type may stay beside this kind's own, in a column of objects; else they are an error."""
+
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         """Decide what a stored body means for this verb."""
 
@@ -324,8 +376,8 @@ class AnswerKind(Protocol):
     def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:
         """Count the rows of which a value is missing because it is not sure enough."""
 
-    def continues(self, existing: pd.Series) -> bool:
-        """Return whether an existing column may keep this kind's dtype when some of its cells are written."""
+    def takes(self, column: int, value: Any) -> bool:
+        """Return whether an existing value, which has the type of that column's dtype, may stay beside this kind's own."""
 
 
 class Feed(Protocol):
@@ -444,6 +496,8 @@ class RunView(Protocol):
     def values(self) -> list[Any]: ...
     @property
     def failures(self) -> pd.DataFrame: ...
+    @property
+    def reasked(self) -> pd.DataFrame: ...
     @property
     def rows(self) -> int: ...
     @property

@@ -7,6 +7,7 @@ for a verb; `TargetColumns` are the columns that a verb may write, checked befor
 
 from llmframe._columns.context import NO_CONTEXT, Context
 from llmframe._columns.examples import Examples, text_digest
+from llmframe._columns.list_items import explode
 from llmframe._columns.plan import Plan, make_plan
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.questions import (
@@ -24,6 +25,7 @@ from llmframe._columns.questions import (
     read_labels,
     read_questions,
 )
+from llmframe._columns.raw_answers import RawAnswers
 from llmframe._columns.recipe import Recipe
 from llmframe._columns.schema import Record, Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
@@ -33,7 +35,7 @@ from llmframe._columns.write_back import (
     TargetColumns,
     full_label,
     occurrences,
-    put_column,
+    put_columns,
     recorded,
     row_mask,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "PromptSpec",
     "Question",
     "QuestionAnswers",
+    "RawAnswers",
     "Recipe",
     "Record",
     "Schema",
@@ -61,6 +64,7 @@ __all__ = [
     "TargetColumns",
     "TypedAnswers",
     "decision_questions",
+    "explode",
     "full_label",
     "is_messages",
     "judge_any",
@@ -68,7 +72,7 @@ __all__ = [
     "listed",
     "make_plan",
     "occurrences",
-    "put_column",
+    "put_columns",
     "question_record",
     "read_labels",
     "read_questions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,11 +23,23 @@ class Context:
         Worked examples, a user's text and the answer to it each; they follow the system message.
     digests
         Digests of the examples' texts, by which these rows are known again; no part of any message.
+    further_tasks
+        The task of each further draw, where it is another one.
     """
 
     task: str | None = None
     examples: tuple[tuple[str, str], ...] = ()
+    further_tasks: tuple[str, ...] = ()
     digests: tuple[str, ...] = field(default=(), repr=False)
+
+    def with_examples_of(self, other: Context) -> Context:
+        return replace(self, examples=other.examples, digests=other.digests)
+
+    def of_draw(self, draw: int) -> Context:
+        """Return the context of a draw's requests."""
+        if not draw or not self.further_tasks:
+            return self
+        return replace(self, task=self.further_tasks[draw - 1], further_tasks=())
 
     def around(self, messages: bytes) -> bytes:
         """Return a row's messages (a JSON array) with the task and the examples before them.

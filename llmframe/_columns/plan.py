@@ -139,9 +139,9 @@ class Plan:
             yield from ((number, self.again[number]) for number in wanted)
             return
         for draw, numbers in groupby(wanted, lambda number: number // self.distinct):
-            offset = draw * self.distinct
+            offset, context = draw * self.distinct, self.context.of_draw(draw)
             for index, own in self.own(number - offset for number in numbers):
-                yield index + offset, self.context.around(own)
+                yield index + offset, context.around(own)
 
     def skipped_for(self, position: int) -> str | None:
         """Return the column whose missing cell keeps a row from being sent, or `None`."""
@@ -270,6 +270,7 @@ class _Builder:
     def __init__(self, recipes: Sequence[Recipe], context: Context, *, dedupe: bool, keep: bool) -> None:
         self.shared, *self.further = [hashed(recipe.prefix) for recipe in recipes]
         self.context = context
+        self.further_contexts = [context.of_draw(draw) for draw in range(1, len(recipes))]
         self.numbers: dict[Key, int] = {}
         self.further_keys: list[list[Key]] = [[] for _ in self.further]
         self.first = array("i")
@@ -304,8 +305,11 @@ class _Builder:
         number = self.numbers.setdefault(key, len(self.first))
         if number == len(self.first):
             self.first.append(position)
-            for shared, keys in zip(self.further, self.further_keys, strict=True):
-                keys.append(identity(shared, messages, duplicate))
+            for shared, keys, context in zip(
+                self.further, self.further_keys, self.further_contexts, strict=True
+            ):
+                asked = messages if context is self.context else context.around(own)
+                keys.append(identity(shared, asked, duplicate))
             if self.kept is not None:
                 self.kept.append(own)
         return number

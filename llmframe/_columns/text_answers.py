@@ -24,6 +24,8 @@ class TextAnswers:
     """Reads one text per row from a completion's body; they are written as one column."""
 
     shows_raw: ClassVar = False
+    companions: ClassVar[Mapping[int, Sequence[int]]] = {}
+    mixes: ClassVar = True
     remedies: ClassVar = {
         "refusal": "rephrase the prompt for these rows",
         "content_filter": "rephrase the prompt for these rows",
@@ -90,8 +92,8 @@ class TextAnswers:
     def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:  # noqa: ARG002 (a value stands as it is)
         return 0
 
-    def continues(self, existing: pd.Series) -> bool:
-        return bool(existing.isna().all()) or pd.api.types.infer_dtype(existing, skipna=True) == "string"
+    def takes(self, column: int, value: Any) -> bool:  # noqa: ARG002 (any text)
+        return True
 
 
 TEXT = TextAnswers()

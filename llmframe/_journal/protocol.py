@@ -231,6 +231,12 @@ class Journal(Protocol):
     async def keep_pace(self, group: bytes, learnt: LearntPace) -> None:
         """Keep what was learnt of a group's limits, in place of what was kept before."""
 
+    async def kept_rung(self, server: str, model: str) -> str | None:
+        """Return by which rung a model of a server gave an answer that fits; `None`: by none so far."""
+
+    async def keep_rung(self, server: str, model: str, rung: str) -> None:
+        """Keep by which rung a model of a server gave an answer that fits; what is kept already stands."""
+
     async def renew(self, session: Session) -> None:
         """Extend the lease on all claims of the session, also after it had expired."""
 

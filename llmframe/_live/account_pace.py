@@ -50,7 +50,7 @@ class AccountPace:
         accounts = _accounts.setdefault(asyncio.get_running_loop(), {})
         if group not in accounts:
             learnt = await journal.learnt_pace(group)
-            accounts.setdefault(group, cls(group, Pace(local=local, learnt=learnt)))
+            accounts.setdefault(group, cls(group, Pace(local=local, learnt=learnt, now=time.monotonic())))
         return accounts[group]
 
     @asynccontextmanager

@@ -362,7 +362,7 @@ class LiveLane:
     async def _add_reply(self, request: Request, reply: Reply, attempts: Attempts, seconds: float) -> None:
         """Keep a reply, which is read together with those that arrive close to it."""
         self._replies.append((request, reply, attempts, seconds))
-        if self._policy.all_empty:  # the reply may end the run
+        if self._policy.ends_by_answers:  # the reply may end the run
             self._read_replies()
         elif len(self._replies) == 1:
             await self._wait_for_more_replies()

@@ -18,6 +18,7 @@ from llmframe._pacing.refusals import (
     stated_status,
 )
 from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, RetryPolicy, StopRun
+from llmframe._pacing.rungs import RungPolicy
 from llmframe._pacing.ticket import Ticket
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "RunPace",
+    "RungPolicy",
     "StopRun",
     "Ticket",
     "evenly",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmframe._pacing.headers import RateHeaders
+    from llmframe._pacing.rungs import RungPolicy
+    from llmframe._values import LearntLimit
 
 _AT_ONCE = 1e-6
 """Seconds; a shorter wait counts as none."""
@@ -35,8 +37,8 @@ class Pace:
     ----------
     local
         Whether the server is the user's own, which queues requests and does not refuse them.
-    learnt
-        What an earlier process has learnt.
+    learnt, now
+        What an earlier process has learnt, and when it was read.
 
     Examples
     --------
@@ -51,26 +53,30 @@ class Pace:
     0.0
     """
 
-    def __init__(self, *, local: bool = False, learnt: LearntPace | None = None) -> None:
+    def __init__(self, *, local: bool = False, learnt: LearntPace | None = None, now: float = 0.0) -> None:
+        learnt = learnt or LearntPace(0)
         self.runs: list[RunPace] = []
         self.proven = set[bytes]()
         """The recipes of which a request was answered."""
-        self._window = Window(local=local, learnt=learnt.window if learnt is not None else 0)
-        self._requests: StatedLimit | None = None
-        self._tokens: StatedLimit | None = None
+        self._window = Window(local=local, learnt=learnt.window)
+        self._by_second_until = now + learnt.by_second_seconds
+        self._share = 1.0
+        self._requests = self._learnt_limit(learnt.requests, now, charged=1.0)
+        self._tokens = self._learnt_limit(learnt.tokens, now, charged=None)
+        self._confirmed = False
+        """Whether an answer has shown which limits the server states now."""
         self._most_requests: StatedLimit | None = None
         self._most_tokens: StatedLimit | None = None
         self._stated: list[tuple[StatedLimit, bool]] = []
         """The four above that are known, and whether they count tokens."""
-        self._unstated = UnstatedLimit()
-        self._by_second_seconds = learnt.by_second_seconds if learnt is not None else 0.0
-        self._share = 1.0
+        self._unstated = UnstatedLimit(learnt.unstated)
         self._sent = 0
         self._tokens_sent = 0
         self._unlimited_at, self._unlimited = 0.0, 0
         """When the newest request was sent whose answer stated no limit, and its number; the first one's time before it."""
         self._held_at = self._refused_at = self._began_at = self._reported_at = -inf
         self._reported = 0
+        self._list_limits()
 
     @property
     def in_flight(self) -> int:
@@ -87,6 +93,7 @@ class Pace:
         recipe: bytes = b"",
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        rungs: RungPolicy | None = None,
     ) -> RunPace:
         """Add a run, with what its user allows at most; it ends with `leave`.
 
@@ -98,10 +105,12 @@ class Pace:
             Identifies what its requests have in common.
         requests_per_minute, tokens_per_minute
             Ceilings of all runs together: the least of those that are stated by a run going on.
+        rungs
+            Bounds the requests in flight until it is known whether the server holds to what is asked for.
         """
         if not self.runs:
             self._window = self._window.again()
-        run = RunPace(self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute))
+        run = RunPace(self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute), rungs)
         self.runs.append(run)
         self._apply_ceilings()
         return run
@@ -163,6 +172,8 @@ class Pace:
         """
         self._window.on_end()
         self._window.on_answer(now, ticket.number, self._sent)
+        if not self._confirmed:
+            self._confirm(headers)
         if headers is not None:
             self._read(now, ticket, headers)
         if self._requests is None and ticket.number > self._unlimited:
@@ -219,7 +230,11 @@ class Pace:
         if not window.answered:
             return None
         by_second_until = max((limit.by_second_until for limit, _ in self._stated), default=now)
-        return LearntPace(window.best, max(0.0, by_second_until - now))
+        requests, tokens = (
+            None if limit is None else limit.learnt(now) for limit in (self._requests, self._tokens)
+        )
+        unstated = self._unstated.learnt() if self._requests is self._tokens is None else None
+        return LearntPace(window.best, max(0.0, by_second_until - now), requests, tokens, unstated)
 
     def usage_report(self, now: float) -> UsageReport | None:
         """Report the use of the limits since the last report to the processes that share them; `None`: no use."""
@@ -257,8 +272,25 @@ class Pace:
             self._tokens.read(now, ticket.sent_at, tokens, total=ticket.tokens_so_far, sent=self._tokens_sent)
 
     def _new_limit(self, limit: float, now: float, *, charged: float | None) -> StatedLimit:
-        by_second_until = now + self._by_second_seconds
-        return StatedLimit(limit, now, self._share, charged=charged, by_second_until=by_second_until)
+        return StatedLimit(limit, now, self._share, charged=charged, by_second_until=self._by_second_until)
+
+    def _learnt_limit(
+        self, learnt: LearntLimit | None, now: float, *, charged: float | None
+    ) -> StatedLimit | None:
+        if learnt is None:
+            return None
+        limit = self._new_limit(learnt.limit, now, charged=charged)
+        limit.begin_with(learnt, now)
+        return limit
+
+    def _confirm(self, headers: RateHeaders | None) -> None:
+        """Forget the limits that the server stated to an earlier process, and does not state any more."""
+        self._confirmed = True
+        if headers is None or headers.limit_requests is None:
+            self._requests = None
+        if headers is None or headers.limit_tokens is None:
+            self._tokens = None
+        self._list_limits()
 
     def _apply_ceilings(self) -> None:
         """Apply the least ceilings of the runs that are going on."""
@@ -291,9 +323,15 @@ class RunPace:
     """
 
     def __init__(
-        self, pace: Pace, most: int | None, recipe: bytes, ceilings: tuple[float | None, float | None]
+        self,
+        pace: Pace,
+        most: int | None,
+        recipe: bytes,
+        ceilings: tuple[float | None, float | None],
+        rungs: RungPolicy | None = None,
     ) -> None:
         self.most = most
+        self._rungs = rungs
         self.ceilings = ceilings
         self.in_flight = 0
         self.waited_seconds = 0.0
@@ -309,9 +347,11 @@ class RunPace:
     def window(self) -> int:
         """How many requests may be in flight now."""
         window = self.account.window
-        if self.most is None or window.stopped:
-            return min(window.size, self.most or window.size)
-        return self.most
+        size = window.size if self.most is None else self.most
+        if window.stopped:
+            size = min(window.size, size)
+        held = None if self._rungs is None else self._rungs.most_in_flight
+        return size if held is None else min(size, held)
 
     def until_started(self, now: float) -> float:
         """Return the seconds until further requests may leave: few do before it is known whether they are refused."""

@@ -75,6 +75,19 @@ _FLAGGED = _words(
     r"usage polic",
 )
 _NO_WORD_JSON = _words(r"must contain the word\W{0,3}json")
+_ANSWER_FORM = _words(
+    r"response[ _]?(format|schema|mime)",
+    r"\btext\.format\b",
+    r"\b(json[ _-]?schema|json_object|json mode)\b",
+    r"structured[ _-]?(output|response|decoding|generation)",
+    r"guided[ _-]?(json|decoding|generation|grammar)",
+    r"\b(x?grammars?|llguidance|outlines)\b",
+    r"\boutput[ _]?(schema|format|config)\b",
+    r"\bschema (in|of|produces|is|has|contains|with|exceeds)\b",
+    r"(handle|support) (all )?the requested parameters",  # a router that finds no provider
+)
+"""What refusals of `response_format` name, as OpenAI, Azure, DeepSeek, Groq, Gemini, OpenRouter, LM Studio, Ollama, llama.cpp,
+vLLM and SGLang word them."""
 _NO_IMAGES = _words(
     r"(image|vision|audio|multimodal|modalit)\w*.{0,60}(not support|unsupported|not (a )?multimodal)",
     r"(not support|unsupported|no endpoints).{0,60}(image|vision|audio|multimodal|modalit)",
@@ -120,7 +133,7 @@ _TOO_LARGE = re.compile(
 )
 
 
-def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind:  # noqa: PLR0911 (a table)
+def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind:  # noqa: C901, PLR0911 (a table)
     """Decide what a refusal means.
 
     Parameters
@@ -138,6 +151,8 @@ def refusal_kind(status: int, codes: AbstractSet[str], text: str) -> FaultKind: 
         return FaultKind.LIMIT
     if codes & _ROW_CODES or (status >= 400 and status != 401 and _names_the_row(text)):
         return FaultKind.ROW
+    if status in {400, 422, 500, 501} and _ANSWER_FORM.search(text):
+        return FaultKind.PARAMETER
     if status in _PASSING_STATUSES or status >= 500:
         return FaultKind.PASSING
     if status in {401, 402} or (status == 403 and _NO_ACCESS.search(text)) or _BAD_KEY.search(text):
@@ -239,6 +254,7 @@ class Doubt:
         if self._answered or not all_refused:
             return None
         enough = refused[-1].kind is not FaultKind.PARAMETER or len(refused) >= SAME_REFUSALS
+        enough = enough or _is_every_rows(refused[-1])
         return refused[-1] if enough and len(set(map(_likeness, refused[-PROBES:]))) == 1 else None
 
 
@@ -315,6 +331,27 @@ def remedy(fault: RequestFault, key: str | None = None) -> str:  # noqa: C901, P
 def lacks_the_word_json(fault: RequestFault) -> bool:
     """Return whether a refusal says that `response_format` json_object needs the word in the messages: of every row, unless cells bring it."""
     return bool(_NO_WORD_JSON.search(fault.message))
+
+
+def _is_every_rows(fault: RequestFault) -> bool:
+    return concerns_answer_form(fault) and not lacks_the_word_json(fault)
+
+
+def concerns_answer_form(fault: RequestFault) -> bool:
+    """Return whether a refusal names the form that answers are asked for in: `response_format`, a schema, a grammar."""
+    if fault.kind not in {FaultKind.PARAMETER, FaultKind.REFUSED} or fault.param == "model":
+        return False
+    return any(map(_ANSWER_FORM.search, (fault.param or "", fault.code, fault.message)))
+
+
+def may_concern_answer_form(fault: RequestFault) -> bool:
+    """Return whether a refusal may be about that form although it does not name it: it names nothing else."""
+    return (
+        fault.kind is FaultKind.PARAMETER
+        and fault.status in {400, 422}
+        and not fault.param
+        and not _names_an_unknown_model(fault)
+    )
 
 
 def may_be_the_rows(fault: RequestFault) -> bool:

@@ -18,6 +18,8 @@ from llmframe._values import Again, FaultKind, RequestFault, Stop, Verdict
 if TYPE_CHECKING:
     from random import Random
 
+    from llmframe._pacing.rungs import RungPolicy
+
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 
@@ -132,6 +134,8 @@ class RetryPolicy:
     proven
         Whether this server has answered rows of the same model and parameters before: only a refused key, a lost model
         or another server may then stop the run.
+    rungs
+        Decides whether answers that do not fit end the sending.
     """
 
     def __init__(
@@ -143,9 +147,11 @@ class RetryPolicy:
         patience: Patience | None = None,
         key: str | None = None,
         proven: bool = False,
+        rungs: RungPolicy | None = None,
     ) -> None:
         self._content = content
         self._proven = proven
+        self._rungs = rungs
         self._key = key
         self._max_retries = max_retries
         self._random = random
@@ -164,9 +170,11 @@ class RetryPolicy:
         self._longest_retry_seconds = sum(map(_longest_delay, range(1, max_retries + 1)))
 
     @property
-    def all_empty(self) -> bool:
-        """Whether every answer so far was empty; the next one may end the run."""
-        return self._answered == self._empty
+    def ends_by_answers(self) -> bool:
+        """Whether the next answer may end the sending: all so far are empty, or none fits what is asked for."""
+        return self._answered == self._empty or (
+            self._rungs is not None and self._rungs.most_in_flight is not None
+        )
 
     @property
     def paused(self) -> bool:
@@ -213,7 +221,7 @@ class RetryPolicy:
                 f"the first {EMPTY_ANSWERS} answers were all paid and all empty ({verdict.detail})",
                 "raise max_completion_tokens or lower reasoning_effort",
             )
-        return None
+        return None if self._rungs is None else self._rungs.stop
 
     def on_fault(
         self,
@@ -299,7 +307,7 @@ class RetryPolicy:
         )
 
     def _stop(self, fault: RequestFault, message: str) -> Stop:
-        return Stop(fault.code, message, remedy(fault, self._key))
+        return Stop(fault.code, message, remedy(fault, self._key), fault)
 
     def _concerns_content(self, fault: RequestFault) -> bool:
         return fault.param is not None and re.split(r"[.\[]", fault.param)[0] == self._content

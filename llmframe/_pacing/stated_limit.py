@@ -6,13 +6,15 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._pacing.token_bucket import TokenBucket
+from llmframe._values import LearntLimit
 
 if TYPE_CHECKING:
     from llmframe._pacing.headers import StatedHeaders
 
 _TARGET = 0.99  # share of a limit that an even pace uses
 _MARGIN_SECONDS = 0.2  # of the limit's flow that is left unused, for what the network reorders
-_SMALL_BUCKET_SECONDS = 2.0  # a bucket of fewer seconds' allowance is used evenly
+_SMALL_BUCKET_SECONDS = 2.0  # a bucket of fewer seconds' allowance is used evenly,
+_SMALL_BUCKET = 2.0  # and so is one of hardly more than a single request
 _LONG_PERIOD_SECONDS = 90.0  # a limit that is whole again only after this time is one of hours or days
 _LONGEST_SILENCE_SECONDS = (
     60.0  # after which a request asks whether such a limit, or a used-up window, still holds
@@ -31,6 +33,7 @@ _DOUBT = 0.5  # share of what no answer has shown yet by which it may have been 
 _SILENCE = 10  # times as long as one request takes at the limit's rate
 _HARDLY_MORE = 4  # times the charge that is learnt: a request may be charged more
 _WINDOW_SLACK_SECONDS = 0.05
+_NO_REQUEST = -1.0  # the total of what is known without one
 _GAIN_UP, _GAIN_DOWN = 0.05, 0.3  # of a reading: requests that leave together arrive in any order
 
 
@@ -104,6 +107,20 @@ class StatedLimit:
         self._taken = 0.0  # since the last call of `load`
         self._unshown = 0.0  # estimates of the requests after the newest one that was answered
 
+    def begin_with(self, learnt: LearntLimit, now: float) -> None:
+        """Begin with what an earlier process has learnt: what remains may be used at once, and the first answer states it."""
+        self._left = self.limit / 60 * (learnt.bucket_seconds - learnt.full_in_seconds)
+        self._newest = Reading(now, _NO_REQUEST, self._left, learnt.full_in_seconds)
+        self._capacity_seconds = self._burst = learnt.bucket_seconds
+
+    def learnt(self, now: float) -> LearntLimit | None:
+        """Return what the next process may begin with; `None` for a limit of hours or days."""
+        if self._long:
+            return None
+        left = self._left / self._share + self.flow * (now - self._left_at)
+        whole = 0.0 if self._small else self._capacity_seconds
+        return LearntLimit(self.limit, self._capacity_seconds, min(max(0.0, whole - left / self.flow), whole))
+
     @property
     def flow(self) -> float:
         """What flows back per second."""
@@ -124,7 +141,9 @@ class StatedLimit:
     @property
     def _small(self) -> bool:
         """Whether the server keeps hardly more than what flows back at once, or states nothing about it."""
-        return self._newest is None or self._capacity_seconds < _SMALL_BUCKET_SECONDS
+        return self._newest is None or self._capacity_seconds < max(
+            _SMALL_BUCKET_SECONDS, 60 * _SMALL_BUCKET / self.limit
+        )
 
     def _evenly(self, now: float) -> bool:
         return self._small or (now < self.by_second_until and not self._long)
@@ -272,6 +291,10 @@ class StatedLimit:
         left = self._share * remaining - (sent - total) * self.ratio + self._own_flow() * (now - sent_at)
         if self._newest is None or self._long:
             self._left = left
+        elif self._newest.total == _NO_REQUEST:
+            self._left = min(
+                left, self._left
+            )  # others may have used it since, or requests arrived in another order
         else:
             self._left += (_GAIN_DOWN if left < self._left else _GAIN_UP) * (left - self._left)
         self._newest = reading

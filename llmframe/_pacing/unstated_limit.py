@@ -6,6 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from llmframe._pacing.token_bucket import TokenBucket
+from llmframe._values import LearntLimit
 
 if TYPE_CHECKING:
     from llmframe._pacing.ticket import Ticket
@@ -21,6 +22,8 @@ _FASTEST_RECOVERY = 0.5  # of the rate, per second, up to just below the rate th
 _RECOVERY_PER_REQUEST = 0.0025  # of the rate, per second, for each request per second
 _SHORT_MEASUREMENT = 2.0  # seconds; the first one is mostly of waits, if it took no longer,
 _FIRST_RECOVERY = 0.3  # so that the rate recovers by this part of it per second at least
+_LEARNT_GROWTH = 1.0  # of a rate that an earlier process learnt, per second, until it is refused
+_LONGEST_BUCKET_SECONDS = 60.0
 _PROBES = 4  # requests in a round trip at most, while none is accepted
 _LONGEST_HOLD_SECONDS = 2.0  # between probes, where the server does not ask for a longer wait
 _LONGEST_RETRY_AFTER = 3_600.0  # seconds
@@ -35,20 +38,32 @@ class UnstatedLimit:
     after a cut to the next one that was, the server has accepted what its limit allows. A proxy answers 429 now and
     then however slowly requests are sent: one in 16 does not count.
 
+    Parameters
+    ----------
+    learnt
+        What an earlier process has learnt. As many requests leave at once as were accepted then before one was refused;
+        the others at the rate, which grows quickly until one is refused, since the limit may not be there any more.
+
     Attributes
     ----------
     rate : float
         Requests per second; infinity while no limit is known.
     """
 
-    def __init__(self) -> None:
-        self.rate = inf
-        self._bucket = TokenBucket(1.0, 0.0)
+    def __init__(self, learnt: LearntLimit | None = None) -> None:
+        rate = learnt.limit / 60 if learnt is not None else 0.0
+        self.rate = rate or inf
+        self._bucket = TokenBucket(rate or 1.0, 0.0)
+        self._bucket_size = rate * learnt.bucket_seconds if learnt is not None else 0.0
+        self._at_once = self._bucket_size
+        """The requests that may still leave without a pace."""
+        self._before_first_cut: tuple[int, float] | None = None
+        """How many requests were accepted before the first cut, and in how many seconds."""
         self._increase = 0.0  # requests per second, each second
         self._increased_at = 0.0
-        self._usual = 0.0  # requests per second at which it was refused
-        self._recovers_until = 0.0  # requests per second; 0.0: no rate was measured so far
-        self._least_recovery = 0.0  # of the rate, per second
+        self._usual = rate  # requests per second at which it was refused
+        self._recovers_until = inf if rate else 0.0  # requests per second; 0.0: no rate was measured so far
+        self._least_recovery = _LEARNT_GROWTH if rate else 0.0  # of the rate, per second
         self._held_until = 0.0
         self._refused = 0
         self._cut = 0  # the newest request at the last cut: refusals of earlier ones cut no more
@@ -62,7 +77,7 @@ class UnstatedLimit:
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request may leave; 0 or less means now."""
-        if self.rate == inf:
+        if self.rate == inf or self._at_once >= 1:
             return 0.0
         return max(self._bucket.wait(now, 1.0), self._held_until - now)
 
@@ -71,6 +86,9 @@ class UnstatedLimit:
         if self._began_at is None:
             self._began_at = now
         if self.rate == inf:
+            return
+        if self._at_once >= 1:
+            self._at_once -= 1
             return
         if not self._cuts:
             self.rate += self._increase_now(now) * min(now - self._increased_at, 2 / self.rate)
@@ -83,8 +101,18 @@ class UnstatedLimit:
         increase = self._increase * min(max(1.0, steady * steady), _LARGEST_STEADY_FACTOR)
         if self.rate >= self._recovers_until:
             return increase
-        recovery = max(self._least_recovery, _RECOVERY_PER_REQUEST * self.rate)
-        return max(increase, self.rate * min(_FASTEST_RECOVERY, recovery))
+        recovery = min(_FASTEST_RECOVERY, _RECOVERY_PER_REQUEST * self.rate)
+        return max(increase, self.rate * max(self._least_recovery, recovery))
+
+    def learnt(self) -> LearntLimit | None:
+        """Return what the next process may begin with; `None`: nothing was refused."""
+        if self.rate == inf:
+            return None
+        size = self._bucket_size
+        if self._before_first_cut is not None:
+            accepted, seconds = self._before_first_cut
+            size = max(size, accepted - self.rate * seconds)
+        return LearntLimit(60 * self.rate, min(size / self.rate, _LONGEST_BUCKET_SECONDS))
 
     def on_accepted(self, ticket: Ticket) -> None:
         self._lone_429s = min(self._lone_429s + 1 / _ACCEPTED_PER_LONE_429, _LONE_429S)
@@ -118,6 +146,10 @@ class UnstatedLimit:
             hold = max(hold, now - self._cut_at)
         else:
             self._cut_at, self._first_cut = ticket.sent_at, sent
+            if self._before_first_cut is None:
+                began = ticket.sent_at if self._began_at is None else self._began_at
+                self._before_first_cut = ticket.number - self._refused, ticket.sent_at - began
+                self._at_once = self._recovers_until = 0.0
         hold = min(hold, _LONGEST_HOLD_SECONDS)
         if self._cuts >= 2 and wait is not None:
             hold = max(hold, min(wait, _LONGEST_RETRY_AFTER) - 1.0)  # most servers round it up to a second
@@ -137,6 +169,8 @@ class UnstatedLimit:
         seconds = max(ticket.sent_at - began, 1e-3)
         sending = (self._cut_at - began) / seconds if self._recovers_until else 0.0
         rate = _DECREASE * max(accepted / seconds, self.rate * sending)
+        if not self._recovers_until:  # what an earlier process learnt holds unless it was itself refused
+            rate = max(rate, min(self._usual, _DECREASE * self.rate))
         if accepted >= _MEASURED_REQUESTS:
             self._accepted_before, self._began_at = ticket.number - self._refused, ticket.sent_at
         else:

@@ -9,7 +9,7 @@ from llmframe._run.prices import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
-from llmframe._run.settings import AccountSettings, Asking, RunSettings, Verb
+from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, run_to_end, start
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Results",
     "Run",
     "RunSettings",
+    "Rung",
     "Verb",
     "await_run",
     "last_run",

@@ -46,6 +46,8 @@ class Details(NamedTuple):
     """Distinct requests that were answered now."""
     duplicates: int
     """Rows that share the request of another row."""
+    rows_reasked: int
+    """Rows whose answer did not fit and was asked again by this run."""
     arrivals: Sequence[float]
     latencies: Sequence[float]
     """For each answer of the run: seconds since the run's start, and its latency in seconds."""
@@ -155,6 +157,7 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
         ("answered 429", f"{run.limited:,}" if run.limited else ""),
         ("engine", details.engine),
         ("unsure", counted(run.unsure, "row") if run.unsure else ""),
+        ("asked again", counted(details.rows_reasked, "row") if details.rows_reasked else ""),
         ("cut off", counted(run.truncated, "answer") if run.truncated else ""),
         ("maybe billed, without an answer", counted(run.uncertain, "request") if run.uncertain else ""),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import astuple
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session
     from llmframe._run.feed import ClaimedFeed
-    from llmframe._run.settings import RunSettings
+    from llmframe._run.settings import Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait
 
 _LOOKUP_ROWS = 5_000
@@ -56,6 +57,10 @@ class Execution:
         self._settings = settings
         self._plan = plan
         self._results = results
+        self._rungs = results.rungs
+        self._rung_fits = asyncio.Event()
+        self._held_up = False
+        """Whether the lane was stopped although the run goes on."""
         self.columns = columns
         self._lane: Lane | None = None
         self._lanes: list[Lane] = []
@@ -97,15 +102,54 @@ class Execution:
     async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
-            wanted = await self._look_up(journal, session, range(len(self._plan.keys)))
-            await self._refuse_other_engine(journal, session, wanted)
-            if self._settings.mode == "offline":
-                for number in wanted:
-                    self._results.add_failure(number, _NOT_IN_JOURNAL)
-            elif len(wanted):
-                await self._send_if_possible(journal, session, wanted)
+            try:
+                await self._ask_by_rungs(journal, session)
+            finally:
+                self._results.close_again()
             while self.stop is None and (corrections := self._results.reopen()):
                 await self._ask_again(journal, session, corrections)
+
+    async def _ask_by_rungs(self, journal: Journal, session: Session) -> None:
+        """Ask by the best rung that the server holds to, as far as that is known; find it out live."""
+        rungs, settings = self._rungs, self._settings
+        if settings.rungs:
+            kept = await journal.kept_rung(settings.server, settings.model)
+            rungs.begin(kept, fixed=settings.mode != "live")
+            rungs.on_fit = self._rung_fits.set
+        if rungs.at:
+            await self._ask_by(settings.rungs[rungs.at])
+        await self._ask(journal, session, range(len(self._plan.keys)))
+        while self.stop is None and (unanswered := await self._numbers_of_next_rung()) is not None:
+            await self._ask(journal, session, unanswered)
+
+    async def _numbers_of_next_rung(self) -> Sequence[int] | None:
+        """Move on to the next rung if this one is left; return the requests that are still to be asked; `None`: there are none."""
+        results, rungs = self._results, self._rungs
+        held_up, self._held_up = self._held_up, False
+        if (why := rungs.leave()) is not None:
+            rung = self._settings.rungs[rungs.at]
+            self._tell(f"llmframe: the server {why}; asking {rung.way}")
+            await self._ask_by(rung)
+            return results.reopen_all()
+        if held_up:  # the last answers to come back were the first that fit
+            return [number for number in range(len(self._plan.keys)) if not results.has_outcome(number)]
+        return None
+
+    async def _ask_by(self, rung: Rung) -> None:
+        self._settings = self._settings.asked_by(rung)
+        recipes = self._settings.recipes
+        context = self._settings.context.with_examples_of(self._plan.context)
+        self._plan = await asyncio.to_thread(self._plan.asked_as, recipes, self._plan.spec, context)
+
+    async def _ask(self, journal: Journal, session: Session, numbers: Sequence[int]) -> None:
+        wanted = await self._look_up(journal, session, numbers)
+        if not self._lanes:
+            await self._refuse_other_engine(journal, session, wanted)
+        if self._settings.mode == "offline":
+            for number in wanted:
+                self._results.add_failure(number, _NOT_IN_JOURNAL)
+        elif len(wanted) and self._rungs.stop is None:
+            await self._send_if_possible(journal, session, wanted)
 
     async def _refuse_other_engine(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
         """Refuse to ask rows that the engine which was not chosen has answered: a column would mix two engines."""
@@ -193,7 +237,10 @@ class Execution:
             for number, key in zip(block, keys, strict=True):
                 stored = known.get(key)
                 verdict = None if stored is None else self._results.judge(stored)
-                if verdict is None or self._settings.asks_again(verdict):
+                if verdict is None:
+                    missing.append(number)
+                elif self._settings.asks_again(verdict):
+                    self._rungs.on_verdict(verdict)
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)
@@ -231,15 +278,32 @@ class Execution:
             transport=transport,
         )
         try:
-            async with beside(lease.keep()), self._bar():
+            async with beside(lease.keep()), beside(self._keep_rung_that_fits(journal)), self._bar():
                 await self._run_lane(context, wanted)
+                await self._keep_rung(journal)
         except StopRun as stopped:
             self._stop_run(stopped.stop)
         except JournalError as error:
             self._journal_failed(error)
         finally:
-            self.stop = self.stop or (self._lane.stopped if self._lane is not None else None)
+            self._take_stop()
             await through(_finish(transport, recorder))
+
+    async def _keep_rung_that_fits(self, journal: Journal) -> None:
+        await self._rung_fits.wait()
+        await self._keep_rung(journal)
+
+    async def _keep_rung(self, journal: Journal) -> None:
+        if self._rung_fits.is_set():
+            await journal.keep_rung(self._settings.server, self._settings.model, self._rungs.name)
+            self._rung_fits.clear()
+
+    def _take_stop(self) -> None:
+        """End the run as its lane was stopped, unless that only ends the asking by this rung."""
+        stopped = self._lane.stopped if self._lane is not None else None
+        if self.stop is None and stopped is not None:
+            self.stop = self._rungs.on_stop(stopped)
+            self._held_up = self.stop is None
 
     def _connect(self) -> tuple[Client, Transport]:
         settings, account = self._settings, self._settings.account
@@ -279,11 +343,15 @@ class Execution:
 
     def _announce(self) -> None:
         """Tell the user once how long batches may take."""
-        if self._settings.progress and not self._announced:
+        if not self._announced:
             self._announced = True
-            say(
+            self._tell(
                 "llmframe: batches may take up to 24 hours; interrupting is safe: run the cell again to come back"
             )
+
+    def _tell(self, line: str) -> None:
+        if self._settings.progress:
+            say(line)
 
     def _stop_run(self, reason: Stop) -> None:
         self.stop = self.stop or reason

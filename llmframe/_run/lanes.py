@@ -77,6 +77,7 @@ class LaneContext:
             patience=settings.patience,
             key=settings.account.key_remedy,
             proven=self.results.answered > 0,
+            rungs=self.results.rungs,
         )
 
     def collector(self) -> Collector:
@@ -165,6 +166,7 @@ async def make_live_lane(
         recipe=context.session.digest,
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
+        rungs=context.results.rungs,
     )
     feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(

@@ -85,10 +85,12 @@ def closing_line(run: RunView, details: Details) -> str:
         rows += f", {unfinished:,} not done"
     if stored and now:
         rows += f": {now:,} asked now{requests}, {stored:,} from the journal"
+    reasked = f"{counted(details.rows_reasked, 'row')} asked again" if details.rows_reasked else ""
     uncertain = f"{counted(run.uncertain, 'request')} may have been billed without an answer"
     engine = f"engine {details.engine}" if details.engine else ""
     parts = [
         rows,
+        reasked,
         engine,
         uncertain if run.uncertain else "",
         cost_text(run, details.model),

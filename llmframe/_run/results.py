@@ -12,6 +12,7 @@ import pandas as pd
 
 from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
+from llmframe._pacing import RungPolicy
 from llmframe._values import PARTLY, Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Results:
 
     Attributes
     ----------
+    rungs : RungPolicy
+        By which rung is asked; it is given every verdict.
     answered, failed, truncated, partly : int
         Rows; those that are answered partly are not among the answered ones.
     rows_from_journal : int
@@ -40,10 +43,17 @@ class Results:
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
 
-    def __init__(
-        self, plan: Plan, kind: AnswerKind, prices: Prices, model: str, most_reasks: int = 0
+    def __init__(  # noqa: PLR0917 (what decides the results of a call)
+        self,
+        plan: Plan,
+        kind: AnswerKind,
+        prices: Prices,
+        model: str,
+        most_reasks: int = 0,
+        rungs: RungPolicy | None = None,
     ) -> None:
         self.kind = kind
+        self.rungs = rungs or RungPolicy(())
         self.answered = 0
         self.failed = len(plan.refused)
         self.truncated = 0
@@ -72,6 +82,8 @@ class Results:
         self._reasks: Counter[int] = Counter()
         self._to_correct: dict[int, tuple[str, str]] = {}
         self._reopened: dict[int, Failure] = {}
+        self._first_misfits: dict[int, Failure] = {}
+        self._reasked_now: set[int] = set()
         self._spent = 0.0
         self._paid = 0
 
@@ -124,6 +136,7 @@ class Results:
 
     def add_stored(self, number: int, verdict: Verdict) -> None:
         """Add the verdict on an answer from the journal."""
+        self._reasked_now.discard(number)
         self.from_journal += 1
         self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
 
@@ -150,6 +163,7 @@ class Results:
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> int:
         """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
+        self.rungs.on_verdict(verdict)
         if value is None:
             failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
             self.add_failure(number, failure)
@@ -192,16 +206,32 @@ class Results:
         """Take back the failures for which an answer that fits is asked for; return the answers, and what is wrong with them."""
         corrections, self._to_correct = self._to_correct, {}
         for number in corrections:
-            self._reopened[number] = self._failures.pop(number)
-            self.failed -= self._failed_by(number)
+            self._take_back(number)
+            self._reasked_now.add(number)
             self._reasks[number] += 1
         return corrections
 
+    def reopen_all(self) -> list[int]:
+        """Take back all failures, as they were of answers that were asked for in another way; return what has no value."""
+        self._to_correct = {}
+        for number in list(self._failures):
+            self._take_back(number)
+        return [number for number, has_value in enumerate(self._has_value) if not has_value]
+
+    def _take_back(self, number: int) -> None:
+        failure = self._reopened[number] = self._failures.pop(number)
+        self.failed -= self._failed_by(number)
+        self.from_journal -= _is_stored(failure)
+
     def close_again(self) -> None:
-        """Put those back that have got no other outcome."""
+        """Put those back that have got no other outcome; the others have been asked again."""
         for number, failure in self._reopened.items():
             if not self.has_outcome(number):
                 self.add_failure(number, failure)
+                self.from_journal += _is_stored(failure)
+                self._reasked_now.discard(number)
+            elif self._reasks[number]:
+                self._first_misfits.setdefault(number, failure)
         self._reopened.clear()
 
     @property
@@ -219,16 +249,17 @@ class Results:
 
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
-        reasons = dict(self._plan.refused)
-        codes, failures = self._plan.codes, self._failures | self._partial  # the run may go on meanwhile
-        if self._draws > 1:
-            failures = {
-                number % self._distinct: failures[number] for number in sorted(failures, reverse=True)
-            }
-        numbers = np.fromiter(failures, dtype=np.int32, count=len(failures))
-        for position in np.flatnonzero(np.isin(codes, numbers)).tolist():
-            reasons[position] = failures[int(codes[position])]
+        reasons = {**self._plan.refused, **self._by_position(self._failures | self._partial)}
         return dict(sorted(reasons.items()))
+
+    def _by_position(self, failures: Mapping[int, Failure]) -> dict[int, Failure]:
+        """Map the positions of rows, in order, to what is known of their requests."""
+        codes, known = self._plan.codes, dict(failures)  # the run may go on meanwhile
+        if self._draws > 1:
+            known = {number % self._distinct: known[number] for number in sorted(known, reverse=True)}
+        numbers = np.fromiter(known, dtype=np.int32, count=len(known))
+        positions = np.flatnonzero(np.isin(codes, numbers)).tolist()
+        return {position: known[int(codes[position])] for position in positions}
 
     def reasons_by_row(self, ending: str) -> list[str | None]:
         """Return for each row one line that says why it has no value; `ending` is the reason of rows that were not sent."""
@@ -263,6 +294,18 @@ class Results:
 
     def failures(self) -> pd.DataFrame:
         """Return one line for each failed row."""
+        return self._table(self.reasons(), raw=self.kind.shows_raw)
+
+    @property
+    def rows_reasked(self) -> int:
+        """Rows whose answer did not fit and was asked again by this run."""
+        return sum(self._rows_of[number] for number in self._reasked_now.copy())
+
+    def reasked(self) -> pd.DataFrame:
+        """Return one line for each row whose answer was asked again, with what was wrong with the first."""
+        return self._table(self._by_position(self._first_misfits), raw=True)
+
+    def _table(self, reasons: Mapping[int, Failure], *, raw: bool) -> pd.DataFrame:
         lines: list[dict[str, Any]] = [
             {
                 "position": position,
@@ -270,12 +313,16 @@ class Results:
                 "code": reason.code,
                 "message": reason.message,
                 "attempts": reason.attempts,
-                **({"raw": reason.raw} if self.kind.shows_raw else {}),
+                **({"raw": reason.raw} if raw else {}),
             }
-            for position, reason in self.reasons().items()
+            for position, reason in reasons.items()
         ]
-        columns = [*FAILURE_COLUMNS, *(["raw"] if self.kind.shows_raw else [])]
-        return pd.DataFrame(lines, columns=columns)
+        return pd.DataFrame(lines, columns=[*FAILURE_COLUMNS, *(["raw"] if raw else [])])
+
+
+def _is_stored(failure: Failure) -> bool:
+    """Return whether a failure is the verdict on an answer from the journal."""
+    return failure.paid and not failure.attempts
 
 
 class OutcomeSink:

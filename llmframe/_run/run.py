@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmframe._errors import CompletionError, CompletionWarning, StoppedError
 from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterrupted, wait_until_shown
+from llmframe._pacing import RungPolicy
 from llmframe._run import advice, card, report
 from llmframe._run.execution import Execution
 from llmframe._run.prices import Prices
@@ -50,6 +51,9 @@ class Run:
     failures : DataFrame
         Columns `position`, `label`, `code`, `message`, `attempts`: one line per row without an answer; of `extract` also
         `raw`, what the model wrote.
+    reasked : DataFrame
+        The same columns and `raw`: one line per row whose answer did not fit and was asked again, with what was wrong
+        with the first one and what the model wrote there, whatever became of the row.
     rows, answered, failed, truncated, partly, unsure : int
         Selected rows; rows answered, failed, answered with a text that was cut off; of `ask`, answered except for
         questions that the model refused; and answered, but with a value below the threshold, or a tie of votes.
@@ -90,12 +94,14 @@ class Run:
     def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
         self._settings = settings
         self._plan = plan
+        rungs = RungPolicy([rung.name for rung in settings.rungs])
         self._results = Results(
             plan,
             settings.verb.kind,
             Prices(settings.prices, settings.verb.endpoint.price_list),
             settings.model,
             settings.reask,
+            rungs,
         )
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
@@ -162,6 +168,10 @@ class Run:
     @property
     def failures(self) -> pd.DataFrame:
         return self._results.failures()
+
+    @property
+    def reasked(self) -> pd.DataFrame:
+        return self._results.reasked()
 
     @property
     def rows(self) -> int:
@@ -272,6 +282,7 @@ class Run:
             rows_from_journal=results.rows_from_journal,
             asked=results.asked,
             duplicates=results.duplicates,
+            rows_reasked=results.rows_reasked,
             arrivals=results.arrivals,
             latencies=results.latencies,
         )

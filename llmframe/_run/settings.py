@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
@@ -76,6 +76,19 @@ class AccountSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A way to ask for answers of a form, which not every server holds to."""
+
+    name: str
+    """In messages and in the journal, such as `json_schema`."""
+    way: str
+    """How it asks, in messages: `for json_schema`."""
+    params: Mapping[str, Any]
+    context: Context
+    further_draws: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings(AccountSettings):
     """All settings of a call."""
 
@@ -106,6 +119,12 @@ class RunSettings(AccountSettings):
     """The user's worked examples, which join the context when it is known how a row's prompt is made."""
     further_draws: Sequence[Mapping[str, Any]] = ()
     """The parameters of further draws of each answer."""
+    rungs: Sequence[Rung] = ()
+    """The ways to ask, the best one (that of the settings) first; empty: there is no other."""
+
+    def asked_by(self, rung: Rung) -> RunSettings:
+        """Return the settings that ask by a rung."""
+        return replace(self, params=rung.params, context=rung.context, further_draws=rung.further_draws)
 
     def asks_again(self, stored: Verdict) -> bool:
         """Return whether a request is sent although the journal holds its body."""

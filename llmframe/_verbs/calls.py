@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from llmframe._columns import (
-    TEXT,
     Overwrite,
     Plan,
     Prompt,
     PromptSpec,
+    RawAnswers,
     TargetColumns,
     full_label,
     is_messages,
@@ -21,7 +22,7 @@ from llmframe._columns import (
     listed,
     make_plan,
     occurrences,
-    put_column,
+    put_columns,
     recorded,
     row_mask,
     text_series,
@@ -149,8 +150,9 @@ class FrameCall:
         written_by = {"verb": settings.verb.name, "model": settings.model}
         if overwrite is not True or where is not None:
             _refuse_other_engine(frame, names, settings.engine)
-        self._kind = settings.verb.kind
-        self._targets = TargetColumns.of(frame, names, overwrite, where, written_by, argument=argument)
+        self._targets = TargetColumns.of(
+            frame, names, overwrite, where, written_by, argument=argument, kind=settings.verb.kind
+        )
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
@@ -160,15 +162,21 @@ class FrameCall:
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns
         self._check_unchanged()
-        partial = (results.answered or results.partly) and all(target.open_to_partial for target in targets)
-        if not record["complete"] and not partial:
+        written = self._targets.open(complete=record["complete"])
+        answered = results.answered or results.partly
+        if not record["complete"] and not (answered and any(written)):
             return frame
         made = results.columns(frame.index, [target.into for target in targets])
-        for target, column in zip(targets, made, strict=True):
-            put_column(frame, target.merged(column, self._kind), record)
+        columns = [
+            target.merged(column)
+            for target, column, is_written in zip(targets, made, written, strict=True)
+            if is_written
+        ]
+        reasons = None
         if self._reasons is not None:
-            reasons = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
-            put_column(frame, self._reasons.merged(reasons, TEXT), {**record, "verb": "reasons"})
+            by_row = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
+            reasons = self._reasons.merged(by_row)
+        put_columns(frame, columns, record, reasons=reasons)
         return frame
 
     def _check_unchanged(self) -> None:
@@ -186,6 +194,51 @@ class FrameCall:
                 raise ValueError(
                     f"{self._argument}: the column {plain_repr(target.into)} has changed since the call; the answers are in run.values and in the journal"
                 )
+
+
+def with_response(
+    settings: RunSettings, names: Sequence[Hashable], *, raw: bool, stem: Hashable, argument: str
+) -> tuple[RunSettings, Sequence[Hashable]]:
+    """Return a call's settings and columns; with `raw` also the column of the responses, `{stem}_raw`.
+
+    Parameters
+    ----------
+    names
+        The other columns that it writes.
+    argument
+        The verb's argument that names the columns.
+    """
+    if not isinstance(raw, bool):
+        raise TypeError(f"raw must be True or False; got {raw!r}")
+    if not raw:
+        return settings, names
+    response = companion_name(stem, "raw")
+    if response in names:
+        raise ValueError(
+            f"raw: the responses' column would be {plain_repr(response)}, which is another one's name; name them otherwise with {argument}="
+        )
+    columns = [*names, response]
+    verb = replace(settings.verb, kind=RawAnswers(settings.verb.kind, columns))
+    return replace(settings, verb=verb), columns
+
+
+def companion_name(stem: Hashable, suffix: str) -> Hashable:
+    """Return the name of a column beside another: `{stem}_{suffix}`, in its last level that is not empty.
+
+    Examples
+    --------
+    >>> companion_name("label", "raw"), companion_name(("x", "label", ""), "raw"), companion_name("", "raw")
+    ('label_raw', ('x', 'label_raw', ''), 'raw')
+    """
+    if isinstance(stem, tuple):
+        last = max((level for level, part in enumerate(stem) if part != ""), default=0)
+        return (*stem[:last], companion_name(stem[last], suffix), *stem[last + 1 :])
+    return suffix if stem == "" else f"{stem}_{suffix}"
+
+
+def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
+    """Return what a Series verb with several columns does."""
+    return pd.concat(columns, axis="columns")
 
 
 def title(column: Hashable | None, names: Iterable[Hashable]) -> str:
@@ -219,10 +272,6 @@ class SeriesCall:
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> Any:  # noqa: ARG002
         return self._made(results.columns(self._series.index, self._names))
-
-
-def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
-    return pd.concat(columns, axis="columns")
 
 
 class ListCall:

@@ -9,7 +9,7 @@ from llmframe._columns import TEXT
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -32,13 +32,16 @@ def complete_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    raw: bool = False,
 ) -> FrameCall:
+    name = _target_name(column, into)
+    settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="into")
     return FrameCall(
         frame,
-        resolve(COMPLETE, arguments),
+        settings,
         column=column,
         prompt=prompt,
-        names=[_target_name(column, into)],
+        names=names,
         argument="into",
         where=where,
         overwrite=overwrite,
@@ -56,11 +59,17 @@ def _target_name(column: Hashable | None, into: Hashable | None) -> Hashable:
 
 @ShortTraceback()
 def complete_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, prompt: Prompt, where: Any
+    series: pd.Series, arguments: Mapping[str, Any], *, prompt: Prompt, where: Any, raw: bool = False
 ) -> SeriesCall:
     name = "completion" if series.name is None else f"{series.name}_completion"
-    settings = resolve(COMPLETE, arguments)
-    return SeriesCall(series, settings, prompt=prompt, where=where, names=[name], made=lambda made: made[0])
+    settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="raw")
+    made = side_by_side if raw else _only
+    return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=made)
+
+
+def _only(columns: list[pd.Series]) -> pd.Series:
+    (column,) = columns
+    return column
 
 
 @ShortTraceback()

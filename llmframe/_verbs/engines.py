@@ -10,6 +10,7 @@ from llmframe._api import CHAT_COMPLETIONS, DECISIONS
 from llmframe._columns import (
     MOST_CHOICES,
     MOST_QUESTIONS,
+    NO_CONTEXT,
     ChatQuestionAnswers,
     Context,
     DecisionAnswers,
@@ -20,7 +21,7 @@ from llmframe._columns import (
 )
 from llmframe._run import Asking, Verb
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.structured import refuse_own_schemas, schema_params
+from llmframe._verbs.structured import asking_for, refuse_own_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,11 +74,8 @@ class Asked:
         return ChatQuestionAnswers(self.questions, self.shown, draws=self.votes or 1, other=self.other)
 
     def _by_chat(self, settings: RunSettings) -> RunSettings:
-        params, *further = [
-            schema_params(settings, question_record(self.questions, draw), self.argument)
-            for draw in range(self.votes or 1)
-        ]
-        return replace(settings, params=params, further_draws=further, context=Context(_TASK), reask=1)
+        records = [question_record(self.questions, draw) for draw in range(self.votes or 1)]
+        return asking_for(records, replace(settings, reask=1), Context(_TASK), self.argument)
 
     def finish(self, settings: RunSettings, spec: PromptSpec) -> tuple[RunSettings, PromptSpec]:
         """Put an instruction into a decision's questions, and note how the engine that was not chosen would ask."""
@@ -88,7 +86,10 @@ class Asked:
         if self.engine != "auto":
             return chosen
         other, other_spec = rival
-        asking = Asking(other.engine, other.recipes[:1], other_spec, other.context)
+        context = (
+            other.context if other.examples is None else other.examples.added_to(other.context, other_spec)
+        )
+        asking = Asking(other.engine, other.recipes[:1], other_spec, context)
         return replace(chosen[0], rival=asking), chosen[1]
 
     def _as_chat(self, settings: RunSettings) -> RunSettings:
@@ -105,7 +106,7 @@ class Asked:
             engine="decisions",
             params=params,
             further_draws=(),
-            context=Context(None, settings.context.examples),
+            context=NO_CONTEXT,
             reask=0,
         )
         return asked, replace(spec, instruction=None)

@@ -11,8 +11,8 @@ from llmframe._columns import Context, Examples, TypedAnswers, read_schema
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side
-from llmframe._verbs.structured import refuse_own_schemas, schema_params
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
+from llmframe._verbs.structured import asking_for, refuse_own_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -44,21 +44,31 @@ def extract_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    raw: bool = False,
 ) -> FrameCall:
+    before = prefix or ""
     settings, kind = _settings(
-        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=prefix or ""
+        schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=before
+    )
+    stem = f"{before}{'' if column is None else _stem(column)}"
+    settings, names = with_response(
+        settings, [f"{before}{name}" for name in kind.names], raw=raw, stem=stem, argument="prefix"
     )
     return FrameCall(
         frame,
         settings,
         column=column,
         prompt=prompt,
-        names=[f"{prefix or ''}{name}" for name in kind.names],
+        names=names,
         argument="prefix",
         where=where,
         overwrite=overwrite,
         error_into=error_into,
     )
+
+
+def _stem(column: Hashable) -> str:
+    return "_".join(map(str, filter(None, column))) if isinstance(column, tuple) else str(column)
 
 
 @ShortTraceback()
@@ -72,9 +82,12 @@ def extract_series(
     examples: Any,
     reask: int,
     where: Any,
+    raw: bool = False,
 ) -> SeriesCall:
     settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
-    return SeriesCall(series, settings, prompt=prompt, where=where, names=kind.names, made=side_by_side)
+    stem = "" if series.name is None else _stem(series.name)
+    settings, names = with_response(settings, kind.names, raw=raw, stem=stem, argument="schema")
+    return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=side_by_side)
 
 
 @ShortTraceback()
@@ -103,15 +116,13 @@ def _settings(
     read = read_schema(schema)
     kind = TypedAnswers(read, quotes=quotes)
     settings = resolve(Verb("extract", CHAT_COMPLETIONS, kind), arguments)
-    _say_what_may_be_invented(read, settings)
     settings = replace(
         settings,
-        context=Context(_INSTRUCTION + _QUOTES * quotes),
         examples=None if examples is None else Examples(examples, partial(kind.write, prefix=prefix)),
-        params=schema_params(settings, kind.root),
         reask=reask,
     )
-    return settings, kind
+    _say_what_may_be_invented(read, settings)
+    return asking_for([kind.root], settings, Context(_INSTRUCTION + _QUOTES * quotes)), kind
 
 
 def _say_what_may_be_invented(schema: Schema, settings: RunSettings) -> None:

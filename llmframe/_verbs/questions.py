@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmframe._columns import Question, Shown, read_labels, read_questions
+from llmframe._columns import Examples, Question, Shown, label_text, read_labels, read_questions
 from llmframe._loop import ShortTraceback
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
 from llmframe._verbs.engines import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt, QuestionAnswers
+    from llmframe._run import RunSettings
 
-_OWN = ("other", "multi", "confidence", "probabilities", "threshold", "votes", "engine")
+_OWN = ("other", "multi", "confidence", "probabilities", "threshold", "votes", "engine", "examples", "raw")
 _FEWEST_VOTES, _MOST_VOTES = 2, 255
 
 
@@ -34,16 +37,19 @@ def classify_frame(
     error_into: Hashable | None,
 ) -> FrameCall:
     own, arguments = _split(arguments)
-    asked = _classified(labels, **own)
+    asked = _classified(labels, **_without_data(own))
     settings, kind = asked.settings(arguments)
     value = into if into is not None else _label_name(column)
-    stem = into if into is not None or column is None else column
+    stem = value if into is not None or column is None else column
+    names = _label_columns(kind, value, stem, several=bool(own.get("multi")))
+    settings = _with_examples(settings, kind, names, own)
+    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="into")
     return FrameCall(
         frame,
         settings,
         column=column,
         prompt=prompt,
-        names=_label_columns(kind, value, stem, several=bool(own.get("multi"))),
+        names=names,
         argument="into",
         where=where,
         overwrite=overwrite,
@@ -59,17 +65,15 @@ def _label_name(name: Hashable | None) -> str:
 
 
 def _label_columns(
-    kind: QuestionAnswers, value: Hashable, stem: Hashable | None, *, several: bool
-) -> list[Hashable]:
+    kind: QuestionAnswers, value: Hashable, stem: Hashable, *, several: bool
+) -> Sequence[Hashable]:
     """Name the columns of labels: one of their own, or one for each label."""
     if not several and len(kind.names) == 1:
         return [value]
-    stem = value if stem is None else stem
-    names = kind.columns_of(
+    return kind.columns_of(
         lambda question: f"{value}_{question.name}" if several else f"{value}",
         lambda question: f"{value}_{question.name}" if several else f"{stem}",
     )
-    return list(names)
 
 
 @ShortTraceback()
@@ -77,10 +81,13 @@ def classify_series(
     series: pd.Series, arguments: Mapping[str, Any], *, labels: Any, prompt: Prompt, where: Any
 ) -> SeriesCall:
     own, arguments = _split(arguments)
-    asked = _classified(labels, **own)
+    asked = _classified(labels, **_without_data(own))
     settings, kind = asked.settings(arguments)
-    several = bool(own.get("multi"))
-    names = _label_columns(kind, _label_name(series.name), series.name, several=several)
+    several, value = bool(own.get("multi")), _label_name(series.name)
+    stem = value if series.name is None else series.name
+    names = _label_columns(kind, value, stem, several=several)
+    settings = _with_examples(settings, kind, _label_columns(kind, "label", "label", several=several), own)
+    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="raw")
     alone = len(names) == 1 and not several
     return SeriesCall(
         series,
@@ -98,9 +105,10 @@ def classify_list(
     texts: Iterable[Any], arguments: Mapping[str, Any], *, labels: Any, prompt: Prompt
 ) -> ListCall:
     own, arguments = _split(arguments)
-    asked = _classified(labels, **own)
-    settings, _ = asked.settings(arguments)
-    return ListCall(texts, settings, prompt, asked.finish)
+    asked = _classified(labels, **_without_data(own))
+    settings, kind = asked.settings(arguments)
+    names = _label_columns(kind, "label", "label", several=bool(own.get("multi")))
+    return ListCall(texts, _with_examples(settings, kind, names, own), prompt, asked.finish)
 
 
 @ShortTraceback()
@@ -117,14 +125,19 @@ def ask_frame(
     error_into: Hashable | None,
 ) -> FrameCall:
     own, arguments = _split(arguments)
-    asked = _questioned(questions, **own)
+    asked = _questioned(questions, **_without_data(own))
     settings, kind = asked.settings(arguments)
+    before = prefix or ""
+    names: Sequence[Hashable] = [f"{before}{name}" for name in kind.names]
+    settings = _with_examples(settings, kind, names, own)
+    stem = before if column is None else f"{before}{label_text(column)}"
+    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="prefix")
     return FrameCall(
         frame,
         settings,
         column=column,
         prompt=prompt,
-        names=[f"{prefix or ''}{name}" for name in kind.names],
+        names=names,
         argument="prefix",
         where=where,
         overwrite=overwrite,
@@ -138,14 +151,19 @@ def ask_series(
     series: pd.Series, arguments: Mapping[str, Any], *, questions: Any, prompt: Prompt, where: Any
 ) -> SeriesCall:
     own, arguments = _split(arguments)
-    asked = _questioned(questions, **own)
+    asked = _questioned(questions, **_without_data(own))
     settings, kind = asked.settings(arguments)
+    settings = _with_examples(settings, kind, kind.names, own)
+    stem = "" if series.name is None else label_text(series.name)
+    settings, names = with_response(
+        settings, kind.names, raw=own.get("raw", False), stem=stem, argument="raw"
+    )
     return SeriesCall(
         series,
         settings,
         prompt=prompt,
         where=where,
-        names=kind.names,
+        names=names,
         made=side_by_side,
         finish=asked.finish,
     )
@@ -156,15 +174,29 @@ def ask_list(
     texts: Iterable[Any], arguments: Mapping[str, Any], *, questions: Any, prompt: Prompt
 ) -> ListCall:
     own, arguments = _split(arguments)
-    asked = _questioned(questions, **own)
-    settings, _ = asked.settings(arguments)
-    return ListCall(texts, settings, prompt, asked.finish)
+    asked = _questioned(questions, **_without_data(own))
+    settings, kind = asked.settings(arguments)
+    return ListCall(texts, _with_examples(settings, kind, kind.names, own), prompt, asked.finish)
+
+
+def _with_examples(
+    settings: RunSettings, kind: QuestionAnswers, names: Sequence[Hashable], own: Mapping[str, Any]
+) -> RunSettings:
+    """Return the settings with the user's examples, whose answers are in the value columns of these names."""
+    if own.get("examples") is None:
+        return settings
+    values = [label_text(name) for number, name in enumerate(names) if number not in kind.companions]
+    return replace(settings, examples=Examples(own["examples"], partial(kind.write, names=values)))
 
 
 def _split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the keywords of these verbs that were given, and those of every verb."""
     own = {name: value for name, value in arguments.items() if name in _OWN and value is not None}
     return own, {name: value for name, value in arguments.items() if name not in _OWN}
+
+
+def _without_data(own: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in own.items() if name not in ("examples", "raw")}
 
 
 def _classified(
@@ -190,7 +222,7 @@ def _classified(
         verb="classify",
         argument="labels",
         questions=questions,
-        shown=Shown(confidence, probabilities, _checked_threshold(threshold)),
+        shown=Shown(confidence, probabilities, _checked_threshold(threshold), as_table=multi),
         engine=engine,
         votes=_checked_votes(votes),
         other=None if multi else other,

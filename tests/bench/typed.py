@@ -87,7 +87,7 @@ def _judged(kind: TypedAnswers, bodies: list[dict]) -> None:
 
 
 def _kept(kind: TypedAnswers, bodies: list[dict]) -> None:
-    stored = kind.storage(len(bodies))
+    stored = kind.storage(len(bodies), iter)
     for number, body in enumerate(bodies):
         stored[number] = kind.judge(body).value
 
@@ -130,7 +130,7 @@ def held() -> None:
     kind, process = TypedAnswers(read_schema(FIELDS)), psutil.Process()
 
     def fill(rows: int):
-        stored = kind.storage(rows)
+        stored = kind.storage(rows, iter)
         for number in range(rows):
             stored[number] = kind.judge(_body(_answer(number))).value
         return stored

@@ -45,3 +45,10 @@ def test_a_text_that_speaks_of_roles_has_none() -> None:
 
 def test_without_a_context_the_messages_are_the_same_bytes() -> None:
     assert Context().around(b'[{"role":"user"}]') == b'[{"role":"user"}]'
+
+
+def test_each_draw_may_have_a_task_of_its_own() -> None:
+    context = Context("First.", (("Hi", "yes"),), ("Second.",))
+    assert context.of_draw(0) is context
+    assert context.of_draw(1) == Context("Second.", (("Hi", "yes"),))
+    assert CONTEXT.of_draw(1) is CONTEXT

@@ -7,6 +7,7 @@ import datetime as dt
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
+from llmframe._columns import Context
 from llmframe._verbs import complete_series
 
 
@@ -249,6 +251,18 @@ def test_a_series_is_planned_as_its_frame():
     settings = {"model": "m", "mode": "offline"}
     of_series = complete_series(cells, settings, prompt="Say {a}", where=None).run._plan
     assert of_series.keys == plan_of(cells.to_frame(), "a", "Say {a}", **settings).keys
+
+
+def test_each_draw_is_asked_with_its_own_task():
+    df = pd.DataFrame({"a": ["x", "y"]})
+    plan = plan_of(df, "a")
+    recipes = [replace(plan.recipes[0], draw=draw) for draw in range(2)]
+    asked = plan.asked_as(recipes, plan.spec, Context("First.", further_tasks=("Second.",)))
+    said = [[message["content"] for message in body["messages"]] for body in bodies(asked)]
+    assert said == [["First.", "x"], ["First.", "y"], ["Second.", "x"], ["Second.", "y"]]
+    alike = plan.asked_as(recipes, plan.spec, Context("Second."))
+    assert alike.keys[2:] == asked.keys[2:]
+    assert len({*alike.keys, *asked.keys}) == 6
 
 
 def test_planning_many_rows_keeps_their_order_across_chunks():

@@ -130,7 +130,7 @@ YES_NO = read_questions({"label": bool})
 
 def columns_of(kind, values):
     """Return the columns of judged values, a request each."""
-    stored = kind.storage(len(values), None)
+    stored = kind.storage(len(values), iter)
     for number, value in enumerate(values):
         if value is not None:
             stored[number] = value
@@ -219,7 +219,7 @@ def test_a_level_is_the_most_probable_one_and_has_a_score():
 
 def voted(kind, draws, *, rows=1):
     """Return the columns after the draws of each row, numbered draw by draw."""
-    stored = kind.storage(rows * len(draws), None)
+    stored = kind.storage(rows * len(draws), iter)
     for number, label in enumerate(draws):
         body = {"choices": [{"message": {"content": f'{{"label": "{label}"}}'}, "finish_reason": "stop"}]}
         stored[number] = kind.judge(body).value

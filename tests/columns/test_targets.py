@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._columns.write_back import TargetColumn, fingerprint, row_mask
+from llmframe._columns import TEXT as TEXT_ANSWERS
+from llmframe._columns.write_back import TargetColumns, fingerprint, row_mask
 
 
 @settings(max_examples=40)
@@ -182,10 +183,12 @@ def test_a_record_survives_what_keeps_the_values(kind, written, tmp_path):
 
 
 def test_the_record_is_small_and_json_able(written):
-    record = written.attrs["llmframe"]["c"]
-    assert json.loads(json.dumps(record)) == record
-    assert len(json.dumps(record)) < 500
+    entry = written.attrs["llmframe"]["c"]
+    assert (entry["verb"], entry["model"], entry["complete"]) == ("complete", MODEL, True)
+    record = written.attrs["llmframe_calls"][entry["call"]]
     assert (record["verb"], record["model"], record["rows"], record["answered"]) == ("complete", MODEL, 3, 2)
+    assert json.loads(json.dumps(written.attrs)) == written.attrs
+    assert len(json.dumps(written.attrs)) < 500
 
 
 def test_the_same_column_of_another_frame_is_not_ours(written):
@@ -221,7 +224,9 @@ def test_missing_fills_only_missing_cells_whoever_wrote_the_rest(llm, lane):
 def test_the_target_is_checked_before_anything_else_is_done():
     df = pd.DataFrame({"a": ["x"], "c": ["mine"]})
     with pytest.raises(ValueError, match=r"^into"):
-        TargetColumn.of(df, "c", False, None, {"verb": "complete", "model": MODEL})
+        TargetColumns.of(
+            df, ["c"], False, None, {"verb": "complete", "model": MODEL}, argument="into", kind=TEXT_ANSWERS
+        )
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,56 @@ def test_what_was_whole_before_the_limit_is_an_answer():
     assert judged({"a": int}, '{"a": 1}\n\n\n', "length").value == [1]
 
 
+@pytest.mark.parametrize(
+    ("content", "fits"),
+    [
+        ("prose", False),
+        ({"d": "soon"}, False),
+        ({"d": "soon", "n": "5"}, False),
+        ({"d": "soon", "n": 5}, True),
+        ({"d": "soon", "n": 10**30}, True),
+        ({"d": "2026-01-01", "n": 7}, True),
+    ],
+    ids=repr,
+)
+def test_a_misfit_tells_whether_the_schema_as_sent_excludes_it(content, fits):
+    """What it excludes is said first."""
+    verdict = judged({"d": date, "n": (int, "how many")}, content)
+    assert (verdict.value is not None or verdict.fits_as_sent) == fits
+
+
+class Parcel(BaseModel):
+    sent: date
+
+
+class Letter(BaseModel):
+    sent: date
+    pages: int
+
+
+@pytest.mark.parametrize(
+    ("content", "fits"),
+    [
+        ({"it": {"sent": "soon"}}, True),
+        ({"it": {"sent": "soon", "pages": 2}}, True),
+        ({"it": {"sent": "soon", "pages": "two"}}, False),
+    ],
+    ids=repr,
+)
+def test_so_does_a_misfit_in_every_alternative(content, fits):
+    verdict = judged({"it": Parcel | Letter}, content)
+    assert verdict.problem == "schema"
+    assert verdict.fits_as_sent is fits
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [('{"a": ', "length"), ("", "stop"), ("{}", "content_filter")]
+)
+def test_an_answer_that_was_cut_off_or_held_back_does_not_tell(content, reason):
+    verdict = judged({"a": int}, content, reason)
+    assert (verdict.value, verdict.fits_as_sent) == (None, None)
+
+
 class Part(BaseModel):
     name: str | None
     size: float | None

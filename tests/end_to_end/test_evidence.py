@@ -75,11 +75,11 @@ def test_a_series_of_message_arrays_and_a_list_have_them_too(said):
 
 def test_asked_again_a_row_has_the_quotes_of_the_answer_that_fits(lane, llm):
     answers = ['{"n.quote": "five", "n": "four"}', '{"n.quote": "FOUR", "n": 4}']
-    llm.answer = lambda body: answers[len(body["messages"]) > 2]
-    df = pd.DataFrame({"review": ["I have four."]})
+    llm.answer = lambda body: answers[len(body["messages"]) > 2 or "first" in body["messages"][1]["content"]]
+    df = pd.DataFrame({"review": ["the first: four", "I have four."]})
     df.llm.extract("review", {"n": int}, quotes=True)
-    assert df.iloc[0, 1:].tolist() == [4, "FOUR", True]
-    assert llm.ledger.billed == 2
+    assert df.iloc[1, 1:].tolist() == [4, "FOUR", True]
+    assert llm.ledger.billed == 3
 
 
 def test_a_row_that_fails_has_no_quote(lane, llm):

@@ -66,10 +66,8 @@ def test_each_row_is_asked_after_the_same_pairs(lane, asked, given):
 def test_digests_of_their_texts_are_remembered_and_no_text_is(asked):
     df = frame()
     df.llm.extract("review", DONE, "How?", examples=HAND, prefix=None)
-    records = df.attrs["llmframe"]
-    assert (
-        records["tone"]["examples"] == records["hours"]["examples"] == [digest("It broke!"), digest("Fine.")]
-    )
+    records = df.attrs["llmframe_calls"]
+    assert [call["examples"] for call in records.values()] == [[digest("It broke!"), digest("Fine.")]]
     assert "It broke" not in json.dumps(records)
     plain = frame()
     plain.llm.extract("review", DONE)
@@ -96,7 +94,7 @@ def test_an_example_is_asked_as_a_row_is_but_for_the_system_message(asked, promp
     example = {"review": "It broke!", "stars": 2, "hand_tone": "angry", "hand_hours": 1}
     df.llm.extract("review", DONE, prompt, prefix="hand_", system="About a {product}.", examples=[example])
     assert asked[0][:2] == [("user", text), ("assistant", '{"tone":"angry","hours":1.0}')]
-    assert df.attrs["llmframe"]["hand_tone"]["examples"] == [digest(texts)]
+    assert [call["examples"] for call in df.attrs["llmframe_calls"].values()] == [[digest(texts)]]
 
 
 @pytest.mark.parametrize(("name", "column"), [("review", "review"), (None, "text"), (3, "3")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from typing import Literal
 
 import pandas as pd
@@ -55,7 +56,12 @@ def test_run_again_it_asks_nothing_and_gives_the_same_dtypes(lane):
 
 
 def right_when_asked_again(body):
-    return json.dumps({"n": 5 if len(body["messages"]) > 2 else "five"})
+    """Answer one row as it is asked for at once: the others' misfits are their own then, and not the server's."""
+    return json.dumps({"n": 5 if len(body["messages"]) > 2 or text_of(body) == "Review 0" else "five"})
+
+
+def right_once(body):
+    return json.dumps({"n": 5}) if text_of(body) == "Review 0" else "no"
 
 
 def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong(lane):
@@ -64,7 +70,7 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong(lane):
     df = frame()
     df.llm.extract("review", {"n": int})
     assert df["n"].tolist() == [5] * 6
-    assert lane.ledger.billed == 12
+    assert lane.ledger.billed == 11
     asked_again = next(messages for messages in seen if len(messages) > 2)
     assert [message["role"] for message in asked_again] == ["system", "user", "assistant", "user"]
     assert asked_again[2]["content"] == '{"n": "five"}'
@@ -72,7 +78,7 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong(lane):
     again = frame()
     again.llm.extract("review", {"n": int})
     assert again["n"].tolist() == [5] * 6
-    assert lane.ledger.billed == 12
+    assert lane.ledger.billed == 11
     assert llmframe.last_run().failed == 0
 
 
@@ -97,20 +103,61 @@ def test_what_never_fits_is_that_rows_failure_and_costs_no_other(lane):
     assert lane.ledger.billed == 7
 
 
-@pytest.mark.parametrize(("reask", "billed"), [(0, 6), (2, 18)])
+def test_a_run_tells_which_rows_were_asked_again_and_why(lane, capsys):
+    """Whatever became of them, each row of a duplicate too; the closing line counts what this run asked again."""
+
+    def answer(body):
+        row, asked_again = text_of(body), len(body["messages"]) > 2
+        good = row == "Review 0" or (asked_again and row == "Review 1")
+        return json.dumps({"n": 5 if good else ["x", "y"][asked_again]})
+
+    lane.answer = answer
+    df = pd.concat([frame(3), frame(2)]).set_axis(list("pqrst"))
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.extract("review", {"n": int}, progress=True)
+    run = llmframe.last_run()
+    assert list(run.reasked) == ["position", "label", "code", "message", "attempts", "raw"]
+    assert run.reasked[["position", "label", "code", "raw"]].to_numpy().tolist() == [
+        [1, "q", "schema", '{"n": "x"}'],
+        [2, "r", "schema", '{"n": "x"}'],
+        [4, "t", "schema", '{"n": "x"}'],
+    ]
+    assert run.reasked["message"].str.contains("n: 'x' is no whole number").all()
+    assert run.failures["raw"].tolist() == ['{"n": "y"}']
+    assert "1 failed · 3 rows asked again · " in capsys.readouterr().err
+    assert "3 rows" in run._repr_html_().partition("asked again")[2]
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(run)).reasked, run.reasked)
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.extract("review", {"n": int}, mode="offline")
+    again = llmframe.last_run()
+    assert again.reasked.drop(columns="attempts").equals(run.reasked.drop(columns="attempts"))
+    assert "asked again" not in repr(again)
+
+
+def test_where_all_fit_nothing_was_asked_again(llm):
+    llm.answer = lambda _: json.dumps({"n": 5})
+    frame().llm.extract("review", {"n": int})
+    assert llmframe.last_run().reasked.empty
+    assert llmframe.last_run().reasked.columns[-1] == "raw"
+    frame().llm.complete("review")
+    assert llmframe.last_run().reasked.empty
+
+
+@pytest.mark.parametrize(("reask", "billed"), [(0, 6), (2, 16)])
 def test_it_is_asked_again_at_most_so_often(llm, reask, billed):
-    llm.answer = lambda _: "no"
+    llm.answer = right_once
     with pytest.raises(llmframe.CompletionError, match="not_json"):
         frame().llm.extract("review", {"n": int}, reask=reask)
     assert llm.ledger.billed == billed
 
 
 def test_offline_a_row_whose_second_answer_is_not_there_keeps_its_first_failure(llm):
-    llm.answer = lambda _: "no"
+    llm.answer = right_once
     with pytest.raises(llmframe.CompletionError):
         frame().llm.extract("review", {"n": int}, reask=0)
     with pytest.raises(llmframe.CompletionError) as caught:
         frame().llm.extract("review", {"n": int}, mode="offline")
+    assert caught.value.run.reasked.empty
     assert set(caught.value.run.failures["code"]) == {"not_json"}
     assert llm.ledger.billed == 6
 

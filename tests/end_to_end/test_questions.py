@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import llmframe
-from llmframe.testing import Fault, reviews
+from llmframe.testing import Fault, LocalServer, reviews
 
 LABELS = ["praise", "complaint"]
 QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "mid", "high"])}
@@ -346,3 +346,73 @@ def test_the_price_of_decisions_is_their_own(llm):
     df.llm.classify("review", LABELS, engine="decisions")
     run = llmframe.last_run()
     assert run.cost == pytest.approx(run.tokens.prompt * 0.10 / 1e6)
+
+
+def test_examples_by_hand_come_before_each_row_in_both_engines(engine, llm):
+    bodies = []
+    llm.faults = [Fault("500", when=lambda body: bool(bodies.append(body)))]
+    by_hand = pd.DataFrame({"review": ["Great!", "Broken."], "review_label": ["praise", None]})
+    df = frame(1)
+    df.llm.classify("review", LABELS, "Judge it.", engine=engine, examples=by_hand)
+    [body] = bodies
+    messages = body["input" if engine == "decisions" else "messages"]
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    assert answers == ['{"label": "praise"}', '{"label": null}']
+    [call] = df.attrs["llmframe_calls"].values()
+    assert len(call["examples"]) == 2
+    with pytest.raises(
+        ValueError, match="examples: row 0: review_label: 'angry' is none of 'praise', 'complaint'"
+    ):
+        df.llm.classify(
+            "review", LABELS, examples=[{"review": "Great!", "review_label": "angry"}], overwrite=True
+        )
+    texts = [{"text": "Great!", "spam": False, "topic": "bug", "urgency": None}]
+    assert len(llmframe.ask(["It broke"], QUESTIONS, engine=engine, examples=texts)) == 1
+    assert len(llmframe.classify(["It broke"], LABELS, examples=[{"text": "x", "label": "praise"}])) == 1
+
+
+def test_the_response_is_a_column_beside_the_others(engine):
+    df = frame(2)
+    df.llm.classify("review", LABELS, engine=engine, raw=True)
+    assert list(df) == ["review", "review_label", "review_raw"]
+    assert set(df["review_raw"][0]) >= {"answers" if engine == "decisions" else "choices"}
+    df.llm.ask("review", {"spam": bool}, prefix="q_", engine=engine, raw=True)
+    assert list(df)[3:] == ["q_spam", "q_review_raw"]
+    both = df["review"].llm.classify(LABELS, engine=engine, raw=True)
+    assert list(both) == ["review_label", "review_raw"]
+
+
+def test_missing_labels_are_filled_and_their_companions_follow(llm):
+    df = frame()
+    df.llm.classify("review", LABELS, engine="decisions", confidence=True)
+    before = df.copy()
+    df.loc[2, "review_label"] = None
+    df.loc[3, "review_confidence"] = None
+    df.llm.classify("review", LABELS, engine="decisions", confidence=True, overwrite="missing")
+    assert df["review_label"].equals(before["review_label"])
+    assert pd.isna(df.loc[3, "review_confidence"])
+    assert df.loc[2, "review_confidence"] == before.loc[2, "review_confidence"]
+
+
+def test_an_existing_label_off_the_list_is_an_error_before_anything_is_sent(llm):
+    df = frame().assign(tone=["good", None, None, None, None, None])
+    with pytest.raises(ValueError, match="'good'"):
+        df.llm.classify("review", LABELS, into="tone", overwrite="missing")
+    assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize("holds_to", ["json_object", "text", "ignored"])
+def test_labels_come_also_from_servers_that_do_not_hold_to_schemas(tmp_path, holds_to):
+    with LocalServer(response_format=holds_to) as server:
+        settings = {
+            "base_url": server.base_url,
+            "api_key": "any",
+            "model": "gpt-6-luna",
+            "journal": tmp_path / "j.sqlite",
+        }
+        with llmframe.option_context(**settings, progress=False):
+            df = frame(30)
+            df.llm.classify("review", LABELS, votes=2)
+            df.llm.ask("review", QUESTIONS)
+            assert df["urgency"].notna().all()
+            assert llmframe.last_run().answered == 30

@@ -3,7 +3,7 @@
 import pytest
 from journal.stores import LEASE_SECONDS, begin
 
-from llmframe._values import LearntPace, UsageReport
+from llmframe._values import LearntLimit, LearntPace, UsageReport
 
 pytestmark = pytest.mark.asyncio
 
@@ -67,3 +67,24 @@ async def test_what_was_learnt_of_limits_is_there_for_the_next_process(pair):
     assert 0 < found.by_second_seconds <= 60
     await other.keep_pace(b"group", LearntPace(500))
     assert await one.learnt_pace(b"group") == LearntPace(500, 0.0)
+
+
+async def test_by_which_rung_a_model_answered_is_there_for_the_next_process(pair):
+    """The first one that is kept stands, for each server and model."""
+    one, other = pair
+    assert await one.kept_rung("https://a/v1", "m") is None
+    await one.keep_rung("https://a/v1", "m", "json_object")
+    await other.keep_rung("https://a/v1", "m", "prompt")
+    assert await other.kept_rung("https://a/v1", "m") == "json_object"
+    assert await one.kept_rung("https://a/v1", "n") is None
+    assert await one.kept_rung("https://b/v1", "m") is None
+
+
+async def test_the_limits_are_there_for_the_next_process(pair):
+    """Each as it was, and what is used up of it flows back meanwhile."""
+    one, other = pair
+    learnt = LearntPace(300, 0.0, LearntLimit(500, 60.0, 30.0), None, LearntLimit(90.5, 1.5))
+    await one.keep_pace(b"group", learnt)
+    found = await other.learnt_pace(b"group")
+    assert 0 < found.requests.full_in_seconds <= 30
+    assert found._replace(requests=learnt.requests) == learnt

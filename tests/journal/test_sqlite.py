@@ -11,6 +11,7 @@ import llmframe
 from llmframe._columns import TEXT
 from llmframe._journal import open_journal
 from llmframe._journal.sqlite.schema import size
+from llmframe._values import LearntLimit, LearntPace
 
 pytestmark = pytest.mark.asyncio
 
@@ -98,6 +99,41 @@ async def test_an_earlier_file_of_this_format_is_used_as_it_is(tmp_path):
             assert (claimed.granted, claimed.uncertain) == (KEYS[1:], uncertain)
             await journal.mark_unsent(mine, KEYS[1:])
             await journal.end(mine, {}, finished=False)
+
+
+async def test_an_earlier_file_that_cannot_be_written_tells_of_no_rung(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    async with own_handle(path) as journal:
+        with sql(path) as earlier:
+            earlier.execute("DROP TABLE kept_rung")
+        assert await journal.kept_rung("https://a/v1", "m") is None
+    async with own_handle(path) as journal:
+        await journal.keep_rung("https://a/v1", "m", "prompt")
+        assert await journal.kept_rung("https://a/v1", "m") == "prompt"
+
+
+@pytest.mark.parametrize(
+    "earlier_form", ["DROP TABLE learnt_pace", "ALTER TABLE learnt_pace DROP COLUMN limits"]
+)
+async def test_an_earlier_file_of_this_format_learns_limits(tmp_path, earlier_form):
+    """The first ones kept nothing of the pace, later ones the window alone, which is still read; and both can write."""
+    path = tmp_path / "journal.sqlite"
+    async with own_handle(path) as journal:
+        await journal.keep_pace(b"group", LearntPace(400))
+    with sql(path) as earlier:
+        earlier.execute(earlier_form)
+    async with own_handle(path) as journal:
+        found = await journal.learnt_pace(b"group")
+        assert found == (None if earlier_form.startswith("DROP") else LearntPace(400))
+        with sql(path) as earlier:
+            earlier.execute(
+                "INSERT INTO learnt_pace (limit_group, most_in_flight, by_second_until, learnt) VALUES (?, 7, 0, 1e12)",
+                (b"earlier",),
+            )
+        assert await journal.learnt_pace(b"earlier") == LearntPace(7)
+        learnt = LearntPace(300, requests=LearntLimit(500, 60.0))
+        await journal.keep_pace(b"group", learnt)
+        assert await journal.learnt_pace(b"group") == learnt
 
 
 async def test_one_process_shares_one_connection_to_a_file(tmp_path):

@@ -116,6 +116,7 @@ class SimulatedRun:
     pace: RunPace = field(default_factory=lambda: Pace().join())
     seed: int = 0
     estimate: object = None  # of (rng): a request's estimated tokens, its charge, and what it uses
+    began: float = 0.0
     same_limits_seconds: float = 0.0  # seconds in which the headers of one answer only are read
     read_at: float = -math.inf
     answered: int = 0
@@ -143,7 +144,7 @@ class SimulatedRun:
         heapq.heappush(self.events, (when, next(self.order), kind, args))
 
     def run(self):
-        self.fill(0.0)
+        self.fill(self.began)
         while self.events:
             now, _, kind, args = heapq.heappop(self.events)
             getattr(self, kind)(now, *args)

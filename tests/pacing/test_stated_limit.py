@@ -85,6 +85,13 @@ def test_what_left_before_the_limit_was_known_is_counted(latency):
         assert run.refused < 0.01
 
 
+def test_a_bucket_of_one_request_is_used_evenly():
+    """Ten a minute, one at a time: what remains is never more than one, and is not waited for until it is."""
+    run = SimulatedRun(Server(Allowance(10 / 60, 1), None, 2.0, 0.5, 0.05, retry="int"), 100).run()
+    assert run.share >= 0.9
+    assert run.refusals <= 10
+
+
 def test_what_remains_is_used_at_once():
     """3,000 rows fit into a minute's bucket of 10,000: they take hardly longer than without a limit."""
     free = SimulatedRun(Server(None, None, 1.0, 0.2, 0.05, headers=False), 3_000).run()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from llmframe._api import CHAT_COMPLETIONS
-from llmframe._columns import TEXT, PromptSpec, TargetColumns, make_plan, put_column, text_series
+from llmframe._columns import TEXT, PromptSpec, TargetColumns, make_plan, put_columns, text_series
 from llmframe._run import Run, Verb, run_to_end
 from llmframe._values import Verdict
 from llmframe._verbs.arguments import resolve
@@ -21,6 +21,8 @@ class NumberAnswers:
     """Reads the number in a whole text, for one Int64 column; values are held in an Int64 array."""
 
     shows_raw: ClassVar = False
+    companions: ClassVar[Mapping[int, Sequence[int]]] = {}
+    mixes: ClassVar = False
     remedies: ClassVar = {**TEXT.remedies, "no_number": "ask for a number"}
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
@@ -45,8 +47,8 @@ class NumberAnswers:
     def unsure(self, stored: Any, codes: Any) -> int:  # noqa: ARG002
         return 0
 
-    def continues(self, existing: pd.Series) -> bool:
-        return pd.api.types.is_integer_dtype(existing) or bool(existing.isna().all())
+    def takes(self, column: int, value: Any) -> bool:  # noqa: ARG002 (any number)
+        return True
 
 
 class CountedAnswers(NumberAnswers):
@@ -68,6 +70,12 @@ class CountedAnswers(NumberAnswers):
         return [text_series(words, index, word), pd.Series(numbers, index=index, dtype="Int64", name=number)]
 
 
+class SureAnswers(CountedAnswers):
+    """Reads a word, and a number that belongs to it."""
+
+    companions: ClassVar = {1: (0,)}
+
+
 class BrokenAnswers(NumberAnswers):
     """Reads numbers, with an error of its own."""
 
@@ -84,6 +92,7 @@ class AnyText(NumberAnswers):
 
 NUMBER = Verb("number", CHAT_COMPLETIONS, NumberAnswers())
 COUNTED = Verb("counted", CHAT_COMPLETIONS, CountedAnswers())
+SURE = Verb("sure", CHAT_COMPLETIONS, SureAnswers())
 BROKEN = Verb("broken", CHAT_COMPLETIONS, BrokenAnswers())
 ANY = Verb("any", CHAT_COMPLETIONS, AnyText())
 
@@ -94,7 +103,7 @@ def ask(
     """Ask the cells of a column and write what the verb's kind makes of the answers."""
     settings = resolve(verb, arguments)
     written_by = {"verb": verb.name, "model": settings.model}
-    targets = TargetColumns.of(frame, into, overwrite, None, written_by, argument="into")
+    targets = TargetColumns.of(frame, into, overwrite, None, written_by, argument="into", kind=verb.kind)
     plan = make_plan(
         settings.recipes,
         PromptSpec.parse(column, None, settings.system, {column: column}),
@@ -107,8 +116,8 @@ def ask(
 
     def write_back(results: Any, record: dict[str, Any], ending: str) -> pd.DataFrame:
         made = results.columns(frame.index, into)
-        for target, series in zip(targets.columns, made, strict=True):
-            put_column(frame, target.merged(series, verb.kind), record)
+        columns = [target.merged(series) for target, series in zip(targets.columns, made, strict=True)]
+        put_columns(frame, columns, record)
         return frame
 
     return run_to_end(Run(settings, plan, f"{column} → {', '.join(into)}", write_back))

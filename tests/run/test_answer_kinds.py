@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from columns.frames import listed
 from helpers import texts
-from run.made_up_verbs import ANY, BROKEN, COUNTED, NUMBER, ask
+from run.made_up_verbs import ANY, BROKEN, COUNTED, NUMBER, SURE, ask
 
 import llmframe
 from llmframe.testing import Fault, LocalServer, Reply
@@ -126,9 +126,24 @@ def test_missing_cells_are_filled_in_a_column_that_keeps_the_kinds_dtype(countin
     assert listed(df["n"]) == [7, 0, 8, None, 12]
     assert counting.ledger.billed == 2
     words = df.assign(n=["many", None, "few", None, None])
-    ask(NUMBER, words, "q", "n", overwrite="missing")
-    assert words["n"].dtype == object
-    assert listed(words["n"]) == ["many", 0, "few", None, 12]
+    with pytest.raises(ValueError, match=r"^into: the column 'n' .* Int64, and 2 values .*: 'many', 'few';"):
+        ask(NUMBER, words, "q", "n", overwrite="missing")
+    assert counting.ledger.billed == 2
+
+
+def test_a_companion_is_written_exactly_where_its_value_is(counting: LocalServer) -> None:
+    """Whatever it held, and also where it is new; no row is asked for its sake."""
+    df = frame().drop(index="c").assign(word=["mine", None, "mine", None, None])
+    both = df.assign(sure=pd.array([None, 7, 8, None, 9], dtype="Int64"))
+    for given, kept in ((df, [None, None]), (both, [None, 8])):
+        ask(SURE, given, "q", "word", "sure", overwrite="missing")
+        assert listed(given["word"]) == ["mine", "dogs", "mine", None, "cows"]
+        assert listed(given["sure"]) == [kept[0], 0, kept[1], None, 12]
+        assert given["sure"].dtype == "Int64"
+    assert counting.ledger.billed == 2
+    df["word"] = "mine"
+    ask(SURE, df, "q", "word", "sure", overwrite="missing")
+    assert llmframe.last_run().rows == 0
 
 
 def test_an_error_of_a_kind_loses_no_paid_answer(counting: LocalServer) -> None:

@@ -179,7 +179,8 @@ def test_a_run_knows_its_dollars_and_so_do_its_record_and_the_journal(llm, tmp_p
     tokens = run.tokens
     expected = (tokens.prompt * LUNA["input"] + tokens.completion * LUNA["output"]) / MILLION / 2
     assert run.cost == pytest.approx(expected)
-    assert frame.attrs["llmframe"]["a"]["cost"] == pytest.approx(expected)
+    (record,) = frame.attrs["llmframe_calls"].values()
+    assert record["cost"] == pytest.approx(expected)
     with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal:
         assert journal.execute("SELECT sum(cost), min(tier) FROM answer").fetchone() == (
             pytest.approx(expected),

@@ -55,7 +55,8 @@ def test_answers_without_usage_are_counted_and_the_others_are_summed(unstated, t
     assert run.cost == pytest.approx(sum(filter(None, costs)))
     assert run.cost > 0
     ((counts,),) = journal(tmp_path, "SELECT counts FROM run")
-    assert json.loads(counts)["unpriced"] == frame.attrs["llmframe"]["a"]["unpriced"] == len(ODD)
+    (record,) = frame.attrs["llmframe_calls"].values()
+    assert json.loads(counts)["unpriced"] == record["unpriced"] == len(ODD)
 
 
 def test_totals_say_at_least(unstated, capsys):

@@ -24,7 +24,11 @@ assert_type(llmframe.llm(df).to_csv(), str | None)
 
 answers: pd.Series = llmframe.llm(reviews).complete("Shout: {}", reasoning_effort="low")
 assert_type(llmframe.llm(reviews).complete("Shout: {}", wait=False), llmframe.Run)
+assert_type(llmframe.llm(reviews).complete("Shout: {}", raw=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).complete("Shout: {}", raw=True, wait=False), llmframe.Run)
 
+assert_type(llmframe.llm(df).complete("review", raw=True), pd.DataFrame)
+assert_type(llmframe.explode(df, "parts", prefix="part_"), pd.DataFrame)
 assert_type(llmframe.llm(df).extract("review", {"part": str, "hours": (float, "How many?")}), pd.DataFrame)
 assert_type(llmframe.llm(df).extract("review", ["part"], quotes=True, examples=df), pd.DataFrame)
 assert_type(llmframe.llm(reviews).extract(["part"], wait=False), llmframe.Run)
@@ -40,6 +44,7 @@ assert_type(llmframe.complete(["Hello"], wait=False).cost, float | None)
 async def awaited() -> None:
     assert_type(await llmframe.acomplete(["Hello"], verbosity="low"), list[str | None])
     assert_type(await llmframe.llm(df).acomplete("review", service_tier="flex"), pd.DataFrame)
+    assert_type(await llmframe.llm(reviews).acomplete(raw=True), pd.DataFrame)
 
 
 llmframe.options.model = "gpt-6-luna"

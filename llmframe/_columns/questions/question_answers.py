@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,11 +42,14 @@ class Shown:
         Whether the probability of each option is a column.
     threshold
         A value that is less probable is missing.
+    as_table
+        Whether `Run.values` is a DataFrame also where there is one column alone.
     """
 
     confidence: bool = False
     probabilities: bool = False
     threshold: float | None = None
+    as_table: bool = True
 
 
 class QuestionAnswers:
@@ -62,6 +66,7 @@ class QuestionAnswers:
     """
 
     shows_raw: ClassVar = True
+    mixes: ClassVar = False
     remedies: ClassVar = TypedAnswers.remedies
 
     def __init__(self, questions: Sequence[Question], shown: Shown) -> None:
@@ -79,14 +84,38 @@ class QuestionAnswers:
             names += [f"{stem(question)}_p_{option}" for option in self._probable(question)]
         return names
 
+    def write(self, cells: Mapping[str, Any], names: Sequence[str]) -> str:
+        """Write the answer that cells stand for, by column; `names` has each question's.
+
+        Raises
+        ------
+        KeyError
+            With the name of a column that is not there.
+        ValueError
+            For a value that is none of a question's options.
+        """
+        answer: dict[str, str | bool | None] = {}
+        for question, name in zip(self.questions, names, strict=True):
+            cell = cells[name]
+            if pd.api.types.is_scalar(cell) and pd.isna(cell):
+                answer[question.name] = None
+                continue
+            cell = cell.value if isinstance(cell, Enum) else cell
+            if isinstance(cell, np.bool_):
+                cell = bool(cell)
+            if not isinstance(cell, bool if question.labels is None else str) or cell not in question.options:
+                raise ValueError(f"{name}: {cell!r} is none of {', '.join(map(repr, question.options))}")
+            answer[question.name] = cell
+        return as_json(answer)
+
     @property
-    def value_of(self) -> list[int | None]:
-        """For each column the position of the value column that it belongs to; `None` for values."""
-        found: list[int | None] = []
+    def companions(self) -> dict[int, tuple[int]]:
+        found: dict[int, tuple[int]] = {}
+        at = 0
         for question in self.questions:
-            at = len(found)
-            companions = self._shown.confidence + self._has_score(question) + len(self._probable(question))
-            found += [None, *[at] * companions]
+            value = at
+            at += 1 + self._shown.confidence + self._has_score(question) + len(self._probable(question))
+            found |= dict.fromkeys(range(value + 1, at), (value,))
         return found
 
     def _has_score(self, question: Question) -> bool:
@@ -134,7 +163,7 @@ class QuestionAnswers:
 
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> Any:
         made = self.columns(stored, codes, index, self.names)
-        if len(made) > 1:
+        if self._shown.as_table or len(made) > 1:
             return pd.concat(made, axis="columns")
         return [None if missing else value for value, missing in zip(made[0], made[0].isna(), strict=True)]
 
@@ -145,8 +174,9 @@ class QuestionAnswers:
             unsure |= picked.answered & (self._sure(picked) < 0)
         return int(unsure.sum())
 
-    def continues(self, existing: pd.Series) -> bool:  # noqa: ARG002 (a column has one dtype)
-        return True
+    def takes(self, column: int, value: Any) -> bool:
+        values = [number for number in range(len(self.names)) if number not in self.companions]
+        return column not in values or value in self.questions[values.index(column)].options
 
 
 class _Storage:

@@ -57,9 +57,13 @@ def fit(value: dict[str, Any], root: Record) -> dict[str, Any]:
     Raises
     ------
     MisfitError
-        For the first value that does not fit.
+        For the first value that the schema as sent excludes, otherwise for the first that does not fit.
     """
-    return _Fitter().record(value, root, "")
+    fitter = _Fitter()
+    values = fitter.record(value, root, "")
+    if fitter.misfit is not None:
+        raise fitter.misfit
+    return values
 
 
 class _Fitter:
@@ -67,6 +71,8 @@ class _Fitter:
 
     def __init__(self) -> None:
         self._named: dict[str, Record] = {}
+        self.misfit: MisfitError | None = None
+        """The first one that the schema as sent allows."""
 
     def record(self, value: Any, record: Record, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -94,7 +100,7 @@ class _Fitter:
     def shape(self, value: Any, shape: Shape, path: str) -> Any:
         match shape:
             case Scalar():
-                return read_scalar(value, shape, path)
+                return self._scalar(value, shape, path)
             case Choice(values):
                 return _chosen(value, values, path)
             case Items(item):
@@ -107,14 +113,35 @@ class _Fitter:
                 return self.record(value, self._named[name], path)
         return self.record(value, shape, path)
 
+    def _scalar(self, value: Any, scalar: Scalar, path: str) -> Any:
+        try:
+            return read_scalar(value, scalar, path)
+        except MisfitError as misfit:
+            self._note(misfit)
+            return None
+
+    def _note(self, misfit: MisfitError) -> None:
+        """Raise a misfit unless the schema as sent allows it: one that it excludes may follow."""
+        if misfit.as_sent:
+            raise misfit
+        self.misfit = self.misfit or misfit
+
     def _first_that_fits(self, value: Any, records: tuple[Record | Reference, ...], path: str) -> Any:
-        misfits = []
+        before, misfits = self.misfit, list[MisfitError]()
         for record in records:
+            self.misfit = None
             try:
-                return self.shape(value, record, path)
+                found = self.shape(value, record, path)
             except MisfitError as misfit:
                 misfits.append(misfit)
-        raise max(misfits, key=lambda misfit: len(misfit.path))
+            else:
+                if self.misfit is None:
+                    self.misfit = before
+                    return found
+                misfits.append(self.misfit)
+        self.misfit = before
+        self._note(max(misfits, key=lambda misfit: (not misfit.as_sent, len(misfit.path))))
+        return None
 
 
 def read_scalar(value: Any, scalar: Scalar, path: str) -> Any:

@@ -11,7 +11,7 @@ from llmframe._columns.schema.evidence import Evidence, Layout, quote_of, quoted
 from llmframe._columns.schema.fitting import MisfitError, conform, fit, supplied
 from llmframe._columns.schema.quick_reading import quick_reader
 from llmframe._columns.schema.reading import NotJSONError, read_object
-from llmframe._columns.schema.typed_columns import column_for, flat
+from llmframe._columns.schema.typed_columns import column_for, flat, takes
 from llmframe._columns.schema.writing import as_answer, gathered
 from llmframe._columns.text_answers import TEXT
 from llmframe._values import Verdict
@@ -48,6 +48,7 @@ class TypedAnswers:
     """
 
     shows_raw: ClassVar = True
+    mixes: ClassVar = False
     remedies: ClassVar = {
         **TEXT.remedies,
         "not_json": "ask another model=",
@@ -82,7 +83,9 @@ class TypedAnswers:
                 return Verdict(None, "truncated", f"the answer was cut off at the token limit: {error}")
             return _wrong("not_json", f"the answer is not one JSON object: {error}", text.value)
         except MisfitError as misfit:
-            return _wrong("schema", f"the answer does not fit the schema: {misfit}", text.value)
+            detail = f"the answer does not fit the schema: {misfit}"
+            wrong = _wrong("schema", detail, text.value)
+            return wrong._replace(fits_as_sent=None if cut_off else not misfit.as_sent)
 
     def _read(self, text: str) -> dict[str, Any]:
         values = self._quick(text)
@@ -136,8 +139,9 @@ class TypedAnswers:
     def unsure(self, stored: Any, codes: npt.NDArray[np.int32]) -> int:  # noqa: ARG002 (a value stands as it is)
         return 0
 
-    def continues(self, existing: pd.Series) -> bool:  # noqa: ARG002 (a column has one dtype)
-        return True
+    def takes(self, column: int, value: Any) -> bool:
+        _, shape = self._layout.columns[column]
+        return takes(shape, value)
 
 
 class _Storage:
@@ -164,7 +168,7 @@ class _Storage:
 
 def _wrong(problem: str, detail: str, raw: str) -> Verdict:
     correction = f"{detail[0].upper()}{detail[1:]}. {_AGAIN}"
-    return Verdict(None, problem, detail, raw=raw, correction=correction)
+    return Verdict(None, problem, detail, raw=raw, fits_as_sent=False, correction=correction)
 
 
 def _checked(check: Check, value: Any, shape: Shape, path: str) -> Any:

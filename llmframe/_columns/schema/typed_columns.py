@@ -6,14 +6,16 @@ They are kept as arrays, one for each column: a million typed rows take little m
 from __future__ import annotations
 
 from array import array
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from math import nan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from llmframe._columns.schema.shapes import Choice, Record, Scalar
+from llmframe._columns.schema.shapes import Choice, Items, Record, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -85,6 +87,22 @@ def column_for(shape: Shape, requests: int) -> Column:  # noqa: PLR0911 (a table
         case Scalar("text"):
             return _Texts(requests)
     return _Objects(requests)
+
+
+def takes(shape: Shape, value: Any) -> bool:
+    """Return whether a value that has the type of a shape's dtype may stand in its column."""
+    match shape:
+        case Choice(values):
+            return value in values
+        case Scalar("decimal"):
+            return isinstance(value, Decimal)
+        case Scalar("time"):
+            return isinstance(value, time)
+        case Scalar():
+            return True
+        case Items():
+            return isinstance(value, list | tuple | np.ndarray)
+    return isinstance(value, Mapping)
 
 
 class _Numbers:

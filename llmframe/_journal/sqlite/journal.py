@@ -28,7 +28,7 @@ from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
 from llmframe._options import Tuning
-from llmframe._values import LearntPace, UsageReport
+from llmframe._values import LearntLimit, LearntPace, UsageReport
 
 if TYPE_CHECKING:
     import sqlite3
@@ -236,20 +236,45 @@ class SqliteJournal:
         now = time.time()
         with self._database.transaction() as connection:
             row = connection.execute(
-                "SELECT most_in_flight, by_second_until FROM learnt_pace WHERE limit_group = ? AND learnt > ?",
+                "SELECT most_in_flight, by_second_until, limits FROM learnt_pace WHERE limit_group = ? AND learnt > ?",
                 (group, now - _LEARNT_SECONDS),
             ).fetchone()
-        return None if row is None else LearntPace(row[0], max(0.0, row[1] - now))
+        if row is None:
+            return None
+        limits = [limit and _limit(limit, now) for limit in orjson.loads(row[2])]
+        return LearntPace(row[0], max(0.0, row[1] - now), *limits)
 
     @on_thread
     def keep_pace(self, group: bytes, learnt: LearntPace) -> None:
         now = time.time()
+        limits = [
+            limit and [*limit[:2], now + limit.full_in_seconds]
+            for limit in (learnt.requests, learnt.tokens, learnt.unstated)
+        ]
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO learnt_pace (limit_group, most_in_flight, by_second_until, learnt) VALUES (?,?,?,?)",
-                (group, learnt.window, now + learnt.by_second_seconds, now),
+                "INSERT OR REPLACE INTO learnt_pace (limit_group, most_in_flight, by_second_until, learnt, limits) "
+                "VALUES (?,?,?,?,?)",
+                (group, learnt.window, now + learnt.by_second_seconds, now, orjson.dumps(limits).decode()),
             )
         self._database.on_written(_PAGE_BYTES, now)
+
+    @on_thread
+    def kept_rung(self, server: str, model: str) -> str | None:
+        with self._database.outside("read") as connection:
+            table = "SELECT 1 FROM sqlite_master WHERE name = 'kept_rung'"
+            if connection.execute(table).fetchone() is None:  # an earlier version's, which cannot be written
+                return None
+            row = connection.execute(
+                "SELECT rung FROM kept_rung WHERE server = ? AND model = ?", (server, model)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    @on_thread
+    def keep_rung(self, server: str, model: str, rung: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO kept_rung VALUES (?, ?, ?)", (server, model, rung))
+        self._database.on_written(_PAGE_BYTES, time.time())
 
     @on_thread
     def renew(self, session: Session) -> None:
@@ -319,6 +344,11 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
         )
         for (key, body, usage, lane, tier, model, asked, _), cost in answers
     ]
+
+
+def _limit(kept: Sequence[float], now: float) -> LearntLimit:
+    limit, bucket_seconds, full_at = kept
+    return LearntLimit(limit, bucket_seconds, min(max(0.0, full_at - now), bucket_seconds))
 
 
 def _recipe(connection: sqlite3.Connection, digest: bytes, description: str) -> int:

@@ -51,7 +51,12 @@ _NOT_WRITABLE = frozenset(
 
 _LEARNT_PACE = """
 CREATE TABLE learnt_pace (
-    limit_group BLOB PRIMARY KEY, most_in_flight INTEGER NOT NULL, by_second_until REAL NOT NULL, learnt REAL NOT NULL)
+    limit_group BLOB PRIMARY KEY, most_in_flight INTEGER NOT NULL, by_second_until REAL NOT NULL, learnt REAL NOT NULL,
+    limits TEXT NOT NULL DEFAULT '[]') WITHOUT ROWID
+"""
+
+_KEPT_RUNG = """
+CREATE TABLE kept_rung (server TEXT NOT NULL, model TEXT NOT NULL, rung TEXT NOT NULL, PRIMARY KEY (server, model))
     WITHOUT ROWID
 """
 
@@ -133,13 +138,19 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        claims, paces = (
+        claims, paces, limits, rungs = (
             _has_column(connection, "claim", "sent"),
             _has_column(connection, "learnt_pace", "learnt"),
+            _has_column(connection, "learnt_pace", "limits"),
+            _has_column(connection, "kept_rung", "rung"),
         )
-        complete = version and claims and paces
+        complete = version and claims and limits and rungs
         if not version:
-            for statement in (*_SCHEMA.split(";\n"), _LEARNT_PACE):  # executescript() would commit
+            for statement in (
+                *_SCHEMA.split(";\n"),
+                _LEARNT_PACE,
+                _KEPT_RUNG,
+            ):  # not executescript(), which commits
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         elif not complete:  # earlier files of format 2; their programs can still use the tables
@@ -147,6 +158,10 @@ def create_tables(connection: sqlite3.Connection) -> None:
                 connection.execute("ALTER TABLE claim ADD COLUMN sent INTEGER NOT NULL DEFAULT 1")
             if not paces:
                 connection.execute(_LEARNT_PACE)
+            elif not limits:
+                connection.execute("ALTER TABLE learnt_pace ADD COLUMN limits TEXT NOT NULL DEFAULT '[]'")
+            if not rungs:
+                connection.execute(_KEPT_RUNG)
         # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if complete else "COMMIT")
