@@ -107,6 +107,13 @@ def test_missing_labels_are_filled_and_the_others_stay(account):
     assert account.ledger.billed == 1
 
 
+def test_a_label_off_the_list_that_would_stay_is_refused(account, capsys):
+    write_reviews(kind=["complain", None, None, None])
+    assert classify(*LABELS, "--into", "kind", "--overwrite", "missing") == 2
+    assert "'complain'" in capsys.readouterr().err
+    assert account.ledger.requests == 0
+
+
 @pytest.mark.parametrize("overwrite", [None, "missing", "all"])
 @pytest.mark.parametrize("own", [["--votes", "3", "--confidence"], ["--multi"], []], ids=" ".join)
 def test_a_run_that_stops_early_leaves_the_finished_rows_beside(account, own, overwrite, capsys):

@@ -178,12 +178,12 @@ def test_quotes_are_columns_beside_the_fields():
     assert {"part.quote", "part.found"} <= set(read_texts())
 
 
-@pytest.mark.parametrize(("reask", "billed"), [([], 2), (["--reask", "0"], 1), (["--reask", "2"], 3)])
+@pytest.mark.parametrize(("reask", "billed"), [([], 3), (["--reask", "0"], 2), (["--reask", "2"], 4)])
 def test_an_answer_that_never_fits_is_that_rows_failure_after_so_many_questions(
     account, capsys, reask, billed
 ):
-    account.answer = lambda _: "no"
-    write_reviews(reviews=["Good"])
+    account.answer = lambda body: "no" if "Bad" in str(body) else json.dumps({"part": "lid", "tone": None})
+    write_reviews(reviews=["Bad", "Good"])
     assert extract("--schema", "part,tone", "--error-into", "why", *reask) == 1
     assert account.ledger.billed == billed
     assert read_texts()["why"][0].startswith("not_json: ")
@@ -273,6 +273,16 @@ def test_missing_cells_are_filled_and_the_text_of_the_others_stays_what_it_says(
     assert {name: cells for name, cells in read_texts().items() if name in FILLED} == {
         name: after for name, (_, after) in FILLED.items()
     }
+
+
+def test_text_that_is_none_of_what_a_column_is_to_hold_is_refused_and_shown(account, model, capsys):
+    write_reviews(reviews=["a", "b"], hours=["long", None], tone=["calm", None])
+    assert extract("--schema", f"{model}:Review", "--overwrite", "missing") == 2
+    said = capsys.readouterr().err
+    assert "--prefix: the column 'hours'" in said
+    assert "'long'" in said
+    assert "write elsewhere with --prefix, or pass --overwrite all without --where" in said
+    assert account.ledger.requests == 0
 
 
 MODULES = {
