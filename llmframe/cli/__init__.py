@@ -1,4 +1,4 @@
-"""The command line: `llmframe complete`, `batches`, `collect`, `cancel`, `demo`, `journal` and `serve`."""
+"""The command line: `llmframe complete`, `extract`, `classify`, `batches`, `collect`, `cancel`, `demo`, `journal` and `serve`."""
 
 from llmframe.cli.entry import main
 

@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import llmframe
-from llmframe.cli.endings import INTERRUPTED, STOPPED, UNUSABLE, print_error
-from llmframe.cli.output import let_go
+from llmframe.cli.output import INTERRUPTED, STOPPED, UNUSABLE, let_go, print_error
 from llmframe.cli.parser import parser
 
 if TYPE_CHECKING:

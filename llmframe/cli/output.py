@@ -1,4 +1,4 @@
-"""What a command prints: results to stdout, and all else, in the command line's words, to stderr."""
+"""What a command prints: results to stdout, and all else, in the command line's words, to stderr; and how it ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from llmframe.cli.words import in_command_line_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+DONE, ROWS_FAILED, UNUSABLE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+"""The exit codes."""
 
 
 def show(text: str) -> None:
@@ -34,6 +37,12 @@ def note(text: str) -> None:
 
     say(f"llmframe: {in_command_line_words(text)}")
     wait_until_shown()
+
+
+def print_error(message: str, code: int) -> int:
+    """Print an error and return the command's exit code."""
+    note(message)
+    return code
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import llmframe
-from llmframe.cli.endings import DONE
-from llmframe.cli.output import show, tell
+from llmframe.cli.output import DONE, show, tell
 
 if TYPE_CHECKING:
     import argparse

@@ -12,6 +12,8 @@ _OPTIONS = (
     "column", "prompt", "into", "error_into", "overwrite", "where", "system", "model", "mode", "errors",
     "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries", "timeout", "base_url", "journal",
     "fresh", "retry_failed", "version", "encoding", "sep",
+    "schema", "prefix", "quotes", "reask",
+    "labels", "multi", "other", "confidence", "probabilities", "threshold", "votes", "engine",
 )  # fmt: skip
 
 _AGAIN = "run the same command again"
@@ -49,7 +51,7 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"overwrite must be False, True or 'missing'", "--overwrite must be missing or all"),
     (r"version=", "--as-version "),
     (r"dedupe=False", "--param dedupe=false"),
-    (r"\b(fresh|retry_failed)=True", lambda found: _flag(found[1])),
+    (r"\b(fresh|retry_failed|quotes|multi|confidence|probabilities)=True", lambda found: _flag(found[1])),
     (
         r"\((first |at )?row (\d+)(?=[),])",
         lambda found: (
@@ -72,7 +74,7 @@ _BEFORE = r"(?<![\w?&./{-])"
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"\A(llmframe: )?({_NAMES})(?=: | must\b)", lambda found: f"{found[1] or ''}{_flag(found[2])}"),
     (rf"{_BEFORE}({_NAMES})=(\"|')([\w./-]+)\2", lambda found: f"{_flag(found[1])} {found[3]}"),
-    (rf"{_BEFORE}({_NAMES})=(?=['\"])", lambda found: f"{_flag(found[1])} "),
+    (rf"{_BEFORE}({_NAMES})=(?=['\"\w])", lambda found: f"{_flag(found[1])} "),
     (rf"{_BEFORE}({_NAMES})=", lambda found: _flag(found[1])),
     (rf"{_BEFORE}([a-z_]+)='([\w.-]+)'", r"--param \1=\2"),
     (rf"{_BEFORE}([a-z_]+)=(?=[\s,;.:)]|$)", r"--param \1"),

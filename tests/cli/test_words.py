@@ -33,6 +33,10 @@ ROOT = Path(llmframe.__file__).parent
         ("name columns in prompt='{title}: {body}'", "name columns in --prompt '{title}: {body}'"),
         ("change or leave out temperature=", "change or leave out --param temperature"),
         ("or set tool_choice='none'", "or set --param tool_choice=none"),
+        ("other must be a label", "--other must be a label"),
+        ("pass votes=5, or engine='decisions'", "pass --votes 5, or --engine decisions"),
+        ("leave multi=True out", "leave --multi out"),
+        ("write elsewhere with prefix=", "write elsewhere with --prefix"),
         ("pass retry_failed=True to ask again", "pass --retry-failed to ask again"),
         ("run the call again with retry_failed=True", "run the same command again with --retry-failed"),
         ("cancel with llmframe.cancel('batch_1')", "cancel with llmframe cancel batch_1"),
@@ -92,6 +96,7 @@ UNREACHABLE = (
     "<div", "<span", "font:", "flex", "text-align",  # HTML
     "df.llm.complete does",  # arguments that --param refuses
     "await df.llm",
+    "llmframe.Levels",  # of `ask`, which is no command
 )  # fmt: skip
 PYTHON = re.compile(
     r"(?<!--param )(?<![-\w?&./{])[a-z_]+=(?![=\d])|llmframe\.(?!sqlite)|\brun\.[a-z]|the cell again|(the|this) call again"

@@ -412,7 +412,7 @@ def test_why_a_run_ended_is_said_although_its_finished_rows_cannot_be_written(se
 
 
 def test_the_help_has_examples_exit_codes_and_the_environment(capsys):
-    for command in ([], ["complete"]):
+    for command in ([], ["extract"], ["classify"], ["complete"]):
         with pytest.raises(SystemExit):
             main([*command, "--help"])
         said = capsys.readouterr().out
@@ -422,17 +422,18 @@ def test_the_help_has_examples_exit_codes_and_the_environment(capsys):
     assert "--api-key" not in said
 
 
-def test_the_examples_of_the_help_can_be_parsed(capsys):
+@pytest.mark.parametrize(("verb", "count"), [("complete", 4), ("extract", 3), ("classify", 3)])
+def test_the_examples_of_the_help_can_be_parsed(verb, count, capsys):
     """Each option in them is there."""
     import shlex
 
     from llmframe.cli.parser import parser
 
     with pytest.raises(SystemExit):
-        main(["complete", "--help"])
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "llmframe complete " in line]
+        main([verb, "--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if f"llmframe {verb} " in line]
     examples = [line.partition("llmframe ")[2].split(" | ")[0] for line in lines if "OPTIONS" not in line]
-    assert len(examples) >= 4
+    assert len(examples) == count
     for example in examples:
         parser().parse_args(shlex.split(example))
 

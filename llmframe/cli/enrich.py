@@ -1,36 +1,36 @@
-"""`llmframe complete` and `llmframe demo`: a file is read, a column is answered, and a file is written."""
+"""What `complete`, `extract` and `classify` have in common: a file is read, its rows are answered, and a file is written."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 import llmframe
-from llmframe._files import Table
-from llmframe.cli.endings import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, print_error
-from llmframe.cli.output import note, own_words, tell
-from llmframe.cli.places import STREAM, Target, places, target_of
+from llmframe.cli.output import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, note, own_words, print_error, tell
+from llmframe.cli.places import STREAM, Target, places
+from llmframe.cli.typed_cells import read_existing
 from llmframe.cli.where import rows_where
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     import numpy.typing as npt
-    import pandas as pd
+
+    from llmframe._files import Table
 
 SETTINGS = (
     "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries",
     "timeout", "base_url", "journal", "fresh", "retry_failed", "version",
 )  # fmt: skip
-"""Options that are arguments of the verb under the same name."""
-
-_DEMO_PROMPT = "Is this product review positive or negative? Answer with one word.\n\n{review}"
+"""Options that are arguments of every verb under the same name."""
 
 
-def complete(parsed: argparse.Namespace) -> int:
+def enrich_file(parsed: argparse.Namespace, verb: str, own: Mapping[str, Any]) -> int:
+    """Read IN, answer its rows and write OUT; `own` are the arguments that not every verb has."""
     source, target = places(
         parsed.source, parsed.target, given=parsed.format, sep=parsed.sep, encoding=parsed.encoding
     )
@@ -40,18 +40,18 @@ def complete(parsed: argparse.Namespace) -> int:
         note(
             f"{parsed.source}: several columns are named {name!r}; for --column and --prompt they are {labels!r}"
         )
-    settings = {name: getattr(parsed, name) for name in SETTINGS if getattr(parsed, name) is not None}
-    return _enrich(
+    settings = {name: getattr(parsed, name) for name in SETTINGS}
+    return enrich(
         table,
         target.separated_as(table.sep if source.format is target.format else None),
-        into=parsed.into or (f"{parsed.column}_completion" if parsed.column else "completion"),
+        verb,
         column=parsed.column,
         prompt=parsed.prompt,
         where=_rows_to_send(table.frame, parsed.where, parsed.limit, texts=source.format.is_delimited),
         error_into=parsed.error_into,
         overwrite={None: False, "all": True}.get(parsed.overwrite, parsed.overwrite),
         progress=not parsed.quiet,
-        **settings,
+        **{name: value for name, value in {**settings, **own}.items() if value is not None},
         **dict(parsed.param),
     )
 
@@ -66,17 +66,24 @@ def _rows_to_send(
     return rows if limit is None else rows & (np.cumsum(rows) <= limit)
 
 
-def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, **arguments: Any) -> int:
-    """Answer a column and write the file; when that ends early, write the finished rows beside it."""
-    code = DONE
+def enrich(table: Table, target: Target, verb: str, *, progress: bool = True, **arguments: Any) -> int:
+    """Answer the rows and write the file; when that ends early, write the finished rows beside it."""
+    code, frame = DONE, table.frame
+    columns = _columns_of(verb, frame, arguments) if arguments.get("overwrite") else None
+    if columns is not None:
+        read_existing(frame, columns)
     before = llmframe.last_run()
     try:
         with own_words():
-            table.frame.llm.complete(into=into, progress=progress, **arguments)
+            getattr(frame.llm, verb)(progress=progress, **arguments)
     except (KeyboardInterrupt, llmframe.StoppedError, llmframe.JournalError) as error:
-        if llmframe.last_run() is before:
+        run = llmframe.last_run()
+        if run is None or run is before:
             raise
-        _keep_finished_rows(table, target, into)
+        if run.answered:
+            if columns is not None and arguments["overwrite"] is True:
+                _put_values(frame, columns, run.values)
+            _keep_finished_rows(table, target, error_into=arguments.get("error_into"))
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED  # the run has said so, and how to continue
         raise
@@ -84,13 +91,17 @@ def _enrich(table: Table, target: Target, *, into: str, progress: bool = True, *
         code = print_error(str(error), ROWS_FAILED)
     if not progress:
         note(_counts())
+    return _write(table, target, code, kept=arguments.get("journal") is not False)
+
+
+def _write(table: Table, target: Target, code: int, *, kept: bool) -> int:
     try:
         target.write(_changed(table))
     except (OSError, ValueError) as error:
-        kept = "the answers are in the journal: run the same command again"
-        if arguments.get("journal") is False:
-            kept = "--no-journal kept no answer"
-        return print_error(f"{target.name} cannot be written: {error}; {kept}", UNUSABLE)
+        way_on = "the answers are in the journal: run the same command again"
+        if not kept:
+            way_on = "--no-journal kept no answer"
+        return print_error(f"{target.name} cannot be written: {error}; {way_on}", UNUSABLE)
     target.remove_partial()
     if target.partial is None:  # which may be stdout, by a name or as `-`
         note(f"{_rows(len(table.frame))} written to {'stdout' if target.name == STREAM else target.name}")
@@ -108,15 +119,26 @@ def _changed(table: Table) -> Table:
     return replace(table, changed=frozenset(table.frame.attrs.get("llmframe", {})))
 
 
-def _keep_finished_rows(table: Table, target: Target, into: str) -> None:
-    frame, run = table.frame, llmframe.last_run()
-    if into not in frame.attrs.get("llmframe", {}) and run is not None:  # a column to replace is left alone
-        frame[into] = run.values  # noqa: PD011 (a run's, not a Series')
-        frame.attrs["llmframe"] = {**frame.attrs.get("llmframe", {}), into: {}}
-    finished = frame[into].notna().to_numpy()
+def _columns_of(verb: str, frame: pd.DataFrame, arguments: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the columns that a verb writes, without rows, for which nothing is sent."""
+    empty = frame.iloc[:0].copy()
+    alone = {"where": None, "error_into": None, "overwrite": True, "journal": False, "mode": "live"}
+    getattr(empty.llm, verb)(progress=False, **{**arguments, **alone})
+    return empty[list(empty.attrs["llmframe"])]
+
+
+def _put_values(frame: pd.DataFrame, columns: pd.DataFrame, values: Any) -> None:
+    """Put a run's values into the columns that the verb was to replace, which it does only when a run is complete."""
+    answers = [values[name] for name in values] if isinstance(values, pd.DataFrame) else [values]
+    for name, cells in zip(columns, answers, strict=True):
+        frame[name] = pd.Series(cells).array
+    frame.attrs["llmframe"] = {**frame.attrs.get("llmframe", {}), **{name: {} for name in columns}}
+
+
+def _keep_finished_rows(table: Table, target: Target, *, error_into: str | None) -> None:
+    written = [name for name in table.frame.attrs.get("llmframe", {}) if name != error_into]
+    finished = table.frame[written].notna().any(axis="columns").to_numpy()
     count = int(finished.sum())
-    if not count:
-        return
     if target.partial is None:
         note(f"{_rows(count)} finished; {target.name} gets all rows or none, so nothing was written")
         return
@@ -134,6 +156,7 @@ def _counts() -> str:
     if run is None:
         return "nothing was sent"
     counts = {
+        "unsure": run.unsure,
         "failed": run.failed,
         "not sent (missing or blank)": sum(run.skipped.values()),
         "requests from the journal": run.from_journal,
@@ -142,45 +165,3 @@ def _counts() -> str:
     parts += [f"{count:,} {what}" for what, count in counts.items() if count]
     cost = "at an unknown cost" if run.cost is None else f"${run.cost:,.4f}"
     return ", ".join([*parts, f"at least {cost}" if run.cost is not None and run.unpriced else cost])
-
-
-def demo(parsed: argparse.Namespace) -> int:
-    from llmframe.testing import LocalServer, reviews  # noqa: PLC0415 (only the demo needs the server)
-
-    default = Path("llmframe-demo.csv")
-    name = parsed.target or str(default if parsed.force else _unused(default))
-    target = target_of(name, given="csv" if name == STREAM else None)
-    target.check(force=parsed.force)
-    say = tell if target.partial else note
-    frame = reviews()
-    table = Table(frame, list(frame.columns))
-    task: dict[str, Any] = {
-        "column": "review",
-        "prompt": _DEMO_PROMPT,
-        "into": "sentiment",
-        "max_completion_tokens": 500,
-    }
-    if parsed.live:
-        code = _enrich(table, target, reasoning_effort="low", **task)
-    else:
-        say("A demonstration: the answers are MADE UP by a server that this command starts on this machine.")
-        say(
-            "No key is used, nothing leaves this machine, and nothing is paid. --live asks the configured API."
-        )
-        with LocalServer(latency=0.1) as server:
-            local: dict[str, Any] = {
-                "base_url": server.base_url,
-                "api_key": "demo",
-                "model": "gpt-6-luna",
-                "journal": False,
-            }
-            code = _enrich(table, target, **local, **task)
-    say(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
-    if not parsed.live:
-        say("These answers are made up; so is what the bar says they cost.")
-    return code
-
-
-def _unused(path: Path) -> Path:
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, 10_000))
-    return path if not path.exists() else next(other for other in numbered if not other.exists())
