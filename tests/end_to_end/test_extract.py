@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+from datetime import date, datetime
 from typing import Literal
 
 import pandas as pd
@@ -281,3 +282,19 @@ def test_message_arrays_keep_their_own_system_message(lane):
     df.llm.extract("chat", {"battery_hours": float})
     assert str(df["battery_hours"].dtype) == "float64"
     assert llmframe.last_run().answered == 1
+
+
+def test_dtypes_come_back_from_a_csv_by_one_line(llm, tmp_path):
+    schema = SCHEMA | {"works": bool, "bought": date, "returned": datetime, "stars": Literal[1, 2]}
+    values = {
+        "battery_hours": 2.5,
+        "rating": 3,
+        "works": True,
+        "bought": "2026-01-02",
+        "returned": "2026-01-02T03:04:05",
+    }
+    llm.answer = lambda _: json.dumps({"complaint": None, "tone": "calm", "stars": 2} | values)
+    df = pd.DataFrame({"review": ["It works", None]}).llm.extract("review", schema)
+    df.llm.to_csv(tmp_path / "df.csv", index=False)
+    kept = {name: dtype for name, dtype in df.dtypes.items() if dtype != object}
+    pd.testing.assert_frame_equal(llmframe.read_csv(tmp_path / "df.csv").astype(kept), df)
