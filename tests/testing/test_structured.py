@@ -209,6 +209,17 @@ def test_a_piece_of_a_long_text_is_short_and_verbatim():
     assert text.startswith(piece + " ")
 
 
+def test_a_list_has_an_item_for_each_of_the_first_three_sentences():
+    items = {"type": "array", "items": closed(about=TEXT, n={"type": "integer"})}
+    found = said("One 1. Two 2! Three 3? Four 4.", parts=items, few={**items, "maxItems": 2})
+    assert found["parts"] == [
+        {"about": "One 1.", "n": 1},
+        {"about": "Two 2!", "n": 2},
+        {"about": "Three 3?", "n": 3},
+    ]
+    assert found["few"] == found["parts"][:2]
+
+
 def test_an_instruction_before_a_blank_line_is_no_text():
     assert said("Rate 1 to 5.\n\nIt lasted 7 hours.", n={"type": "integer"}) == {"n": 7}
 

@@ -182,9 +182,13 @@ def clock(text: str) -> str | None:
     return f"{int(match[1]):02}:{match[2]}:{match[3] or '00'}" if match else None
 
 
+def sentences(text: str) -> list[str]:
+    return [piece.strip() for piece in _SENTENCE_END.split(text) if piece.strip()]
+
+
 def sentence(text: str, about: str) -> tuple[str | None, bool]:
     """Return a verbatim piece of the text, and whether it is about the words of a question."""
-    pieces = [piece.strip() for piece in _SENTENCE_END.split(text) if piece.strip()]
+    pieces = sentences(text)
     if not pieces:
         return None, False
     asked, pole = stems(about), polarity(about)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from llmframe.testing._chat.evidence import sentences
 from llmframe.testing._chat.said import asked_format, chosen_option, said_of, unanswered
 
 _DEPTH = 8
 _DEEPEST = 64
+_MOST_ITEMS = 3
 _NULL = {"type": "null"}
 _FORMATS = {
     "date": "2026-01-31",
@@ -31,6 +33,7 @@ def instance(schema: dict[str, Any], seed: str, label: str | None = None, text: 
 
     If an enumeration contains `label` (in any case), it is chosen. Otherwise values agree with the text where they can:
     labels, numbers and dates that are in it, and pieces of it; a nullable number or date that it does not have is null.
+    A list has an item for each of the text's first three sentences.
     """
     return _Generator(schema, label, text).value(schema, seed, 0)
 
@@ -117,9 +120,16 @@ class _Generator:
         return {name: self.value(properties[name], f"{seed}/{name}", depth + 1, name) for name in names}
 
     def _array(self, schema: dict[str, Any], seed: str, depth: int, name: str) -> list[Any]:
-        length = schema.get("minItems", 0) if depth >= _DEPTH else max(schema.get("minItems", 0), 1)
+        """Return an item for each of the text's first sentences, which agrees with that sentence."""
+        texts = sentences(self._text)[:_MOST_ITEMS] or [self._text]
+        least = schema.get("minItems", 0)
+        length = least if depth >= _DEPTH else max(least, len(texts))
         length = min(length, schema.get("maxItems", length))
-        return [self.value(schema.get("items", {}), f"{seed}/{i}", depth + 1, name) for i in range(length)]
+        about = [_Generator(self._root, self._label, texts[i % len(texts)]) for i in range(length)]
+        return [
+            each.value(schema.get("items", {}), f"{seed}/{i}", depth + 1, name)
+            for i, each in enumerate(about)
+        ]
 
 
 def _branch(options: list[Any], seed: str, depth: int) -> Any:
