@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmframe._journal import Journal, Session
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.settings import Rung, RunSettings
-    from llmframe._values import Key, Lane, LimitWait
+    from llmframe._values import Key, Lane, LimitWait, Verdict
 
 _LOOKUP_ROWS = 5_000
 
@@ -239,12 +239,16 @@ class Execution:
                 verdict = None if stored is None else self._results.judge(stored)
                 if verdict is None:
                     missing.append(number)
-                elif self._settings.asks_again(verdict):
+                elif self._asks_again(number, verdict):
                     self._rungs.on_verdict(verdict)
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)
         return missing
+
+    def _asks_again(self, number: int, verdict: Verdict) -> bool:
+        """Return whether the same request is sent again; one with a correction is not: the answer to that may be there and fit."""
+        return self._settings.asks_again(verdict) and self._results.correction_of(number, verdict) is None
 
     async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
         if session.obstacle is not None:

@@ -167,8 +167,8 @@ class Results:
         if value is None:
             failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
             self.add_failure(number, failure)
-            if verdict.correction is not None and self._reasks[number] < self._most_reasks:
-                self._to_correct[number] = (verdict.raw or "", verdict.correction)
+            if (correction := self.correction_of(number, verdict)) is not None:
+                self._to_correct[number] = (verdict.raw or "", correction)
             return 0
         self._values[number] = value
         self._has_value[number] = True
@@ -201,6 +201,10 @@ class Results:
         draws = range(number % self._distinct, self._draws * self._distinct, self._distinct)
         alone = self._draws == 1 or not any(draw in self._failures for draw in draws if draw != number)
         return self._rows_of[number % self._distinct] if alone else 0
+
+    def correction_of(self, number: int, verdict: Verdict) -> str | None:
+        """Return what is wrong with an answer that does not fit, if it is to be asked again with that; otherwise `None`."""
+        return verdict.correction if self._reasks[number] < self._most_reasks else None
 
     def reopen(self) -> dict[int, tuple[str, str]]:
         """Take back the failures for which an answer that fits is asked for; return the answers, and what is wrong with them."""

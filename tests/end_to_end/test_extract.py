@@ -135,6 +135,21 @@ def test_a_run_tells_which_rows_were_asked_again_and_why(lane, capsys):
     assert "asked again" not in repr(again)
 
 
+def test_retry_failed_asks_for_what_has_no_answer_after_its_correction_either(lane):
+    """A row whose second answer fits is not paid again; a row that failed is asked with its correction once more."""
+    lane.answer = lambda body: (
+        json.dumps({"n": "x"}) if text_of(body) == "Review 3" else right_when_asked_again(body)
+    )
+    with pytest.raises(llmframe.CompletionError, match="1 of 6 rows failed"):
+        frame().llm.extract("review", {"n": int})
+    assert lane.ledger.billed == 11
+    lane.answer = lambda _: json.dumps({"n": 5})
+    df = frame()
+    df.llm.extract("review", {"n": int}, retry_failed=True)
+    assert df["n"].tolist() == [5] * 6
+    assert lane.ledger.billed == 12
+
+
 def test_where_all_fit_nothing_was_asked_again(llm):
     llm.answer = lambda _: json.dumps({"n": 5})
     frame().llm.extract("review", {"n": int})
