@@ -97,7 +97,7 @@ def _unknown_column_message(frame: pd.DataFrame, column: Hashable) -> str:
 def _refuse_other_engine(frame: pd.DataFrame, names: Sequence[Hashable], engine: str) -> None:
     for name in names:
         before = recorded(frame, name).get("engine", engine)
-        if before != engine:
+        if before != engine and name in frame.columns:  # pandas hands records on to frames without the column
             raise ValueError(
                 f"engine: {before} wrote {plain_repr(name)}, and this call would ask {engine}: one column never mixes two "
                 f"engines; pass engine={before!r} to go on with it, or overwrite=True without where= to ask all rows anew"

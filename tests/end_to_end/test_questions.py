@@ -267,6 +267,15 @@ def test_a_column_never_mixes_engines(llm):
     assert df["review_label"].notna().all()
 
 
+def test_a_column_that_is_gone_binds_no_engine(llm):
+    """Its record goes along to frames that are taken from this one."""
+    df = frame()
+    df.llm.classify("review", LABELS, engine="decisions")
+    taken = df[["review"]].copy()
+    taken.llm.classify("review", LABELS, engine="chat")
+    assert taken["review_label"].notna().all()
+
+
 def test_rows_that_the_other_engine_answered_are_not_asked_by_chance(llm):
     tried = frame(3)
     tried.llm.classify("review", LABELS, engine="decisions")
