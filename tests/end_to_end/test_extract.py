@@ -311,5 +311,5 @@ def test_dtypes_come_back_from_a_csv_by_one_line(llm, tmp_path):
     llm.answer = lambda _: json.dumps({"complaint": None, "tone": "calm", "stars": 2} | values)
     df = pd.DataFrame({"review": ["It works", None]}).llm.extract("review", schema)
     df.llm.to_csv(tmp_path / "df.csv", index=False)
-    kept = {name: dtype for name, dtype in df.dtypes.items() if dtype != object}
+    kept = {name: dtype for name, dtype in df.dtypes.items() if dtype != object}  # noqa: E721 (as the README writes it)
     pd.testing.assert_frame_equal(llmframe.read_csv(tmp_path / "df.csv").astype(kept), df)
