@@ -211,7 +211,7 @@ def _classified(
     engine: Any = "auto",
 ) -> Asked:
     _check_flags(multi=multi, confidence=confidence, probabilities=probabilities)
-    read = read_labels(labels, other=other, fewest=1 if multi or other is not None else 2)
+    read = read_labels(labels, other=other, fewest=1 if multi else 2)
     questions = [Question("label", "choice", "Which label fits the text best?", read)]
     if multi:
         questions = [
