@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -132,6 +133,7 @@ class FrameCall:
         self._frame = frame
         self._argument = argument
         names = [full_label(frame, name, argument) for name in names]
+        refuse_equal_names(names, argument)
         error_into = full_label(frame, error_into, "error_into") if error_into is not None else None
         column = full_label(frame, column, "column") if column is not None else None
         readable = (
@@ -234,6 +236,21 @@ def companion_name(stem: Hashable, suffix: str) -> Hashable:
         last = max((level for level, part in enumerate(stem) if part != ""), default=0)
         return (*stem[:last], companion_name(stem[last], suffix), *stem[last + 1 :])
     return suffix if stem == "" else f"{stem}_{suffix}"
+
+
+def stem_of(column: Hashable | None) -> str:
+    """Return what the names of a column's companions begin with: its name, with the levels of one that has several joined."""
+    if isinstance(column, tuple):
+        return "_".join(map(str, filter(None, column)))
+    return "" if column is None else str(column)
+
+
+def refuse_equal_names(names: Sequence[Hashable], argument: str) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"{argument}: two of the columns would be named {plain_repr(twice)}; name one of them otherwise"
+        )
 
 
 def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:

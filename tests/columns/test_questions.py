@@ -262,11 +262,12 @@ def test_a_level_is_the_most_probable_one_and_has_a_score():
 
 
 def voted(kind, draws, *, rows=1):
-    """Return the columns after the draws of each row, numbered draw by draw."""
+    """Return the columns after the draws of each row, numbered draw by draw; a draw that is `.` has no answer."""
     stored = kind.storage(rows * len(draws), iter)
     for number, label in enumerate(draws):
         body = {"choices": [{"message": {"content": f'{{"label": "{label}"}}'}, "finish_reason": "stop"}]}
-        stored[number] = kind.judge(body).value
+        if label != ".":
+            stored[number] = kind.judge(body).value
     codes = np.arange(rows, dtype=np.int32)
     return [column[0] for column in kind.columns(stored, codes, pd.RangeIndex(rows), kind.names)]
 
@@ -286,6 +287,19 @@ def test_a_tie_is_missing_and_never_the_first():
 def test_a_tie_is_other_where_there_is_one():
     kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True), draws=4, other="c")
     assert voted(kind, "abab") == ["c", 0.0]
+
+
+@pytest.mark.parametrize("draws", ["aa.", "...", "a.."])
+def test_votes_of_which_one_is_missing_decide_nothing(draws):
+    kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True, probabilities=True), draws=3, other="c")
+    assert all(map(pd.isna, voted(kind, draws)))
+
+
+def test_the_score_of_voted_levels_is_their_mean():
+    kind = ChatQuestionAnswers(
+        read_questions({"label": llmframe.Levels(["a", "b", "c"])}), Shown(confidence=True), draws=5
+    )
+    assert voted(kind, "cbccb") == ["c", 0.6, 1.6]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,72 @@ def test_several_labels_are_a_boolean_column_each(engine):
         assert df["sure_fast_confidence"].ge(0.5).all()
 
 
+def test_the_columns_of_several_labels_are_named_by_them(llm):
+    df, both = frame(), {"multi": True, "confidence": True, "probabilities": True, "engine": "decisions"}
+    df.llm.classify("review", ["fast", "cheap"], into="is", **both)
+    assert list(df)[1:] == [
+        *("is_fast", "is_fast_confidence", "is_p_fast"),
+        *("is_cheap", "is_cheap_confidence", "is_p_cheap"),
+    ]
+    sure = df["is_p_fast"].where(df["is_fast"].astype(bool), 1 - df["is_p_fast"])
+    assert df["is_fast_confidence"].tolist() == pytest.approx(sure.tolist())
+    df = frame()
+    df.llm.classify("review", ["fast"], **both)
+    assert list(df)[1:] == ["review_label_fast", "review_label_fast_confidence", "review_p_fast"]
+
+
+@pytest.mark.parametrize(
+    ("into", "expected"),
+    [
+        (("out", "tone"), [("out", "tone"), ("out", "tone_confidence"), ("out", "tone_p_praise"), ("out", "tone_p_complaint")]),
+        ("tone", [("tone", ""), ("tone_confidence", ""), ("tone_p_praise", ""), ("tone_p_complaint", "")]),
+    ],
+)  # fmt: skip
+def test_companions_stand_beside_the_label_in_columns_of_several_levels(llm, into, expected):
+    df = pd.DataFrame([["Review 0"]], columns=pd.MultiIndex.from_tuples([("text", "review")]))
+    df.llm.classify(
+        ("text", "review"), LABELS, into=into, engine="decisions", confidence=True, probabilities=True
+    )
+    assert list(df)[1:] == expected
+    df.llm.classify(("text", "review"), ["fast"], into=("out", "is"), engine="decisions", multi=True)
+    assert list(df)[-1] == ("out", "is_fast")
+
+
+def test_a_column_whose_name_is_a_number_keeps_it(llm):
+    df = frame(1)
+    df.llm.classify("review", LABELS, into=5, engine="decisions", confidence=True)
+    assert list(df) == ["review", 5, "5_confidence"]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda df: df.llm.classify("review", ["a", "a_confidence"], multi=True, into="x", votes=2, confidence=True), "x_a_confidence"),
+        (lambda df: df["review"].llm.ask({"a": bool, "a_confidence": bool}, votes=2, confidence=True), "a_confidence"),
+        (lambda df: llmframe.ask(df["review"], {"a": bool, "a_confidence": bool}, votes=2, confidence=True), "a_confidence"),
+    ],
+)  # fmt: skip
+def test_two_columns_of_one_name_are_an_error_before_anything_is_sent(llm, call, name):
+    with pytest.raises(ValueError, match=f"two of the columns would be named '{name}'"):
+        call(frame())
+    assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda df: df.llm.ask("review", {"a": bool}, probabilities=True), r"'probabilities'; this verb does not take it; df\.llm\.classify does"),
+        (lambda df: df.llm.ask("review", {"a": bool}, other="x"), r"'other'; this verb does not take it; df\.llm\.classify does"),
+        (lambda df: df.llm.classify("review", LABELS, quotes=True), r"'quotes'; this verb does not take it; df\.llm\.extract does"),
+        (lambda df: df.llm.classify("review", LABELS, confidenc=True), "did you mean 'confidence'"),
+        (lambda df: llmframe.classify(df["review"], LABELS, raw=True), r"'raw'; this verb does not take it; df\.llm\.classify does"),
+    ],
+)  # fmt: skip
+def test_a_keyword_of_another_verb_is_named_as_such(llm, call, said):
+    with pytest.raises(TypeError, match=f"unexpected keyword .*{said}"):
+        call(frame())
+
+
 def test_a_threshold_that_changes_asks_nothing(llm):
     df, other = frame(40), frame(40)
     df.llm.classify("review", LABELS, engine="decisions", confidence=True)
@@ -125,7 +191,8 @@ def test_a_draw_that_fails_is_its_rows_failure_and_costs_no_other(llm):
         df.llm.classify("review", LABELS, votes=3)
     run = llmframe.last_run()
     assert (run.answered, run.failed, run.failures["position"].tolist()) == (5, 1, [2])
-    assert df["review_label"].isna().sum() <= 1 + run.unsure
+    assert df["review_label"].isna().tolist() == [False, False, True, False, False, False]
+    assert list(llmframe.last_run().values)[2] is None
 
 
 def test_questions_are_one_reading_each_in_both_lanes(lane):
