@@ -101,7 +101,7 @@ def _refuse_other_engine(frame: pd.DataFrame, names: Sequence[Hashable], engine:
         if before != engine:
             raise ValueError(
                 f"engine: {before} wrote {plain_repr(name)}, and this call would ask {engine}: one column never mixes two "
-                f"engines; pass engine={before!r} to go on with it, or overwrite=True without where= to ask all rows anew"
+                f"engines; pass engine={before!r} to go on with it, or engine={engine!r} with overwrite=True and without where= to ask all rows anew"
             )
 
 
@@ -155,6 +155,10 @@ class FrameCall:
         self._targets = TargetColumns.of(
             frame, names, overwrite, where, written_by, argument=argument, kind=settings.verb.kind
         )
+        if settings.rival is not None and self._spec.function is None:  # which other rows may not suit
+            unknown = any("engine" not in recorded(frame, name) for name in names)
+            rows = self._targets.kept_rows if unknown else None
+            settings = replace(settings, rival=replace(settings.rival, kept_rows=rows))
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 import llmframe
+from llmframe._addresses import OPENAI_URL
 from llmframe.testing import Fault, LocalServer, reviews
 
 LABELS = ["praise", "complaint"]
@@ -346,6 +349,74 @@ def test_rows_that_the_other_engine_answered_are_not_asked_by_chance(llm):
     assert list(df) == ["review"]
     df.llm.classify("review", LABELS, engine="chat")
     assert df["review_label"].notna().all()
+
+
+@pytest.fixture
+def openais(llm):
+    """Let a client of OpenAI's own address reach the local server."""
+
+    async def to_local_server(request):
+        request.headers["connection"] = "close"
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=urlsplit(llm.base_url).port)
+
+    hooks = {"request": [to_local_server]}
+    http_client = DefaultAsyncHttpxClient(event_hooks=hooks)
+    llmframe.options.client = AsyncOpenAI(api_key="any", base_url=OPENAI_URL, http_client=http_client)
+    return llm
+
+
+MIXED = pd.Series(["Review 0", 1, "Review 2", 3.5], dtype=object)
+ROWS = {
+    "texts": (frame(4)["review"], {}),
+    "an instruction": (frame(4)["review"], {"prompt": "Judge it."}),
+    "an instruction before numbers": (MIXED, {"prompt": "Judge it."}),
+    "a system message that begins as the instruction": (MIXED, {"prompt": "Judge.", "system": "Judge.\n\nBe kind."}),
+    "a template": (frame(4)["review"], {"prompt": "Said: {text}", "system": "Of {text}."}),
+    "a function": (frame(4)["review"], {"prompt": lambda row: [{"role": "user", "content": row["text"]}]}),
+    "examples": (MIXED, {"prompt": "Judge it.", "examples": [{"text": "Great!", "text_label": "praise"}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(
+    ("first", "second"), [("live", "batch"), ("batch", "live")], ids=["decisions first", "chat first"]
+)
+def test_the_journal_tells_that_the_other_engine_answered_these_rows(openais, swift, rows, first, second):
+    cells, arguments = ROWS[rows]
+    engines = {"live": "decisions", "batch": "chat"}
+    tried = pd.DataFrame({"text": cells.head(2)})
+    tried.llm.classify("text", LABELS, mode=first, **arguments)
+    assert llmframe.last_run()._settings.engine == engines[first]
+    billed = openais.ledger.billed
+    df = pd.DataFrame({"text": cells})
+    with pytest.raises(ValueError, match=f"engine: {engines[first]} has answered 2 requests of these rows"):
+        df.llm.classify("text", LABELS, mode=second, **arguments)
+    assert openais.ledger.billed == billed
+    df.llm.classify("text", LABELS, mode=second, engine=engines[second], **arguments)
+    assert df["text_label"].notna().all()
+
+
+def test_an_instruction_about_message_arrays_is_a_decision(openais):
+    df = pd.DataFrame({"chat": [[{"role": "user", "content": f"Review {number}"}] for number in range(2)]})
+    df.llm.classify("chat", LABELS, "Judge it.")
+    assert df["chat_label"].notna().all()
+
+
+def test_labels_that_stay_are_looked_up_too_where_no_record_tells_of_their_engine(openais, swift, tmp_path):
+    df = frame(6)
+    df.llm.classify("review", LABELS, where=df.index < 3)
+    df.llm.to_csv(tmp_path / "x.csv", index=False)
+    back = llmframe.read_csv(tmp_path / "x.csv")
+    billed = openais.ledger.billed
+    with pytest.raises(ValueError, match="engine: decisions has answered 3 requests of these rows"):
+        back.llm.classify("review", LABELS, overwrite="missing", mode="batch")
+    assert openais.ledger.billed == billed
+    back.llm.classify("review", LABELS, overwrite="missing")
+    assert back["review_label"].notna().all()
+    by_hand = frame(8)
+    by_hand.loc[6:, "review_label"] = "praise"
+    by_hand.llm.classify("review", LABELS, overwrite="missing")  # nobody answered those that stay
+    assert by_hand["review_label"].notna().all()
 
 
 def test_a_series_returns_labels_and_leaves_the_data_alone(engine):
