@@ -270,6 +270,65 @@ def test_a_lone_text_is_the_input_and_an_instruction_goes_into_the_question(llm)
     assert [message["role"] for message in bodies[1]["input"]] == ["system", "user"]
 
 
+def said(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def text(words):
+    return [{"type": "text", "text": words}]
+
+
+ASKED = said("user", "Is it late?")
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+CUSTOM = {"id": "c1", "type": "custom", "custom": {"name": "look_up", "input": "order 5"}}
+CALLED = {"type": "function_call", "call_id": "c1", "name": "look_up", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "On its way."}
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    ("messages", "items"),
+    [
+        ([said("user", "Hello", name="ann")], "Hello"),
+        ([said("system", "Be strict.", name="x"), ASKED], [said("system", "Be strict."), ASKED]),
+        (
+            [said("developer", text("Be strict.")), said("user", [*text("See:"), {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}])],
+            [
+                said("developer", [{"type": "input_text", "text": "Be strict."}]),
+                said("user", [{"type": "input_text", "text": "See:"}, {"type": "input_image", "image_url": PIXEL, "detail": "low"}]),
+            ],
+        ),
+        ([ASKED, said("assistant", text("No."), refusal=None, annotations=[]), ASKED], [ASKED, said("assistant", [{"type": "output_text", "text": "No."}]), ASKED]),
+        ([ASKED, said("assistant", None, refusal="I won't."), ASKED], [ASKED, said("assistant", [{"type": "refusal", "refusal": "I won't."}]), ASKED]),
+        ([ASKED, said("assistant", None, tool_calls=[CALL]), said("tool", "On its way.", tool_call_id="c1")], [ASKED, CALLED, OUTPUT]),
+        (
+            [ASKED, said("assistant", "Let me see.", tool_calls=[CUSTOM]), said("tool", "On its way.", tool_call_id="c1")],
+            [ASKED, said("assistant", "Let me see."), {**CALLED, "arguments": "order 5"}, OUTPUT],
+        ),
+        (
+            [ASKED, said("assistant", None, function_call=CALL["function"]), said("function", "On its way.", name="look_up")],
+            [ASKED, {**CALLED, "call_id": "look_up"}, {**OUTPUT, "call_id": "look_up"}],
+        ),
+    ],
+)  # fmt: skip
+def test_message_arrays_become_the_items_of_a_decisions_input(llm, messages, items):
+    df = pd.DataFrame({"chat": pd.Series([messages], dtype=object)})
+    df.llm.ask("chat", {"late": bool}, engine="decisions")
+    assert [body["input"] for body in llm.ledger.bodies] == [items]
+    assert df["late"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [said("assistant", None, tool_calls=[{"id": "c1"}]), said("assistant", "x", tool_calls=5), said([], "x"), said("user", [5])],
+)  # fmt: skip
+def test_a_message_that_no_item_can_say_fails_its_row_alone(llm, message):
+    df = pd.DataFrame({"chat": [[message], [ASKED]]})
+    with pytest.raises(llmframe.CompletionError, match="1 of 2 rows failed"):
+        df.llm.ask("chat", {"late": bool}, engine="decisions")
+    assert df["late"].isna().tolist() == [True, False]
+
+
 def test_an_engine_is_taken_by_what_the_call_says(llm):
     def reason(**arguments):
         run = frame(1).llm.classify("review", LABELS, wait=False, journal=False, mode="offline", **arguments)
