@@ -244,6 +244,7 @@ def test_a_predicate_that_is_not_sure_either_way_is_missing():
 def test_a_decision_that_is_none_is_its_rows_failure(body):
     verdict = DecisionAnswers(CHOICE, Shown()).judge(body)
     assert (verdict.value, verdict.problem) == (None, "schema")
+    assert verdict.raw is not None
 
 
 def test_a_level_is_the_most_probable_one_and_has_a_score():

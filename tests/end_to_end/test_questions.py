@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 import llmframe
 from llmframe._addresses import OPENAI_URL
-from llmframe.testing import Fault, LocalServer, reviews
+from llmframe.testing import Fault, LocalServer, Reply, reviews
 
 LABELS = ["praise", "complaint"]
 QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "mid", "high"])}
@@ -382,6 +382,22 @@ def test_two_hundred_and_fifty_five_labels_are_decided_and_one_more_is_not(llm):
     assert df["review_label"].cat.categories.tolist() == labels
     with pytest.raises(ValueError, match="256 labels"):
         df.llm.classify("review", [*labels, "one more"], engine="decisions", into="x")
+
+
+@pytest.mark.parametrize(
+    ("reply", "remedy"),
+    [
+        (Reply(404, {"detail": "Not Found"}), "pass engine='chat' if this server or model has no /v1/decisions; otherwise check base_url"),
+        (Reply(405, "Method Not Allowed"), "pass engine='chat' if"),
+        (Reply(200, {"error": "Unexpected endpoint or method. (POST /v1/decisions)"}), "pass engine='chat' if"),
+        (Reply(400, {"error": {"message": "The model does not support decisions", "param": "model"}}), "pass engine='chat' if"),
+        (Reply(401, {"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}), "set api_key|valid key"),
+    ],
+)  # fmt: skip
+def test_a_server_without_decisions_is_told_to_be_asked_by_chat(llm, reply, remedy):
+    llm.faults = [Fault(reply, path="/v1/decisions")]
+    with pytest.raises(llmframe.StoppedError, match=f"To go on: .*{remedy}"):
+        frame(30).llm.classify("review", LABELS, engine="decisions")
 
 
 def test_a_column_never_mixes_engines(llm):

@@ -14,7 +14,8 @@ from llmframe._columns.questions.picks import Pick, StatedPicks, Votes
 from llmframe._columns.questions.wire import question_record
 from llmframe._columns.schema import Schema, TypedAnswers
 from llmframe._columns.text_answers import TEXT
-from llmframe._json import as_json, words
+from llmframe._errors import counted
+from llmframe._json import as_json
 from llmframe._values import PARTLY, Verdict
 
 if TYPE_CHECKING:
@@ -260,11 +261,10 @@ class DecisionAnswers(QuestionAnswers):
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         answers = body.get("answers")
-        if not isinstance(answers, list) or len(answers) != len(self.questions):
-            found = len(answers) if isinstance(answers, list) else "no"
-            return Verdict(
-                None, "schema", f"the response has {found} answers to {len(self.questions)} questions"
-            )
+        answers = answers if isinstance(answers, list) else []
+        if len(answers) != len(self.questions):
+            found, wanted = counted(len(answers), "answer"), counted(len(self.questions), "question")
+            return Verdict(None, "schema", f"the response has {found} to {wanted}", raw=as_json(answers))
         picks: list[Pick | None] = []
         refused = []
         for question, answer in zip(self.questions, answers, strict=True):
@@ -274,8 +274,8 @@ class DecisionAnswers(QuestionAnswers):
             else:
                 pick = _decided(question, answer if isinstance(answer, dict) else {})
                 if pick is None:
-                    detail = f"the answer to {question.name!r} is none of its options: {words(answer)[:200]}"
-                    return Verdict(None, "schema", detail)
+                    detail = f"the answer to {question.name!r} is none of its options, or does not say how probable each is"
+                    return Verdict(None, "schema", detail, raw=as_json(answer))
             picks.append(pick)
         if len(refused) == len(picks):
             return Verdict(None, "refusal", "the model refused" if len(picks) == 1 else ", ".join(refused))
