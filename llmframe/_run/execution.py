@@ -106,6 +106,7 @@ class Execution:
                 await self._ask_by_rungs(journal, session)
             finally:
                 self._results.close_again()
+                self._results.restore_kept()
             while self.stop is None and (corrections := self._results.reopen()):
                 await self._ask_again(journal, session, corrections)
 
@@ -253,6 +254,7 @@ class Execution:
                     missing.append(number)
                 elif self._settings.asks_again(verdict):
                     self._rungs.on_verdict(verdict)
+                    self._results.keep(number, verdict)
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)

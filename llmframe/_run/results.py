@@ -78,6 +78,8 @@ class Results:
         self._failures: dict[int, Failure] = {}
         self._partial: dict[int, Failure] = {}
         """What of a value is missing, and why."""
+        self._kept: dict[int, Verdict] = {}
+        """Stored answers with a part of their value, of requests that are asked again."""
         self._most_reasks = most_reasks
         self._reasks: Counter[int] = Counter()
         self._to_correct: dict[int, tuple[str, str]] = {}
@@ -139,6 +141,25 @@ class Results:
         self._reasked_now.discard(number)
         self.from_journal += 1
         self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
+
+    def keep(self, number: int, verdict: Verdict) -> None:
+        """Keep the verdict on a stored answer for which another one is asked."""
+        if verdict.value is not None:
+            self._kept[number] = verdict
+
+    def restore_kept(self) -> None:
+        """Add the kept verdicts of requests that were asked again without getting an answer."""
+        for number, verdict in self._kept.items():
+            failure = self._failures.get(number)
+            if self._has_value[number] or (failure is not None and failure.paid):
+                continue
+            if failure is not None:
+                del self._failures[number]
+                self.failed -= self._failed_by(number)
+            self.add_stored(number, verdict)
+            if failure is not None:
+                self._partial[number] = failure
+        self._kept.clear()
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""

@@ -250,6 +250,25 @@ def test_a_question_that_is_refused_is_missing_and_its_row_counts_once_as_partly
     assert df["topic"].notna().all()
 
 
+@pytest.mark.parametrize("fault", ["500", "invalid_api_key"])
+def test_what_was_answered_of_a_row_stays_when_it_is_asked_again_in_vain(llm, fault):
+    llm.faults = [Fault("refusal", questions=["topic", "urgency"], when="Review 3")]
+    df = frame()
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.ask("review", QUESTIONS, engine="decisions")
+    before, llm.faults = df.copy(), [Fault(fault)]
+    again = {"overwrite": True, "retry_failed": True, "max_retries": 0}
+    with pytest.raises((llmframe.CompletionError, llmframe.StoppedError)):
+        df.llm.ask("review", QUESTIONS, engine="decisions", **again)
+    run = llmframe.last_run()
+    assert (run.answered, run.partly, run.failed) == (5, 1, 0)
+    assert df["spam"].equals(before["spam"])
+    assert run.failures["position"].tolist() == [3]
+    llm.faults = []
+    df.llm.ask("review", QUESTIONS, engine="decisions", overwrite=True, retry_failed=True)
+    assert df.notna().all(axis=None)
+
+
 def test_all_questions_refused_is_a_failure(llm):
     llm.faults = [Fault("refusal", when="Review 3")]
     df = frame()
