@@ -305,7 +305,7 @@ class ListCall:
         prompt: Prompt = None,
         finish: Finish = as_it_is,
     ) -> None:
-        cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
+        cells = pd.Series(_prompt_list(prompts, settings.verb.name), dtype=object, name="prompt")
         spec = PromptSpec.parse("prompt", prompt, settings.system, {"prompt": "prompt"})
         settings, spec = finish(settings, spec)
         plan = _plan(cells.to_frame(), settings, spec, None)
@@ -316,24 +316,24 @@ def _by_row(results: Results, record: dict[str, Any], ending: str) -> Any:  # no
     return results.by_row()
 
 
-def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
+def _prompt_list(prompts: Iterable[Any], verb: str) -> list[Any]:
     if isinstance(prompts, str):
         raise TypeError(
-            f"prompts must be a list of texts or message arrays; write complete([{prompts[:40]!r}])"
+            f"prompts must be a list of texts or message arrays; write {verb}([{prompts[:40]!r}])"
         )
     if isinstance(prompts, Mapping):
         given = "[[message]]" if "role" in prompts else "list(prompts.values())"
         raise TypeError(
-            f"prompts must be a list of texts or message arrays, and this is a dict; write complete({given})"
+            f"prompts must be a list of texts or message arrays, and this is a dict; write {verb}({given})"
         )
     prompt_list = listed(prompts, "prompts must be a list of texts or message arrays")
     if is_messages(prompt_list):
         raise TypeError(
-            "prompts must be a list of message arrays, and this is a single one; write complete([messages])"
+            f"prompts must be a list of message arrays, and this is a single one; write {verb}([messages])"
         )
     if prompt_list and all(isinstance(prompt, Mapping) for prompt in prompt_list):
         raise TypeError(
-            "prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.complete('text')"
+            f"prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.{verb}('text')"
         )
     return prompt_list
 

@@ -383,6 +383,11 @@ def test_an_engine_is_taken_by_what_the_call_says(llm):
             {"response_format": {"type": "json_object"}},
             "response_format: classify asks for its schema itself",
         ),
+        (
+            {"extra_body": {"response_format": {"type": "text"}}},
+            "response_format: classify asks for its schema",
+        ),
+        ({"extra_body": {"questions": []}}, "extra_body: 'questions' is what llmframe fills in"),
         ({"other": " "}, "other must be a label"),
     ],
 )
@@ -417,6 +422,16 @@ def test_a_server_without_decisions_is_told_to_be_asked_by_chat(llm, reply, reme
     llm.faults = [Fault(reply, path="/v1/decisions")]
     with pytest.raises(llmframe.StoppedError, match=f"To go on: .*{remedy}"):
         frame(30).llm.classify("review", LABELS, engine="decisions")
+
+
+def test_decisions_take_more_labels_in_all_than_a_schema_may_have(openais):
+    questions = {f"q{number}": ["a", "b", "c"] for number in range(400)}
+    df = frame(1)
+    df.llm.ask("review", questions)
+    assert df.notna().all(axis=None)
+    df.llm.ask("review", questions, engine="decisions")
+    with pytest.raises(ValueError, match="questions: there are 1,200 values to choose from"):
+        df.llm.ask("review", questions, engine="chat", overwrite=True)
 
 
 def test_a_column_never_mixes_engines(llm):
@@ -531,6 +546,11 @@ def test_a_list_is_answered_in_order(engine):
     answers = llmframe.ask(["I love it", None], QUESTIONS, engine=engine)
     assert answers.shape == (2, 3)
     assert answers.isna().all(axis="columns").tolist() == [False, True]
+
+
+def test_a_lone_text_is_an_error_that_shows_the_list():
+    with pytest.raises(TypeError, match=r"write classify\(\['I love it'\]\)"):
+        llmframe.classify("I love it", LABELS, base_url="http://localhost", model="m", api_key="any")
 
 
 def test_the_await_twins_do_the_same(llm):
