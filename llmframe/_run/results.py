@@ -71,6 +71,8 @@ class Results:
         self._distinct, self._draws = plan.distinct, len(plan.recipes)
         self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None
         """How many draws of each answer have no value yet."""
+        self._paid_draws: set[int] = set()
+        """The answers of several draws of which one was paid now."""
         self._prices = prices
         self._model = model
         self._began = time.monotonic()
@@ -140,7 +142,9 @@ class Results:
         """Add the verdict on an answer from the journal."""
         self._reasked_now.discard(number)
         self.from_journal += 1
-        self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
+        rows = self._add_verdict(number, verdict, attempts=0)
+        if self._draws == 1 or number % self._distinct not in self._paid_draws:
+            self.rows_from_journal += rows
 
     def keep(self, number: int, verdict: Verdict) -> None:
         """Keep the verdict on a stored answer for which another one is asked."""
@@ -166,7 +170,10 @@ class Results:
         self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+        number = outcome.request.number
+        if self._draws > 1:
+            self._paid_draws.add(number % self._distinct)
+        self._add_verdict(number, verdict, outcome.attempts)
         self.asked += verdict.value is not None
 
     def add_spend(self, usage: Usage, cost: float | None) -> None:
@@ -320,7 +327,9 @@ class Results:
     @property
     def rows_reasked(self) -> int:
         """Rows whose answer did not fit and was asked again by this run."""
-        return sum(self._rows_of[number] for number in self._reasked_now.copy())
+        return sum(
+            self._rows_of[number] for number in {each % self._distinct for each in self._reasked_now.copy()}
+        )
 
     def reasked(self) -> pd.DataFrame:
         """Return one line for each row whose answer was asked again, with what was wrong with the first."""

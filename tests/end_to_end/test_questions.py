@@ -198,6 +198,30 @@ def test_a_draw_that_fails_is_its_rows_failure_and_costs_no_other(llm):
     assert list(llmframe.last_run().values)[2] is None
 
 
+def test_a_draw_that_does_not_fit_is_asked_again_alone(lane):
+    lane.faults = [
+        Fault("unknown_label", when="Review 2", first=1),
+        Fault("not_json", when="Review 4", after=2, first=1),
+    ]
+    df = frame()
+    df.llm.classify("review", LABELS, votes=3, confidence=True)
+    run = llmframe.last_run()
+    assert lane.ledger.billed == 20
+    assert run.reasked["position"].tolist() == [2, 4]
+    assert "2 rows asked again" in repr(run)
+    assert df.notna().all(axis=None)
+    df.llm.classify("review", LABELS, votes=5, confidence=True)
+    assert lane.ledger.billed == 32
+    assert "from the journal" not in repr(llmframe.last_run())
+    df.llm.classify("review", LABELS, votes=5, confidence=True)
+    assert "6 rows answered, all from the journal" in repr(llmframe.last_run())
+
+
+def test_all_draws_of_a_batch_are_one_submission(llm, swift):
+    frame().llm.classify("review", LABELS, votes=5, mode="batch")
+    assert len(llmframe.batches()) == 1
+
+
 def test_questions_are_one_reading_each_in_both_lanes(lane):
     df = frame()
     df.llm.ask("review", QUESTIONS, prefix="q_")
