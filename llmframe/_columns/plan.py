@@ -113,8 +113,8 @@ class Plan:
             builder.add(number, own)
         return replace(plan, keys=builder.keys())
 
-    def of_rows(self, selected: npt.NDArray[np.bool_]) -> Plan:
-        """Return the plan that asks other rows of the same columns."""
+    def of_rows(self, selected: npt.NDArray[np.bool_] | None) -> Plan:
+        """Return the plan that asks these rows of the same columns; `None`: all."""
         return _make_plan(
             self.recipes,
             self.spec,
@@ -169,16 +169,7 @@ class Plan:
             same = all(cells[column].equals(series) for column, series in self.cells.items())
             if same or self.spec.function is not None:
                 return same
-        new_plan = _make_plan(
-            self.recipes,
-            self.spec,
-            cells,
-            self.labels,
-            self.selected,
-            dedupe=self.dedupe,
-            chunk_rows=self.chunk_rows,
-            context=self.context,
-        )
+        new_plan = replace(self, cells=cells).of_rows(self.selected)
         return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
 
 
