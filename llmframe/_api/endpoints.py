@@ -139,24 +139,47 @@ def _decision_usage(data: Mapping[str, Any]) -> tuple[Usage, object]:
 
 
 def _decision_input(messages: bytes) -> bytes:
-    """Write messages as the input of a decision: a lone user's text as the text itself."""
+    """Write messages as the input of a decision: a lone user's text as the text itself; of others what an item may say."""
     read = orjson.loads(messages)
     [first, *others] = read
     if not others and first["role"] == "user" and isinstance(first.get("content"), str):
         return orjson.dumps(first["content"])
-    return orjson.dumps(
-        [
-            {**message, "content": _decision_parts(message)} if "content" in message else message
-            for message in read
-        ]
-    )
+    return orjson.dumps([item for message in read for item in _decision_items(message)])
 
 
-def _decision_parts(message: Mapping[str, Any]) -> Any:
-    content = message["content"]
+def _decision_items(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a message as items: its content, then the calls of tools; one that no item can say stays for the API to refuse."""
+    role, content, refusal = message["role"], message.get("content"), message.get("refusal")
+    if str(role) in {"tool", "function"}:
+        call = message.get("tool_call_id", message.get("name"))
+        return [{"type": "function_call_output", "call_id": call, "output": _decision_parts(content, role)}]
+    legacy = message.get("function_call")
+    calls = message.get("tool_calls") or ([{"id": _name_of(legacy), "function": legacy}] if legacy else [])
+    try:
+        called = [_decision_call(call) for call in calls]
+    except (KeyError, TypeError, AttributeError):
+        return [message]
+    if content is None and isinstance(refusal, str):
+        content = [{"type": "refusal", "refusal": refusal}]
+    said = [{"role": role, "content": _decision_parts(content, role)}] if content or not called else []
+    return [*said, *called]
+
+
+def _decision_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call of a tool as an item; one of a custom tool as that of a function, so that its output is one too."""
+    function = call.get("function") or call["custom"]
+    arguments = function.get("arguments", function.get("input"))
+    return {"type": "function_call", "call_id": call["id"], "name": function["name"], "arguments": arguments}
+
+
+def _name_of(function: Any) -> Any:
+    return function.get("name") if isinstance(function, dict) else None
+
+
+def _decision_parts(content: Any, role: str) -> Any:
     if not isinstance(content, list):
         return content
-    text = "output_text" if message["role"] == "assistant" else "input_text"
+    text = "output_text" if role == "assistant" else "input_text"
     return [_decision_part(part, text) if isinstance(part, dict) else part for part in content]
 
 

@@ -105,13 +105,26 @@ class Plan:
     def asked_as(self, recipes: Sequence[Recipe], spec: PromptSpec, context: Context) -> Plan:
         """Return the plan of the same rows, asked in another way; equal requests stay one."""
         kept = self.kept
-        if kept is not None and self.spec.instruction is not None and spec.instruction is None:
-            kept = [self.spec.without_instruction(messages) for messages in kept]
+        if kept is not None:
+            kept = [self.spec.reworded(messages, spec.instruction) for messages in kept]
         plan = replace(self, recipes=recipes, spec=spec, context=context, kept=kept, again=None)
         builder = _Builder(recipes, context, dedupe=self.dedupe, keep=False)
         for number, own in plan.own(range(self.distinct)):
             builder.add(number, own)
         return replace(plan, keys=builder.keys())
+
+    def of_rows(self, selected: npt.NDArray[np.bool_] | None) -> Plan:
+        """Return the plan that asks these rows of the same columns; `None`: all."""
+        return _make_plan(
+            self.recipes,
+            self.spec,
+            self.cells,
+            self.labels,
+            selected,
+            dedupe=self.dedupe,
+            chunk_rows=self.chunk_rows,
+            context=self.context,
+        )
 
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield numbers (ascending, of the first draw) and the messages that their rows give, without the context."""
@@ -156,16 +169,7 @@ class Plan:
             same = all(cells[column].equals(series) for column, series in self.cells.items())
             if same or self.spec.function is not None:
                 return same
-        new_plan = _make_plan(
-            self.recipes,
-            self.spec,
-            cells,
-            self.labels,
-            self.selected,
-            dedupe=self.dedupe,
-            chunk_rows=self.chunk_rows,
-            context=self.context,
-        )
+        new_plan = replace(self, cells=cells).of_rows(self.selected)
         return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
 
 

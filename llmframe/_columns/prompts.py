@@ -187,10 +187,17 @@ class PromptSpec:
             return iter(texts)
         return map(f"{self.instruction}\n\n".__add__, texts)
 
-    def without_instruction(self, messages: bytes) -> bytes:
-        """Return a row's messages as they are without the instruction."""
-        lead = orjson.dumps(f"{self.instruction}\n\n")[1:-1]
-        return messages.replace(b'"content":"' + lead, b'"content":"', 1)
+    def reworded(self, messages: bytes, instruction: str | None) -> bytes:
+        """Return a row's messages as they are with another instruction; a message array has none."""
+        if instruction == self.instruction:
+            return messages
+        *before, last = orjson.loads(messages)
+        text = last.get("content")
+        if last["role"] != "user" or not isinstance(text, str):
+            return messages
+        text = text if self.instruction is None else text.removeprefix(f"{self.instruction}\n\n")
+        text = text if instruction is None else f"{instruction}\n\n{text}"
+        return orjson.dumps([*before, {**last, "content": text}])
 
     @cached_property
     def texts(self) -> tuple[Hashable, ...]:

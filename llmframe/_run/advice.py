@@ -11,6 +11,7 @@ import pandas as pd
 from llmframe._columns import label_text
 from llmframe._errors import counted, plain_repr, row_name, short
 from llmframe._pacing import ASK_AGAIN, row_remedy
+from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -26,6 +27,9 @@ _MANY_MISSING = 0.2
 _SHORTENED = 8000
 """The characters that a template may keep of a cell that is too long, if it keeps all of it now."""
 _LEAST_EFFORTS = {"none", "minimal"}
+_NOT_THERE = {FaultKind.REFUSED, FaultKind.PARAMETER, FaultKind.ELSEWHERE, FaultKind.FATAL}
+_ACCESS = {401, 402, 403}
+"""What refuses an endpoint that a server does not have, and statuses that say something else."""
 
 
 class Cause(NamedTuple):
@@ -218,6 +222,9 @@ def stop_remedy(stop: Stop, settings: RunSettings) -> str:
     if stop.code == "empty_answers":
         kept = settings.journal is not False and not (settings.fresh or settings.retry_failed)
         return f"{more_tokens(settings.params)}; then run the call again{' with retry_failed=True' * kept}"
+    fault = stop.fault
+    if settings.engine == "decisions" and fault and fault.kind in _NOT_THERE and fault.status not in _ACCESS:
+        return f"pass engine='chat' if this server or model has no /v1/decisions; otherwise {stop.remedy}"
     if stop.remedy.endswith(ASK_AGAIN) and settings.journal is not False:
         return f"{stop.remedy}: what is answered is not asked again"
     return stop.remedy

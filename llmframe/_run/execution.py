@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session
     from llmframe._run.feed import ClaimedFeed
-    from llmframe._run.settings import Rung, RunSettings
+    from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
 
 _LOOKUP_ROWS = 5_000
@@ -106,6 +106,7 @@ class Execution:
                 await self._ask_by_rungs(journal, session)
             finally:
                 self._results.close_again()
+                self._results.restore_kept()
             while self.stop is None and (corrections := self._results.reopen()):
                 await self._ask_again(journal, session, corrections)
 
@@ -152,15 +153,15 @@ class Execution:
             await self._send_if_possible(journal, session, wanted)
 
     async def _refuse_other_engine(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
-        """Refuse to ask rows that the engine which was not chosen has answered: a column would mix two engines."""
-        rival, chosen = self._settings.rival, self._settings.engine
+        """Refuse to ask where the engine that was not chosen has answered rows of the column, which would mix two engines."""
+        rival, chosen, plan = self._settings.rival, self._settings.engine, self._plan
         if rival is None or not len(wanted):
             return
-        plan, found = self._plan.asked_as(rival.recipes, rival.spec, rival.context), 0
-        distinct = sorted({number % plan.distinct for number in wanted})
-        for start in range(0, len(distinct), _LOOKUP_ROWS):
-            block = [plan.keys[number] for number in distinct[start : start + _LOOKUP_ROWS]]
-            found += len(await journal.lookup(session, block))
+        asked = sorted({number % plan.distinct for number in wanted})
+        found = await self._count_answered_by(rival, plan, asked, journal, session)
+        if not found and rival.kept_rows is not None:
+            kept = await asyncio.to_thread(plan.of_rows, rival.kept_rows)
+            found = await self._count_answered_by(rival, kept, range(kept.distinct), journal, session)
         if found:
             self.refused = True
             raise ValueError(
@@ -168,6 +169,18 @@ class Execution:
                 f"{chosen} ({self._settings.engine_reason}): one column never mixes two engines; pass "
                 f"engine={rival.engine!r} to go on with it, or engine={chosen!r} to ask all rows anew"
             )
+
+    @staticmethod
+    async def _count_answered_by(
+        asking: Asking, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
+    ) -> int:
+        """Count these requests of a plan (of the first draw) that the journal has answers to, asked in another way."""
+        plan = await asyncio.to_thread(plan.asked_as, asking.recipes, asking.spec, asking.context)
+        found = 0
+        for start in range(0, len(numbers), _LOOKUP_ROWS):
+            block = [plan.keys[number] for number in numbers[start : start + _LOOKUP_ROWS]]
+            found += len(await journal.lookup(session, block))
+        return found
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -241,6 +254,7 @@ class Execution:
                     missing.append(number)
                 elif self._asks_again(number, verdict):
                     self._rungs.on_verdict(verdict)
+                    self._results.keep(number, verdict)
                     missing.append(number)
                 else:
                     self._results.add_stored(number, verdict)

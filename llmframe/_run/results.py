@@ -71,6 +71,8 @@ class Results:
         self._distinct, self._draws = plan.distinct, len(plan.recipes)
         self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None
         """How many draws of each answer have no value yet."""
+        self._paid_draws: set[int] = set()
+        """The answers of several draws of which one was paid now."""
         self._prices = prices
         self._model = model
         self._began = time.monotonic()
@@ -78,6 +80,8 @@ class Results:
         self._failures: dict[int, Failure] = {}
         self._partial: dict[int, Failure] = {}
         """What of a value is missing, and why."""
+        self._kept: dict[int, Verdict] = {}
+        """Stored answers with a part of their value, of requests that are asked again."""
         self._most_reasks = most_reasks
         self._reasks: Counter[int] = Counter()
         self._to_correct: dict[int, tuple[str, str]] = {}
@@ -138,14 +142,38 @@ class Results:
         """Add the verdict on an answer from the journal."""
         self._reasked_now.discard(number)
         self.from_journal += 1
-        self.rows_from_journal += self._add_verdict(number, verdict, attempts=0)
+        rows = self._add_verdict(number, verdict, attempts=0)
+        if self._draws == 1 or number % self._distinct not in self._paid_draws:
+            self.rows_from_journal += rows
+
+    def keep(self, number: int, verdict: Verdict) -> None:
+        """Keep the verdict on a stored answer for which another one is asked."""
+        if verdict.value is not None:
+            self._kept[number] = verdict
+
+    def restore_kept(self) -> None:
+        """Add the kept verdicts of requests that were asked again without getting an answer."""
+        for number, verdict in self._kept.items():
+            failure = self._failures.get(number)
+            if self._has_value[number] or (failure is not None and failure.paid):
+                continue
+            if failure is not None:
+                del self._failures[number]
+                self.failed -= self._failed_by(number)
+            self.add_stored(number, verdict)
+            if failure is not None:
+                self._partial[number] = failure
+        self._kept.clear()
 
     def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
         """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
         self.add_spend(usage, cost)
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        self._add_verdict(outcome.request.number, verdict, outcome.attempts)
+        number = outcome.request.number
+        if self._draws > 1:
+            self._paid_draws.add(number % self._distinct)
+        self._add_verdict(number, verdict, outcome.attempts)
         self.asked += verdict.value is not None
 
     def add_spend(self, usage: Usage, cost: float | None) -> None:
@@ -303,7 +331,9 @@ class Results:
     @property
     def rows_reasked(self) -> int:
         """Rows whose answer did not fit and was asked again by this run."""
-        return sum(self._rows_of[number] for number in self._reasked_now.copy())
+        return sum(
+            self._rows_of[number] for number in {each % self._distinct for each in self._reasked_now.copy()}
+        )
 
     def reasked(self) -> pd.DataFrame:
         """Return one line for each row whose answer was asked again, with what was wrong with the first."""

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
+
     from llmframe._api import Account, Client
     from llmframe._columns import PromptSpec
     from llmframe._options import Tuning
@@ -39,12 +42,15 @@ class Asking:
         Its name.
     recipes, spec, context
         As of a plan.
+    kept_rows : bool array or None
+        Rows that are not asked because their cells keep what they hold, and of which no record tells who answered them.
     """
 
     engine: str
     recipes: Sequence[Recipe]
     spec: PromptSpec
     context: Context
+    kept_rows: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

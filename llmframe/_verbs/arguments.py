@@ -28,7 +28,17 @@ DEFAULT_MODEL = "gpt-6-luna"
 _FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(CallKeywords.__annotations__)
 _LISTED = frozenset(CompletionKeywords.__annotations__)
-_DATA_ARGUMENTS = frozenset({"column", "prompt", "into", "where", "overwrite", "error_into", "raw", "wait"})
+_OF_ALL = ("column", "prompt", "where", "overwrite", "error_into", "raw", "wait")
+_OWN_ARGUMENTS = {
+    "complete": (*_OF_ALL, "into"),
+    "extract": (*_OF_ALL, "schema", "prefix", "quotes", "examples", "reask"),
+    "classify": (
+        *(*_OF_ALL, "labels", "into", "multi", "other", "confidence", "probabilities"),
+        *("threshold", "votes", "engine", "examples"),
+    ),
+    "ask": (*_OF_ALL, "questions", "prefix", "confidence", "threshold", "votes", "engine", "examples"),
+}
+"""What each verb takes on a frame beside the keywords of all."""
 _BATCH_ARGUMENTS = frozenset(BatchKeywords.__annotations__)
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _FLAGS = ("dedupe", "fresh", "retry_failed")
@@ -152,13 +162,15 @@ def _check_keywords(verb: Verb, arguments: Mapping[str, Any]) -> None:
         known = _LISTED | verb.endpoint.parameters()
         for name in unlisted:
             if name not in known:
-                raise TypeError(f"unexpected keyword {name!r}; {_hint(name, known)}")
+                raise TypeError(f"unexpected keyword {name!r}; {_hint(name, verb.name, known)}")
 
 
-def _hint(name: str, known: frozenset[str]) -> str:
-    if name in _DATA_ARGUMENTS:
-        return "this verb does not take it; df.llm.complete does"
-    close = get_close_matches(name, known | _DATA_ARGUMENTS, n=1, cutoff=0.7)
+def _hint(name: str, verb: str, known: frozenset[str]) -> str:
+    own = _OWN_ARGUMENTS.get(verb, _OF_ALL)
+    takers = [other for other, arguments in _OWN_ARGUMENTS.items() if name in arguments]
+    if takers:
+        return f"this verb does not take it; df.llm.{verb if verb in takers else takers[0]} does"
+    close = get_close_matches(name, known.union(own), n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]!r}?"
     return "what the API takes and the SDK does not know yet goes into extra_body="

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -100,7 +101,7 @@ def _refuse_other_engine(frame: pd.DataFrame, names: Sequence[Hashable], engine:
         if before != engine and name in frame.columns:  # pandas hands records on to frames without the column
             raise ValueError(
                 f"engine: {before} wrote {plain_repr(name)}, and this call would ask {engine}: one column never mixes two "
-                f"engines; pass engine={before!r} to go on with it, or overwrite=True without where= to ask all rows anew"
+                f"engines; pass engine={before!r} to go on with it, or engine={engine!r} with overwrite=True and without where= to ask all rows anew"
             )
 
 
@@ -132,6 +133,7 @@ class FrameCall:
         self._frame = frame
         self._argument = argument
         names = [full_label(frame, name, argument) for name in names]
+        refuse_equal_names(names, argument)
         error_into = full_label(frame, error_into, "error_into") if error_into is not None else None
         column = full_label(frame, column, "column") if column is not None else None
         readable = (
@@ -153,6 +155,10 @@ class FrameCall:
         self._targets = TargetColumns.of(
             frame, names, overwrite, where, written_by, argument=argument, kind=settings.verb.kind
         )
+        if settings.rival is not None and self._spec.function is None:  # which other rows may not suit
+            unknown = any("engine" not in recorded(frame, name) for name in names)
+            rows = self._targets.kept_rows if unknown else None
+            settings = replace(settings, rival=replace(settings.rival, kept_rows=rows))
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
@@ -236,6 +242,21 @@ def companion_name(stem: Hashable, suffix: str) -> Hashable:
     return suffix if stem == "" else f"{stem}_{suffix}"
 
 
+def stem_of(column: Hashable | None) -> str:
+    """Return what the names of a column's companions begin with: its name, with the levels of one that has several joined."""
+    if isinstance(column, tuple):
+        return "_".join(map(str, filter(None, column)))
+    return "" if column is None else str(column)
+
+
+def refuse_equal_names(names: Sequence[Hashable], argument: str) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"{argument}: two of the columns would be named {plain_repr(twice)}; name one of them otherwise"
+        )
+
+
 def side_by_side(columns: list[pd.Series]) -> pd.DataFrame:
     """Return what a Series verb with several columns does."""
     return pd.concat(columns, axis="columns")
@@ -284,7 +305,7 @@ class ListCall:
         prompt: Prompt = None,
         finish: Finish = as_it_is,
     ) -> None:
-        cells = pd.Series(_prompt_list(prompts), dtype=object, name="prompt")
+        cells = pd.Series(_prompt_list(prompts, settings.verb.name), dtype=object, name="prompt")
         spec = PromptSpec.parse("prompt", prompt, settings.system, {"prompt": "prompt"})
         settings, spec = finish(settings, spec)
         plan = _plan(cells.to_frame(), settings, spec, None)
@@ -295,24 +316,24 @@ def _by_row(results: Results, record: dict[str, Any], ending: str) -> Any:  # no
     return results.by_row()
 
 
-def _prompt_list(prompts: Iterable[Any]) -> list[Any]:
+def _prompt_list(prompts: Iterable[Any], verb: str) -> list[Any]:
     if isinstance(prompts, str):
         raise TypeError(
-            f"prompts must be a list of texts or message arrays; write complete([{prompts[:40]!r}])"
+            f"prompts must be a list of texts or message arrays; write {verb}([{prompts[:40]!r}])"
         )
     if isinstance(prompts, Mapping):
         given = "[[message]]" if "role" in prompts else "list(prompts.values())"
         raise TypeError(
-            f"prompts must be a list of texts or message arrays, and this is a dict; write complete({given})"
+            f"prompts must be a list of texts or message arrays, and this is a dict; write {verb}({given})"
         )
     prompt_list = listed(prompts, "prompts must be a list of texts or message arrays")
     if is_messages(prompt_list):
         raise TypeError(
-            "prompts must be a list of message arrays, and this is a single one; write complete([messages])"
+            f"prompts must be a list of message arrays, and this is a single one; write {verb}([messages])"
         )
     if prompt_list and all(isinstance(prompt, Mapping) for prompt in prompt_list):
         raise TypeError(
-            "prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.complete('text')"
+            f"prompts must be a list of texts or message arrays, and these are rows; write pd.DataFrame(prompts).llm.{verb}('text')"
         )
     return prompt_list
 

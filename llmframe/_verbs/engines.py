@@ -79,18 +79,23 @@ class Asked:
 
     def finish(self, settings: RunSettings, spec: PromptSpec) -> tuple[RunSettings, PromptSpec]:
         """Put an instruction into a decision's questions, and note how the engine that was not chosen would ask."""
-        by_decisions = self._by_decisions(settings, spec)
-        chosen, rival = (settings, spec), by_decisions
+        rival = self._rival(settings, spec) if self.engine == "auto" else None
         if settings.engine == "decisions":
-            chosen, rival = by_decisions, (self._as_chat(settings), spec)
-        if self.engine != "auto":
-            return chosen
-        other, other_spec = rival
-        context = (
-            other.context if other.examples is None else other.examples.added_to(other.context, other_spec)
-        )
-        asking = Asking(other.engine, other.recipes[:1], other_spec, context)
-        return replace(chosen[0], rival=asking), chosen[1]
+            settings, spec = self._by_decisions(settings, spec)
+        return replace(settings, rival=rival), spec
+
+    def _rival(self, settings: RunSettings, spec: PromptSpec) -> Asking | None:
+        """Return how the engine that was not chosen would ask; `None`: it cannot."""
+        if settings.engine == "chat":
+            settings, spec = self._by_decisions(settings, spec)
+        else:
+            try:
+                settings = self._as_chat(settings)
+            except ValueError:  # the questions have more labels than a schema may have
+                return None
+        context, examples = settings.context, settings.examples
+        context = context if examples is None else examples.added_to(context, spec)
+        return Asking(settings.engine, settings.recipes[:1], spec, context)
 
     def _as_chat(self, settings: RunSettings) -> RunSettings:
         verb = Verb(self.verb, CHAT_COMPLETIONS, self._chat_kind)

@@ -11,7 +11,7 @@ from llmframe._columns import Context, Examples, TypedAnswers, read_schema
 from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
+from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, stem_of, with_response
 from llmframe._verbs.structured import asking_for, refuse_own_schemas
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def extract_frame(
     settings, kind = _settings(
         schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=before
     )
-    stem = f"{before}{'' if column is None else _stem(column)}"
+    stem = f"{before}{stem_of(column)}"
     settings, names = with_response(
         settings, [f"{before}{name}" for name in kind.names], raw=raw, stem=stem, argument="prefix"
     )
@@ -67,10 +67,6 @@ def extract_frame(
     )
 
 
-def _stem(column: Hashable) -> str:
-    return "_".join(map(str, filter(None, column))) if isinstance(column, tuple) else str(column)
-
-
 @ShortTraceback()
 def extract_series(
     series: pd.Series,
@@ -85,8 +81,9 @@ def extract_series(
     raw: bool = False,
 ) -> SeriesCall:
     settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
-    stem = "" if series.name is None else _stem(series.name)
-    settings, names = with_response(settings, kind.names, raw=raw, stem=stem, argument="schema")
+    settings, names = with_response(
+        settings, kind.names, raw=raw, stem=stem_of(series.name), argument="schema"
+    )
     return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=side_by_side)
 
 

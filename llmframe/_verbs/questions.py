@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmframe._columns import Examples, Question, Shown, label_text, read_labels, read_questions
 from llmframe._loop import ShortTraceback
-from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
+from llmframe._verbs.calls import (
+    FrameCall,
+    ListCall,
+    SeriesCall,
+    companion_name,
+    refuse_equal_names,
+    side_by_side,
+    stem_of,
+    with_response,
+)
 from llmframe._verbs.engines import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
-    from llmframe._columns import Overwrite, Prompt, QuestionAnswers
+    from llmframe._columns import Overwrite, Part, Prompt, QuestionAnswers
     from llmframe._run import RunSettings
 
-_OWN = ("other", "multi", "confidence", "probabilities", "threshold", "votes", "engine", "examples", "raw")
+    NameOf = Callable[[Part], Hashable]
+    """Names the column of a part."""
+
+_ASK = ("confidence", "threshold", "votes", "engine")
+_CLASSIFY = ("other", "multi", "probabilities", *_ASK)
 _FEWEST_VOTES, _MOST_VOTES = 2, 255
 
 
@@ -36,14 +49,11 @@ def classify_frame(
     overwrite: Overwrite,
     error_into: Hashable | None,
 ) -> FrameCall:
-    own, arguments = _split(arguments)
-    asked = _classified(labels, **_without_data(own))
-    settings, kind = asked.settings(arguments)
-    value = into if into is not None else _label_name(column)
+    call = _prepared(partial(_classified, labels), _CLASSIFY, arguments)
+    value = _label_name(column) if into is None else into
     stem = value if into is not None or column is None else column
-    names = _label_columns(kind, value, stem, several=bool(own.get("multi")))
-    settings = _with_examples(settings, kind, names, own)
-    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="into")
+    name_of = partial(_label_column, value, stem)
+    settings, names = call.with_columns(name_of, stem=stem, argument="into")
     return FrameCall(
         frame,
         settings,
@@ -54,7 +64,7 @@ def classify_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
-        finish=asked.finish,
+        finish=call.asked.finish,
     )
 
 
@@ -64,31 +74,26 @@ def _label_name(name: Hashable | None) -> str:
     return "label" if name is None else f"{name}_label"
 
 
-def _label_columns(
-    kind: QuestionAnswers, value: Hashable, stem: Hashable, *, several: bool
-) -> Sequence[Hashable]:
-    """Name the columns of labels: one of their own, or one for each label."""
-    if not several and len(kind.names) == 1:
-        return [value]
-    return kind.columns_of(
-        lambda question: f"{value}_{question.name}" if several else f"{value}",
-        lambda question: f"{value}_{question.name}" if several else f"{stem}",
-    )
+def _label_column(value: Hashable, stem: Hashable, part: Part) -> Hashable:
+    """Name a column of `classify`: the labels are one column, or with `multi` one for each label, whose question it names."""
+    question, suffix = part
+    if question.labels is not None:
+        return companion_name(stem, suffix) if suffix else value
+    if suffix == "p":
+        return companion_name(stem, f"p_{question.name}")
+    return companion_name(value, part.name)
 
 
 @ShortTraceback()
 def classify_series(
     series: pd.Series, arguments: Mapping[str, Any], *, labels: Any, prompt: Prompt, where: Any
 ) -> SeriesCall:
-    own, arguments = _split(arguments)
-    asked = _classified(labels, **_without_data(own))
-    settings, kind = asked.settings(arguments)
-    several, value = bool(own.get("multi")), _label_name(series.name)
+    call = _prepared(partial(_classified, labels), _CLASSIFY, arguments)
+    value = _label_name(series.name)
     stem = value if series.name is None else series.name
-    names = _label_columns(kind, value, stem, several=several)
-    settings = _with_examples(settings, kind, _label_columns(kind, "label", "label", several=several), own)
-    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="raw")
-    alone = len(names) == 1 and not several
+    name_of, by_hand = partial(_label_column, value, stem), partial(_label_column, "label", "label")
+    settings, names = call.with_columns(name_of, stem=stem, argument="raw", examples_name_of=by_hand)
+    alone = len(names) == 1 and not call.kind.shown.as_table
     return SeriesCall(
         series,
         settings,
@@ -96,7 +101,7 @@ def classify_series(
         where=where,
         names=names,
         made=(lambda made: made[0]) if alone else side_by_side,
-        finish=asked.finish,
+        finish=call.asked.finish,
     )
 
 
@@ -104,11 +109,9 @@ def classify_series(
 def classify_list(
     texts: Iterable[Any], arguments: Mapping[str, Any], *, labels: Any, prompt: Prompt
 ) -> ListCall:
-    own, arguments = _split(arguments)
-    asked = _classified(labels, **_without_data(own))
-    settings, kind = asked.settings(arguments)
-    names = _label_columns(kind, "label", "label", several=bool(own.get("multi")))
-    return ListCall(texts, _with_examples(settings, kind, names, own), prompt, asked.finish)
+    call = _prepared(partial(_classified, labels), _CLASSIFY, arguments, has_raw=False)
+    settings, _ = call.with_columns(partial(_label_column, "label", "label"), stem="label", argument="labels")
+    return ListCall(texts, settings, prompt, call.asked.finish)
 
 
 @ShortTraceback()
@@ -124,14 +127,11 @@ def ask_frame(
     overwrite: Overwrite,
     error_into: Hashable | None,
 ) -> FrameCall:
-    own, arguments = _split(arguments)
-    asked = _questioned(questions, **_without_data(own))
-    settings, kind = asked.settings(arguments)
+    call = _prepared(partial(_questioned, questions), _ASK, arguments)
     before = prefix or ""
-    names: Sequence[Hashable] = [f"{before}{name}" for name in kind.names]
-    settings = _with_examples(settings, kind, names, own)
-    stem = before if column is None else f"{before}{label_text(column)}"
-    settings, names = with_response(settings, names, raw=own.get("raw", False), stem=stem, argument="prefix")
+    settings, names = call.with_columns(
+        lambda part: f"{before}{part.name}", stem=f"{before}{stem_of(column)}", argument="prefix"
+    )
     return FrameCall(
         frame,
         settings,
@@ -142,7 +142,7 @@ def ask_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
-        finish=asked.finish,
+        finish=call.asked.finish,
     )
 
 
@@ -150,14 +150,8 @@ def ask_frame(
 def ask_series(
     series: pd.Series, arguments: Mapping[str, Any], *, questions: Any, prompt: Prompt, where: Any
 ) -> SeriesCall:
-    own, arguments = _split(arguments)
-    asked = _questioned(questions, **_without_data(own))
-    settings, kind = asked.settings(arguments)
-    settings = _with_examples(settings, kind, kind.names, own)
-    stem = "" if series.name is None else label_text(series.name)
-    settings, names = with_response(
-        settings, kind.names, raw=own.get("raw", False), stem=stem, argument="raw"
-    )
+    call = _prepared(partial(_questioned, questions), _ASK, arguments)
+    settings, names = call.with_columns(_own_name, stem=stem_of(series.name), argument="raw")
     return SeriesCall(
         series,
         settings,
@@ -165,7 +159,7 @@ def ask_series(
         where=where,
         names=names,
         made=side_by_side,
-        finish=asked.finish,
+        finish=call.asked.finish,
     )
 
 
@@ -173,30 +167,59 @@ def ask_series(
 def ask_list(
     texts: Iterable[Any], arguments: Mapping[str, Any], *, questions: Any, prompt: Prompt
 ) -> ListCall:
-    own, arguments = _split(arguments)
-    asked = _questioned(questions, **_without_data(own))
-    settings, kind = asked.settings(arguments)
-    return ListCall(texts, _with_examples(settings, kind, kind.names, own), prompt, asked.finish)
+    call = _prepared(partial(_questioned, questions), _ASK, arguments, has_raw=False)
+    settings, _ = call.with_columns(_own_name, stem="", argument="questions")
+    return ListCall(texts, settings, prompt, call.asked.finish)
 
 
-def _with_examples(
-    settings: RunSettings, kind: QuestionAnswers, names: Sequence[Hashable], own: Mapping[str, Any]
-) -> RunSettings:
-    """Return the settings with the user's examples, whose answers are in the value columns of these names."""
-    if own.get("examples") is None:
-        return settings
-    values = [label_text(name) for number, name in enumerate(names) if number not in kind.companions]
-    return replace(settings, examples=Examples(own["examples"], partial(kind.write, names=values)))
+def _own_name(part: Part) -> str:
+    return part.name
 
 
-def _split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the keywords of these verbs that were given, and those of every verb."""
-    own = {name: value for name, value in arguments.items() if name in _OWN and value is not None}
-    return own, {name: value for name, value in arguments.items() if name not in _OWN}
+@dataclass(frozen=True)
+class _Prepared:
+    """A call of one of these verbs, as far as it does not depend on where its texts come from."""
+
+    asked: Asked
+    settings: RunSettings
+    kind: QuestionAnswers
+    examples: Any
+    raw: bool
+
+    def with_columns(
+        self, name_of: NameOf, *, stem: Hashable, argument: str, examples_name_of: NameOf | None = None
+    ) -> tuple[RunSettings, Sequence[Hashable]]:
+        """Return the settings, with the user's examples, and the names of all columns.
+
+        Parameters
+        ----------
+        stem, argument
+            As of `with_response`.
+        examples_name_of
+            Names the columns of the examples, if otherwise.
+        """
+        names = [name_of(part) for part in self.kind.parts]
+        refuse_equal_names(names, self.asked.argument)
+        settings = self.settings
+        if self.examples is not None:
+            by_hand = examples_name_of or name_of
+            values = [label_text(by_hand(part)) for part in self.kind.parts if not part.suffix]
+            settings = replace(
+                settings, examples=Examples(self.examples, partial(self.kind.write, names=values))
+            )
+        return with_response(settings, names, raw=self.raw, stem=stem, argument=argument)
 
 
-def _without_data(own: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in own.items() if name not in ("examples", "raw")}
+def _prepared(
+    read: Callable[..., Asked], own: Sequence[str], arguments: Mapping[str, Any], *, has_raw: bool = True
+) -> _Prepared:
+    """Read a call's keywords: `own` are those of the verb, which `read` takes, `examples` and `raw` concern its data."""
+    data = ("examples", "raw") if has_raw else ("examples",)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    asked = read(**{name: given[name] for name in own if name in given})
+    others = {name: value for name, value in arguments.items() if name not in own and name not in data}
+    settings, kind = asked.settings(others)
+    return _Prepared(asked, settings, kind, given.get("examples"), given.get("raw", False))
 
 
 def _classified(
@@ -211,7 +234,7 @@ def _classified(
     engine: Any = "auto",
 ) -> Asked:
     _check_flags(multi=multi, confidence=confidence, probabilities=probabilities)
-    read = read_labels(labels, other=other, fewest=1 if multi or other is not None else 2)
+    read = read_labels(labels, other=other, fewest=1 if multi else 2)
     questions = [Question("label", "choice", "Which label fits the text best?", read)]
     if multi:
         questions = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from llmframe._columns import response_format
 from llmframe._run import Rung
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmframe._api import Account
     from llmframe._columns import Context, Record
@@ -28,10 +29,14 @@ _JSON_OBJECT = {"response_format": {"type": "json_object"}}
 
 
 def refuse_own_schemas(verb: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse the parameters that the verb fills in itself."""
+    """Refuse the parameters that the verb fills in itself, also in `extra_body`."""
+    body = arguments.get("extra_body")
+    given = {**(body if isinstance(body, Mapping) else {}), **arguments}
     for name in ("response_format", "tools", "tool_choice", "functions", "function_call"):
-        if arguments.get(name) is not None:
+        if given.get(name) is not None:
             raise TypeError(f"{name}: {verb} asks for its schema itself; leave it out, or use complete")
+    if "questions" in given:
+        raise TypeError(f"extra_body: 'questions' is what llmframe fills in for {verb}; leave it out")
 
 
 def asking_for(

@@ -406,7 +406,7 @@ class DataFrameLLM:
         ----------
         column : label
             The column with the texts; `None` with a template.
-        labels : list of str, dict of str to str, or Enum
+        labels : list of str, dict of str to str, Enum, or a column's values
             At least two; a dict says of each what it means. They are the categories, in this order.
         prompt : str or function, optional
             As in `complete`; an instruction says what the labels are about.

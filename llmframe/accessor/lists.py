@@ -319,6 +319,54 @@ def classify(
     return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
 
+@overload
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: Literal[False] = False,
+    confidence: Literal[False] = False,
+    probabilities: Literal[False] = False,
+    examples: Rows | None = None,
+    **settings: Unpack[ClassifyKeywords],
+) -> list[str | None]: ...
+@overload
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: Literal[True],
+    confidence: bool = False,
+    probabilities: bool = False,
+    examples: Rows | None = None,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
+@overload
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: Literal[True],
+    probabilities: bool = False,
+    examples: Rows | None = None,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
+@overload
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: Literal[True],
+    examples: Rows | None = None,
+    **settings: Unpack[ClassifyKeywords],
+) -> pd.DataFrame: ...
 @takes(ClassifyKeywords)
 async def aclassify(
     texts: Iterable[str | Sequence[Message] | None],

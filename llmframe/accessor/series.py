@@ -420,6 +420,76 @@ class SeriesLLM:
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: Literal[False] = False,
+        confidence: Literal[False] = False,
+        probabilities: Literal[False] = False,
+        raw: Literal[False] = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.Series: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: Literal[True],
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: Literal[True],
+        probabilities: bool = False,
+        raw: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: Literal[True],
+        raw: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: Literal[True],
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
     @takes(ClassifyKeywords)
     async def aclassify(
         self,

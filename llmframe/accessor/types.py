@@ -13,5 +13,6 @@ import pandas as pd
 Mask: TypeAlias = pd.Series | npt.NDArray[np.bool_] | Sequence[bool]
 Message: TypeAlias = Mapping[str, Any]
 Schema: TypeAlias = Sequence[str] | Mapping[str, Any] | type
-Labels: TypeAlias = Sequence[str] | Mapping[str, str] | type[Enum]
+_Column: TypeAlias = pd.Series | pd.Index | npt.NDArray[Any] | pd.api.extensions.ExtensionArray
+Labels: TypeAlias = Sequence[str] | Mapping[str, str] | type[Enum] | _Column
 Rows: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]

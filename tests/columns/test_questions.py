@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
+import pickle
+from enum import Enum, StrEnum
 from typing import Literal
 
 import numpy as np
@@ -30,11 +31,33 @@ class Tone(Enum):
     ANGRY = "angry"
 
 
+class Mood(StrEnum):
+    CALM = "calm"
+    ANGRY = "angry"
+
+
 @pytest.mark.parametrize(
-    "labels", [["calm", "angry"], {"calm": "…", "angry": ""}, Tone, Literal["calm", "angry"]]
+    "labels",
+    [
+        ["calm", "angry"],
+        {"calm": "…", "angry": ""},
+        {Tone.CALM: "…", Tone.ANGRY: ""},
+        Tone,
+        list(Tone),
+        Mood,
+        list(Mood),
+        Literal["calm", "angry"],
+        np.array(["calm", "angry"]),
+        list(np.array(["calm", "angry"])),
+        pd.Series(["calm", "angry", "calm"]).unique(),
+        pd.Categorical(["angry", "calm"], categories=["calm", "angry"]).categories,
+    ],
+    ids=repr,
 )
-def test_labels_are_a_list_a_dict_an_enum_or_a_literal(labels):
-    assert read_labels(labels).texts == ("calm", "angry")
+def test_labels_are_any_sequence_of_texts_a_dict_an_enum_or_a_literal(labels):
+    read = read_labels(labels)
+    assert read.texts == ("calm", "angry")
+    assert {type(label) for label in read.texts} == {str}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +73,9 @@ def test_labels_are_a_list_a_dict_an_enum_or_a_literal(labels):
         ("ab", r"write \['ab', …\]"),
         (7, "must be a list of texts"),
         ({"a": 1, "b": ""}, "the description of 'a' must be text"),
+        ({"a", "b"}, "which has no order"),
+        (["a", "\ud800"], r"'\\ud800' cannot be sent"),
+        ({"a": "\ud800", "b": ""}, r"'\\ud800' cannot be sent"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_named(labels, said):
@@ -62,6 +88,13 @@ def test_other_is_added_unless_it_is_one_of_the_labels():
     assert read_labels(["other", "a"], other="other").texts == ("other", "a")
     with pytest.raises(ValueError, match="the same label"):
         read_labels(["Other", "a"], other="other")
+
+
+def test_other_alone_is_no_choice():
+    with pytest.raises(ValueError, match=r"must be at least 2; got 'other'; write another one$"):
+        read_labels(["other"], other="other")
+    with pytest.raises(ValueError, match="got none"):
+        read_labels([], other="other", fewest=1)
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, unique=True), st.integers(0, 254))
@@ -117,11 +150,22 @@ def test_questions_are_one_schema_for_a_chat_completion():
         ({"a": ["x"]}, "questions: a must be at least 2"),
         ({" ": bool}, "must be text that is not blank"),
         (["a"], "questions must be a dict"),
+        ({"a": "\ud800"}, r"a: '\\ud800' cannot be sent"),
+        ({"\ud800": bool}, r"'\\ud800' cannot be sent"),
     ],
 )
 def test_questions_that_cannot_be_meant_are_named(questions, said):
     with pytest.raises((TypeError, ValueError), match=said):
         read_questions(questions)
+
+
+def test_levels_are_equal_by_their_labels_and_survive_pickle():
+    levels = llmframe.Levels({"low": "can wait", "high": ""})
+    assert pickle.loads(pickle.dumps(levels)) == levels
+    assert levels == llmframe.Levels({"low": "can wait", "high": ""})
+    assert levels != llmframe.Levels(["low", "high"])
+    assert len({levels, llmframe.Levels(levels.labels.texts)}) == 2
+    assert repr(levels) == "Levels({'low': 'can wait', 'high': ''})"
 
 
 CHOICE = read_questions({"label": ["a", "b", "c"]})
@@ -200,6 +244,7 @@ def test_a_predicate_that_is_not_sure_either_way_is_missing():
 def test_a_decision_that_is_none_is_its_rows_failure(body):
     verdict = DecisionAnswers(CHOICE, Shown()).judge(body)
     assert (verdict.value, verdict.problem) == (None, "schema")
+    assert verdict.raw is not None
 
 
 def test_a_level_is_the_most_probable_one_and_has_a_score():
@@ -218,11 +263,12 @@ def test_a_level_is_the_most_probable_one_and_has_a_score():
 
 
 def voted(kind, draws, *, rows=1):
-    """Return the columns after the draws of each row, numbered draw by draw."""
+    """Return the columns after the draws of each row, numbered draw by draw; a draw that is `.` has no answer."""
     stored = kind.storage(rows * len(draws), iter)
     for number, label in enumerate(draws):
         body = {"choices": [{"message": {"content": f'{{"label": "{label}"}}'}, "finish_reason": "stop"}]}
-        stored[number] = kind.judge(body).value
+        if label != ".":
+            stored[number] = kind.judge(body).value
     codes = np.arange(rows, dtype=np.int32)
     return [column[0] for column in kind.columns(stored, codes, pd.RangeIndex(rows), kind.names)]
 
@@ -242,6 +288,19 @@ def test_a_tie_is_missing_and_never_the_first():
 def test_a_tie_is_other_where_there_is_one():
     kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True), draws=4, other="c")
     assert voted(kind, "abab") == ["c", 0.0]
+
+
+@pytest.mark.parametrize("draws", ["aa.", "...", "a.."])
+def test_votes_of_which_one_is_missing_decide_nothing(draws):
+    kind = ChatQuestionAnswers(CHOICE, Shown(confidence=True, probabilities=True), draws=3, other="c")
+    assert all(map(pd.isna, voted(kind, draws)))
+
+
+def test_the_score_of_voted_levels_is_their_mean():
+    kind = ChatQuestionAnswers(
+        read_questions({"label": llmframe.Levels(["a", "b", "c"])}), Shown(confidence=True), draws=5
+    )
+    assert voted(kind, "cbccb") == ["c", 0.6, 1.6]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 import llmframe
-from llmframe.testing import Fault, LocalServer, reviews
+from llmframe._addresses import OPENAI_URL
+from llmframe.testing import Fault, LocalServer, Reply, reviews
 
 LABELS = ["praise", "complaint"]
 QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "mid", "high"])}
@@ -79,6 +82,72 @@ def test_several_labels_are_a_boolean_column_each(engine):
         assert df["sure_fast_confidence"].ge(0.5).all()
 
 
+def test_the_columns_of_several_labels_are_named_by_them(llm):
+    df, both = frame(), {"multi": True, "confidence": True, "probabilities": True, "engine": "decisions"}
+    df.llm.classify("review", ["fast", "cheap"], into="is", **both)
+    assert list(df)[1:] == [
+        *("is_fast", "is_fast_confidence", "is_p_fast"),
+        *("is_cheap", "is_cheap_confidence", "is_p_cheap"),
+    ]
+    sure = df["is_p_fast"].where(df["is_fast"].astype(bool), 1 - df["is_p_fast"])
+    assert df["is_fast_confidence"].tolist() == pytest.approx(sure.tolist())
+    df = frame()
+    df.llm.classify("review", ["fast"], **both)
+    assert list(df)[1:] == ["review_label_fast", "review_label_fast_confidence", "review_p_fast"]
+
+
+@pytest.mark.parametrize(
+    ("into", "expected"),
+    [
+        (("out", "tone"), [("out", "tone"), ("out", "tone_confidence"), ("out", "tone_p_praise"), ("out", "tone_p_complaint")]),
+        ("tone", [("tone", ""), ("tone_confidence", ""), ("tone_p_praise", ""), ("tone_p_complaint", "")]),
+    ],
+)  # fmt: skip
+def test_companions_stand_beside_the_label_in_columns_of_several_levels(llm, into, expected):
+    df = pd.DataFrame([["Review 0"]], columns=pd.MultiIndex.from_tuples([("text", "review")]))
+    df.llm.classify(
+        ("text", "review"), LABELS, into=into, engine="decisions", confidence=True, probabilities=True
+    )
+    assert list(df)[1:] == expected
+    df.llm.classify(("text", "review"), ["fast"], into=("out", "is"), engine="decisions", multi=True)
+    assert list(df)[-1] == ("out", "is_fast")
+
+
+def test_a_column_whose_name_is_a_number_keeps_it(llm):
+    df = frame(1)
+    df.llm.classify("review", LABELS, into=5, engine="decisions", confidence=True)
+    assert list(df) == ["review", 5, "5_confidence"]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda df: df.llm.classify("review", ["a", "a_confidence"], multi=True, into="x", votes=2, confidence=True), "x_a_confidence"),
+        (lambda df: df["review"].llm.ask({"a": bool, "a_confidence": bool}, votes=2, confidence=True), "a_confidence"),
+        (lambda df: llmframe.ask(df["review"], {"a": bool, "a_confidence": bool}, votes=2, confidence=True), "a_confidence"),
+    ],
+)  # fmt: skip
+def test_two_columns_of_one_name_are_an_error_before_anything_is_sent(llm, call, name):
+    with pytest.raises(ValueError, match=f"two of the columns would be named '{name}'"):
+        call(frame())
+    assert llm.ledger.billed == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda df: df.llm.ask("review", {"a": bool}, probabilities=True), r"'probabilities'; this verb does not take it; df\.llm\.classify does"),
+        (lambda df: df.llm.ask("review", {"a": bool}, other="x"), r"'other'; this verb does not take it; df\.llm\.classify does"),
+        (lambda df: df.llm.classify("review", LABELS, quotes=True), r"'quotes'; this verb does not take it; df\.llm\.extract does"),
+        (lambda df: df.llm.classify("review", LABELS, confidenc=True), "did you mean 'confidence'"),
+        (lambda df: llmframe.classify(df["review"], LABELS, raw=True), r"'raw'; this verb does not take it; df\.llm\.classify does"),
+    ],
+)  # fmt: skip
+def test_a_keyword_of_another_verb_is_named_as_such(llm, call, said):
+    with pytest.raises(TypeError, match=f"unexpected keyword .*{said}"):
+        call(frame())
+
+
 def test_a_threshold_that_changes_asks_nothing(llm):
     df, other = frame(40), frame(40)
     df.llm.classify("review", LABELS, engine="decisions", confidence=True)
@@ -125,7 +194,32 @@ def test_a_draw_that_fails_is_its_rows_failure_and_costs_no_other(llm):
         df.llm.classify("review", LABELS, votes=3)
     run = llmframe.last_run()
     assert (run.answered, run.failed, run.failures["position"].tolist()) == (5, 1, [2])
-    assert df["review_label"].isna().sum() <= 1 + run.unsure
+    assert df["review_label"].isna().tolist() == [False, False, True, False, False, False]
+    assert list(llmframe.last_run().values)[2] is None
+
+
+def test_a_draw_that_does_not_fit_is_asked_again_alone(lane):
+    lane.faults = [
+        Fault("unknown_label", when="Review 2", first=1),
+        Fault("not_json", when="Review 4", after=2, first=1),
+    ]
+    df = frame()
+    df.llm.classify("review", LABELS, votes=3, confidence=True)
+    run = llmframe.last_run()
+    assert lane.ledger.billed == 20
+    assert run.reasked["position"].tolist() == [2, 4]
+    assert "2 rows asked again" in repr(run)
+    assert df.notna().all(axis=None)
+    df.llm.classify("review", LABELS, votes=5, confidence=True)
+    assert lane.ledger.billed == 32
+    assert "from the journal" not in repr(llmframe.last_run())
+    df.llm.classify("review", LABELS, votes=5, confidence=True)
+    assert "6 rows answered, all from the journal" in repr(llmframe.last_run())
+
+
+def test_all_draws_of_a_batch_are_one_submission(llm, swift):
+    frame().llm.classify("review", LABELS, votes=5, mode="batch")
+    assert len(llmframe.batches()) == 1
 
 
 def test_questions_are_one_reading_each_in_both_lanes(lane):
@@ -180,6 +274,25 @@ def test_a_question_that_is_refused_is_missing_and_its_row_counts_once_as_partly
     assert df["topic"].notna().all()
 
 
+@pytest.mark.parametrize("fault", ["500", "invalid_api_key"])
+def test_what_was_answered_of_a_row_stays_when_it_is_asked_again_in_vain(llm, fault):
+    llm.faults = [Fault("refusal", questions=["topic", "urgency"], when="Review 3")]
+    df = frame()
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.ask("review", QUESTIONS, engine="decisions")
+    before, llm.faults = df.copy(), [Fault(fault)]
+    again = {"overwrite": True, "retry_failed": True, "max_retries": 0}
+    with pytest.raises((llmframe.CompletionError, llmframe.StoppedError)):
+        df.llm.ask("review", QUESTIONS, engine="decisions", **again)
+    run = llmframe.last_run()
+    assert (run.answered, run.partly, run.failed) == (5, 1, 0)
+    assert df["spam"].equals(before["spam"])
+    assert run.failures["position"].tolist() == [3]
+    llm.faults = []
+    df.llm.ask("review", QUESTIONS, engine="decisions", overwrite=True, retry_failed=True)
+    assert df.notna().all(axis=None)
+
+
 def test_all_questions_refused_is_a_failure(llm):
     llm.faults = [Fault("refusal", when="Review 3")]
     df = frame()
@@ -198,6 +311,65 @@ def test_a_lone_text_is_the_input_and_an_instruction_goes_into_the_question(llm)
     assert body["questions"][0]["instructions"].startswith("Judge the service.")
     df.llm.classify("review", LABELS, into="b", system="You are strict.", engine="decisions")
     assert [message["role"] for message in bodies[1]["input"]] == ["system", "user"]
+
+
+def said(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def text(words):
+    return [{"type": "text", "text": words}]
+
+
+ASKED = said("user", "Is it late?")
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+CUSTOM = {"id": "c1", "type": "custom", "custom": {"name": "look_up", "input": "order 5"}}
+CALLED = {"type": "function_call", "call_id": "c1", "name": "look_up", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "On its way."}
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    ("messages", "items"),
+    [
+        ([said("user", "Hello", name="ann")], "Hello"),
+        ([said("system", "Be strict.", name="x"), ASKED], [said("system", "Be strict."), ASKED]),
+        (
+            [said("developer", text("Be strict.")), said("user", [*text("See:"), {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}}])],
+            [
+                said("developer", [{"type": "input_text", "text": "Be strict."}]),
+                said("user", [{"type": "input_text", "text": "See:"}, {"type": "input_image", "image_url": PIXEL, "detail": "low"}]),
+            ],
+        ),
+        ([ASKED, said("assistant", text("No."), refusal=None, annotations=[]), ASKED], [ASKED, said("assistant", [{"type": "output_text", "text": "No."}]), ASKED]),
+        ([ASKED, said("assistant", None, refusal="I won't."), ASKED], [ASKED, said("assistant", [{"type": "refusal", "refusal": "I won't."}]), ASKED]),
+        ([ASKED, said("assistant", None, tool_calls=[CALL]), said("tool", "On its way.", tool_call_id="c1")], [ASKED, CALLED, OUTPUT]),
+        (
+            [ASKED, said("assistant", "Let me see.", tool_calls=[CUSTOM]), said("tool", "On its way.", tool_call_id="c1")],
+            [ASKED, said("assistant", "Let me see."), {**CALLED, "arguments": "order 5"}, OUTPUT],
+        ),
+        (
+            [ASKED, said("assistant", None, function_call=CALL["function"]), said("function", "On its way.", name="look_up")],
+            [ASKED, {**CALLED, "call_id": "look_up"}, {**OUTPUT, "call_id": "look_up"}],
+        ),
+    ],
+)  # fmt: skip
+def test_message_arrays_become_the_items_of_a_decisions_input(llm, messages, items):
+    df = pd.DataFrame({"chat": pd.Series([messages], dtype=object)})
+    df.llm.ask("chat", {"late": bool}, engine="decisions")
+    assert [body["input"] for body in llm.ledger.bodies] == [items]
+    assert df["late"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [said("assistant", None, tool_calls=[{"id": "c1"}]), said("assistant", "x", tool_calls=5), said([], "x"), said("user", [5])],
+)  # fmt: skip
+def test_a_message_that_no_item_can_say_fails_its_row_alone(llm, message):
+    df = pd.DataFrame({"chat": [[message], [ASKED]]})
+    with pytest.raises(llmframe.CompletionError, match="1 of 2 rows failed"):
+        df.llm.ask("chat", {"late": bool}, engine="decisions")
+    assert df["late"].isna().tolist() == [True, False]
 
 
 def test_an_engine_is_taken_by_what_the_call_says(llm):
@@ -235,6 +407,11 @@ def test_an_engine_is_taken_by_what_the_call_says(llm):
             {"response_format": {"type": "json_object"}},
             "response_format: classify asks for its schema itself",
         ),
+        (
+            {"extra_body": {"response_format": {"type": "text"}}},
+            "response_format: classify asks for its schema",
+        ),
+        ({"extra_body": {"questions": []}}, "extra_body: 'questions' is what llmframe fills in"),
         ({"other": " "}, "other must be a label"),
     ],
 )
@@ -253,6 +430,32 @@ def test_two_hundred_and_fifty_five_labels_are_decided_and_one_more_is_not(llm):
     assert df["review_label"].cat.categories.tolist() == labels
     with pytest.raises(ValueError, match="256 labels"):
         df.llm.classify("review", [*labels, "one more"], engine="decisions", into="x")
+
+
+@pytest.mark.parametrize(
+    ("reply", "remedy"),
+    [
+        (Reply(404, {"detail": "Not Found"}), "pass engine='chat' if this server or model has no /v1/decisions; otherwise check base_url"),
+        (Reply(405, "Method Not Allowed"), "pass engine='chat' if"),
+        (Reply(200, {"error": "Unexpected endpoint or method. (POST /v1/decisions)"}), "pass engine='chat' if"),
+        (Reply(400, {"error": {"message": "The model does not support decisions", "param": "model"}}), "pass engine='chat' if"),
+        (Reply(401, {"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}), "set api_key|valid key"),
+    ],
+)  # fmt: skip
+def test_a_server_without_decisions_is_told_to_be_asked_by_chat(llm, reply, remedy):
+    llm.faults = [Fault(reply, path="/v1/decisions")]
+    with pytest.raises(llmframe.StoppedError, match=f"To go on: .*{remedy}"):
+        frame(30).llm.classify("review", LABELS, engine="decisions")
+
+
+def test_decisions_take_more_labels_in_all_than_a_schema_may_have(openais):
+    questions = {f"q{number}": ["a", "b", "c"] for number in range(400)}
+    df = frame(1)
+    df.llm.ask("review", questions)
+    assert df.notna().all(axis=None)
+    df.llm.ask("review", questions, engine="decisions")
+    with pytest.raises(ValueError, match="questions: there are 1,200 values to choose from"):
+        df.llm.ask("review", questions, engine="chat", overwrite=True)
 
 
 def test_a_column_never_mixes_engines(llm):
@@ -290,6 +493,74 @@ def test_rows_that_the_other_engine_answered_are_not_asked_by_chance(llm):
     assert df["review_label"].notna().all()
 
 
+@pytest.fixture
+def openais(llm):
+    """Let a client of OpenAI's own address reach the local server."""
+
+    async def to_local_server(request):
+        request.headers["connection"] = "close"
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=urlsplit(llm.base_url).port)
+
+    hooks = {"request": [to_local_server]}
+    http_client = DefaultAsyncHttpxClient(event_hooks=hooks)
+    llmframe.options.client = AsyncOpenAI(api_key="any", base_url=OPENAI_URL, http_client=http_client)
+    return llm
+
+
+MIXED = pd.Series(["Review 0", 1, "Review 2", 3.5], dtype=object)
+ROWS = {
+    "texts": (frame(4)["review"], {}),
+    "an instruction": (frame(4)["review"], {"prompt": "Judge it."}),
+    "an instruction before numbers": (MIXED, {"prompt": "Judge it."}),
+    "a system message that begins as the instruction": (MIXED, {"prompt": "Judge.", "system": "Judge.\n\nBe kind."}),
+    "a template": (frame(4)["review"], {"prompt": "Said: {text}", "system": "Of {text}."}),
+    "a function": (frame(4)["review"], {"prompt": lambda row: [{"role": "user", "content": row["text"]}]}),
+    "examples": (MIXED, {"prompt": "Judge it.", "examples": [{"text": "Great!", "text_label": "praise"}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(
+    ("first", "second"), [("live", "batch"), ("batch", "live")], ids=["decisions first", "chat first"]
+)
+def test_the_journal_tells_that_the_other_engine_answered_these_rows(openais, swift, rows, first, second):
+    cells, arguments = ROWS[rows]
+    engines = {"live": "decisions", "batch": "chat"}
+    tried = pd.DataFrame({"text": cells.head(2)})
+    tried.llm.classify("text", LABELS, mode=first, **arguments)
+    assert llmframe.last_run()._settings.engine == engines[first]
+    billed = openais.ledger.billed
+    df = pd.DataFrame({"text": cells})
+    with pytest.raises(ValueError, match=f"engine: {engines[first]} has answered 2 requests of these rows"):
+        df.llm.classify("text", LABELS, mode=second, **arguments)
+    assert openais.ledger.billed == billed
+    df.llm.classify("text", LABELS, mode=second, engine=engines[second], **arguments)
+    assert df["text_label"].notna().all()
+
+
+def test_an_instruction_about_message_arrays_is_a_decision(openais):
+    df = pd.DataFrame({"chat": [[{"role": "user", "content": f"Review {number}"}] for number in range(2)]})
+    df.llm.classify("chat", LABELS, "Judge it.")
+    assert df["chat_label"].notna().all()
+
+
+def test_labels_that_stay_are_looked_up_too_where_no_record_tells_of_their_engine(openais, swift, tmp_path):
+    df = frame(6)
+    df.llm.classify("review", LABELS, where=df.index < 3)
+    df.llm.to_csv(tmp_path / "x.csv", index=False)
+    back = llmframe.read_csv(tmp_path / "x.csv")
+    billed = openais.ledger.billed
+    with pytest.raises(ValueError, match="engine: decisions has answered 3 requests of these rows"):
+        back.llm.classify("review", LABELS, overwrite="missing", mode="batch")
+    assert openais.ledger.billed == billed
+    back.llm.classify("review", LABELS, overwrite="missing")
+    assert back["review_label"].notna().all()
+    by_hand = frame(8)
+    by_hand.loc[6:, "review_label"] = "praise"
+    by_hand.llm.classify("review", LABELS, overwrite="missing")  # nobody answered those that stay
+    assert by_hand["review_label"].notna().all()
+
+
 def test_a_series_returns_labels_and_leaves_the_data_alone(engine):
     texts = frame()["review"]
     labels = texts.llm.classify(LABELS, engine=engine)
@@ -308,6 +579,11 @@ def test_a_list_is_answered_in_order(engine):
     answers = llmframe.ask(["I love it", None], QUESTIONS, engine=engine)
     assert answers.shape == (2, 3)
     assert answers.isna().all(axis="columns").tolist() == [False, True]
+
+
+def test_a_lone_text_is_an_error_that_shows_the_list():
+    with pytest.raises(TypeError, match=r"write classify\(\['I love it'\]\)"):
+        llmframe.classify("I love it", LABELS, base_url="http://localhost", model="m", api_key="any")
 
 
 def test_the_await_twins_do_the_same(llm):

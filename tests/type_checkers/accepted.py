@@ -35,6 +35,27 @@ assert_type(llmframe.llm(reviews).extract(["part"], wait=False), llmframe.Run)
 assert_type(llmframe.llm(reviews).extract(["part"], examples=[{"text": "a", "part": None}]), pd.DataFrame)
 assert_type(llmframe.extract(["a"], ["part"], quotes=True), pd.DataFrame)
 
+LABELS = ["praise", "complaint"]
+assert_type(llmframe.llm(df).classify("review", LABELS, confidence=True, votes=3), pd.DataFrame)
+assert_type(llmframe.llm(df).classify("review", {"a": "x", "b": ""}, other="c", threshold=0.8), pd.DataFrame)
+assert_type(llmframe.llm(df).classify("review", LABELS, multi=True, wait=False), llmframe.Run)
+labels: pd.Series = llmframe.llm(reviews).classify(LABELS, engine="chat", threshold=0.8, votes=5)
+assert_type(llmframe.llm(reviews).classify(LABELS, confidence=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).classify(LABELS, probabilities=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).classify(LABELS, multi=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).classify(LABELS, raw=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).classify(LABELS, raw=True, wait=False), llmframe.Run)
+assert_type(llmframe.classify(["a", None], LABELS), list[str | None])
+assert_type(llmframe.classify(["a", None], LABELS, confidence=True), pd.DataFrame)
+assert_type(llmframe.classify(["a", None], LABELS, wait=False), llmframe.Run)
+assert_type(llmframe.llm(df).classify("review", reviews.unique()), pd.DataFrame)
+
+QUESTIONS = {"spam": bool, "topic": ["billing", "bug"], "urgency": llmframe.Levels(["low", "high"])}
+assert_type(llmframe.llm(df).ask("review", QUESTIONS, prefix="q_", confidence=True, votes=3), pd.DataFrame)
+assert_type(llmframe.llm(df).ask("review", QUESTIONS, wait=False), llmframe.Run)
+assert_type(llmframe.llm(reviews).ask(QUESTIONS, engine="decisions"), pd.DataFrame)
+assert_type(llmframe.ask(["a"], QUESTIONS), pd.DataFrame)
+
 assert_type(llmframe.complete(["Hello", None]), list[str | None])
 assert_type(llmframe.complete([[{"role": "user", "content": "Hello"}]], seed=1), list[str | None])
 assert_type(llmframe.complete(["Hello"], wait=False), llmframe.Run)
@@ -45,6 +66,11 @@ async def awaited() -> None:
     assert_type(await llmframe.acomplete(["Hello"], verbosity="low"), list[str | None])
     assert_type(await llmframe.llm(df).acomplete("review", service_tier="flex"), pd.DataFrame)
     assert_type(await llmframe.llm(reviews).acomplete(raw=True), pd.DataFrame)
+    assert_type(await llmframe.llm(df).aclassify("review", LABELS), pd.DataFrame)
+    assert_type(await llmframe.llm(reviews).aclassify(LABELS, confidence=True), pd.DataFrame)
+    assert_type(await llmframe.llm(reviews).aask(QUESTIONS), pd.DataFrame)
+    assert_type(await llmframe.aclassify(["a"], LABELS), list[str | None])
+    assert_type(await llmframe.aclassify(["a"], LABELS, multi=True), pd.DataFrame)
 
 
 llmframe.options.model = "gpt-6-luna"

@@ -29,6 +29,15 @@ REFUSED = {
 }
 VERBS = [DataFrameLLM.complete, DataFrameLLM.acomplete, SeriesLLM.complete, SeriesLLM.acomplete]
 VERBS += [llmframe.complete, llmframe.acomplete]
+QUESTION_VERBS = [
+    (verb, keywords)
+    for face in (DataFrameLLM, SeriesLLM, llmframe)
+    for names, keywords in (
+        (("classify", "aclassify"), _keywords.ClassifyKeywords),
+        (("ask", "aask"), _keywords.AskKeywords),
+    )
+    for verb in (getattr(face, name) for name in names)
+]
 
 
 def mypy(cache):
@@ -67,6 +76,16 @@ def test_each_keyword_stands_in_the_signature(verb):
     names = _keywords.CompletionKeywords.__annotations__.keys()
     assert names <= parameters.keys()
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in names)
+
+
+@pytest.mark.parametrize(("verb", "keywords"), QUESTION_VERBS)
+def test_so_do_those_of_questions_with_their_meanings(verb, keywords):
+    parameters = inspect.signature(verb).parameters
+    assert keywords.__annotations__.keys() <= parameters.keys()
+    assert inspect.Parameter.VAR_KEYWORD not in {each.kind for each in parameters.values()}
+    if not verb.__name__.startswith("a") or verb.__name__ == "ask":
+        own = keywords.__annotations__.keys() - _keywords.CompletionKeywords.__annotations__.keys()
+        assert all(f"\n{name} : " in inspect.getdoc(verb) for name in own)
 
 
 def parts(hint):

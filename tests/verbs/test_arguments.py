@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import re
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 import llmframe
 from llmframe._addresses import is_openai
-from llmframe._verbs.arguments import DEFAULT_MODEL, resolve
+from llmframe._keywords import CompletionKeywords
+from llmframe._verbs.arguments import _OWN_ARGUMENTS, DEFAULT_MODEL, resolve
 from llmframe._verbs.complete import COMPLETE
+from llmframe.accessor import DataFrameLLM
 from llmframe.testing import LocalServer, made_up_answer
 
 
@@ -124,6 +127,12 @@ def test_an_unknown_word_is_a_type_error_with_a_suggestion_before_anything_is_pl
 
     with pytest.raises(TypeError, match=f"unexpected keyword '{word}'; did you mean '{meant}'"):
         pd.DataFrame({"a": ["x"]}).llm.complete("a", never, model="m", **{word: 1})
+
+
+@pytest.mark.parametrize("verb", _OWN_ARGUMENTS)
+def test_the_arguments_of_a_verb_that_errors_know_are_those_of_its_signature(verb):
+    parameters = inspect.signature(getattr(DataFrameLLM, verb)).parameters.keys()
+    assert set(_OWN_ARGUMENTS[verb]) == parameters - CompletionKeywords.__annotations__.keys() - {"self"}
 
 
 def test_a_word_like_no_other_is_pointed_to_extra_body():

@@ -4,6 +4,7 @@ from llmframe._columns.questions.labels import read_labels
 from llmframe._columns.questions.question_answers import (
     ChatQuestionAnswers,
     DecisionAnswers,
+    Part,
     QuestionAnswers,
     Shown,
     judge_any,
@@ -17,6 +18,7 @@ __all__ = [
     "ChatQuestionAnswers",
     "DecisionAnswers",
     "Levels",
+    "Part",
     "Question",
     "QuestionAnswers",
     "Shown",

@@ -10,6 +10,8 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, Literal
 
+from llmframe._columns.prompts import listed
+
 NONE_FITS = "none of the others fits"
 _FEWEST = 2
 
@@ -53,7 +55,7 @@ def _rank(text: str) -> bytes:
 def read_labels(
     given: Any, argument: str = "labels", *, other: str | None = None, fewest: int = _FEWEST
 ) -> Labels:
-    """Read labels: a list, a dict of descriptions, an Enum or a Literal of texts.
+    """Read labels: a list or another sequence of texts, a dict of descriptions, an Enum or a Literal.
 
     Parameters
     ----------
@@ -62,47 +64,65 @@ def read_labels(
     other
         A label for what fits no other, which is added unless it is one of them.
     fewest
-        How many there must be at least.
+        How many there must be at least, with `other`.
 
     Raises
     ------
     TypeError, ValueError
         For labels that are no texts, blank, equal or too few; they are named.
     """
-    labels = _listed(given, argument)
-    for label in labels:
-        if not isinstance(label, str):
-            raise TypeError(f"{argument}: a label must be text; got {label!r}")
-        if not label.strip():
-            raise ValueError(f"{argument}: a label must not be blank; got {label!r}")
     if other is not None and not (isinstance(other, str) and other.strip()):
         raise ValueError(f"other must be a label for what fits no other, such as 'other'; got {other!r}")
-    _refuse_equal([*labels, *([] if other is None or other in labels else [other])], argument)
-    if len(labels) < fewest:
-        found = f"got {', '.join(map(repr, labels))}" if labels else "got none"
-        more = "; write another one, or other='other'" if fewest > 1 and labels else ""
-        raise ValueError(f"{argument} must be at least {fewest}; {found}{more}")
-    descriptions = [""] * len(labels)
-    if isinstance(given, Mapping):
-        for label, description in given.items():
-            if not isinstance(description, str):
-                raise TypeError(f"{argument}: the description of {label!r} must be text; got {description!r}")
-        descriptions = list(given.values())
-    return Labels(tuple(labels), tuple(descriptions)).with_other(other)
+    texts = tuple(_label(label, argument) for label in _listed(given, argument))
+    descriptions = _descriptions(given, argument) if isinstance(given, Mapping) else ("",) * len(texts)
+    labels = Labels(texts, descriptions).with_other(None if other is None else _label(other, "other"))
+    _refuse_equal(labels.texts, argument)
+    if not texts:
+        raise ValueError(f"{argument} must be at least {fewest}; got none")
+    if len(labels.texts) < fewest:
+        or_other = ", or other='other'" if argument == "labels" and other is None else ""
+        raise ValueError(
+            f"{argument} must be at least {fewest}; got {texts[0]!r}; write another one{or_other}"
+        )
+    return labels
 
 
 def _listed(given: Any, argument: str) -> list[Any]:
     if isinstance(given, type) and issubclass(given, Enum):
-        return [member.value for member in given]
+        return list(given)
     if typing.get_origin(given) is Literal:
         return list(typing.get_args(given))
-    if isinstance(given, Sequence | Mapping) and not isinstance(given, str | bytes):
+    if isinstance(given, Mapping):
         return list(given)
     if isinstance(given, str):
         raise TypeError(f"{argument} must be a list of labels; write [{given!r}, …]")
-    raise TypeError(
-        f"{argument} must be a list of texts, a dict of label to description, or an Enum; got {type(given).__name__}"
-    )
+    return listed(given, f"{argument} must be a list of texts, a dict of label to description, or an Enum")
+
+
+def _label(given: Any, argument: str) -> str:
+    """Return a label as plain text, which an Enum's member and numpy's text are not."""
+    label = given.value if isinstance(given, Enum) else given
+    if not isinstance(label, str):
+        raise TypeError(f"{argument}: a label must be text; got {label!r}")
+    if not label.strip():
+        raise ValueError(f"{argument}: a label must not be blank; got {label!r}")
+    return sendable(str.__str__(label), argument)
+
+
+def _descriptions(given: Mapping[Any, Any], argument: str) -> tuple[str, ...]:
+    for label, description in given.items():
+        if not isinstance(description, str):
+            raise TypeError(f"{argument}: the description of {label!r} must be text; got {description!r}")
+    return tuple(sendable(description, argument) for description in given.values())
+
+
+def sendable(text: str, argument: str) -> str:
+    """Return a text that JSON can hold; half a surrogate pair is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{argument}: {text!r} cannot be sent: {error}") from error
+    return text
 
 
 def _refuse_equal(labels: Sequence[str], argument: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    Codes: TypeAlias = npt.NDArray[np.int32]
+
+_MOST_IN_A_BYTE = 127
 _NO_SCORE = float("nan")
 
 
@@ -32,77 +34,78 @@ class Pick(NamedTuple):
     score: float = _NO_SCORE
 
 
-@dataclass(frozen=True)
-class PickedRows:
-    """The picks by row.
-
-    Parameters
-    ----------
-    options : int array of shape (rows,)
-        The option of each row; -1 where there is none.
-    confidence : float array of shape (rows,)
-        The probability of that option; `nan` where there is none.
-    probabilities : float array of shape (rows, options), or None
-    scores : float array of shape (rows,)
-    answered : bool array of shape (rows,)
-        Whether there is an answer, also where no option won.
-    """
-
-    options: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float64]
-    probabilities: npt.NDArray[np.float64] | None
-    scores: npt.NDArray[np.float64]
-    answered: npt.NDArray[np.bool_]
-
-
 class Picks(Protocol):
-    """The picks of one question, by request."""
+    """The picks of one question, by request; rows are given by their requests' numbers, negative for none."""
 
     def put(self, number: int, pick: Pick | None) -> None:
         """Set a request's pick; `None`: the question was refused."""
 
-    def rows(self, codes: npt.NDArray[np.int32]) -> PickedRows:
-        """Return each row's pick; a negative code has none."""
+    def answered(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        """Return which rows have an answer, also where no option won."""
+
+    def options(self, codes: Codes) -> npt.NDArray[np.int64]:
+        """Return the option of each row; -1 where there is none."""
+
+    def confidence(self, codes: Codes) -> npt.NDArray[np.float64]:
+        """Return the probability of each row's option; `nan` where there is none."""
+
+    def probabilities(self, codes: Codes) -> npt.NDArray[np.float64]:
+        """Return the probability of each option, an array of shape (rows, options)."""
+
+    def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
+        """Return the score of each row's level: the mean position of the levels, weighted by how probable they are."""
 
 
 class StatedPicks:
-    """Picks as the model stated them; the probabilities of all options are kept where they are shown."""
+    """Picks as the model stated them.
 
-    def __init__(self, requests: int, options: int, *, keeps_probabilities: bool) -> None:
-        self._options = array("h", [-1]) * requests
-        self._confidence = array("d", [float("nan")]) * requests
-        self._scores = array("d", [_NO_SCORE]) * requests
+    Parameters
+    ----------
+    options
+        How many there are.
+    confidence, probabilities, scores
+        Whether these are kept; what is not kept cannot be read.
+    """
+
+    def __init__(
+        self, requests: int, options: int, *, confidence: bool, probabilities: bool, scores: bool
+    ) -> None:
         self._width = options
-        self._probabilities = (
-            array("d", [float("nan")]) * (requests * options) if keeps_probabilities else None
-        )
+        self._options = array("b" if options <= _MOST_IN_A_BYTE else "h", [-1]) * requests
+        self._confidence = _unknown(requests) if confidence else None
+        self._probabilities = _unknown(requests * options) if probabilities else None
+        self._scores = _unknown(requests) if scores else None
 
     def put(self, number: int, pick: Pick | None) -> None:
         if pick is None:
             return
-        self._options[number], self._scores[number] = pick.option, pick.score
-        if pick.probabilities:
+        self._options[number] = pick.option
+        if self._confidence is not None and pick.probabilities:
             self._confidence[number] = pick.probabilities[pick.option]
-            if self._probabilities is not None:
-                start = number * self._width
-                self._probabilities[start : start + self._width] = array("d", pick.probabilities)
+        if self._probabilities is not None and pick.probabilities:
+            start = number * self._width
+            self._probabilities[start : start + self._width] = array("d", pick.probabilities)
+        if self._scores is not None:
+            self._scores[number] = pick.score
 
-    def rows(self, codes: npt.NDArray[np.int32]) -> PickedRows:
-        options = _taken(np.array(self._options, dtype=np.int64), codes, -1)
-        probabilities = None
-        if self._probabilities is not None:
-            probabilities = _taken(np.array(self._probabilities).reshape(-1, self._width), codes, np.nan)
-        return PickedRows(
-            options,
-            _taken(np.array(self._confidence), codes, np.nan),
-            probabilities,
-            _taken(np.array(self._scores), codes, np.nan),
-            options >= 0,
-        )
+    def answered(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        return self.options(codes) >= 0
+
+    def options(self, codes: Codes) -> npt.NDArray[np.int64]:
+        return _taken(np.array(self._options), codes, -1).astype(np.int64)
+
+    def confidence(self, codes: Codes) -> npt.NDArray[np.float64]:
+        return _taken(np.array(self._confidence), codes, np.nan)
+
+    def probabilities(self, codes: Codes) -> npt.NDArray[np.float64]:
+        return _taken(np.array(self._probabilities).reshape(-1, self._width), codes, np.nan)
+
+    def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
+        return _taken(np.array(self._scores), codes, np.nan)
 
 
 class Votes:
-    """Picks by the votes of several draws; a tie has no option, or `other`.
+    """Picks by the votes of several draws: a row has an answer when all of them are there. A tie has no option, or `other`.
 
     Parameters
     ----------
@@ -113,30 +116,46 @@ class Votes:
     """
 
     def __init__(self, requests: int, options: int, draws: int, other: int = -1) -> None:
-        self._distinct, self._width, self._other = requests // draws, options, other
+        self._distinct, self._width, self._draws, self._other = requests // draws, options, draws, other
         self._counts = array("B", bytes(self._distinct * options))
 
     def put(self, number: int, pick: Pick | None) -> None:
         if pick is not None:
             self._counts[number % self._distinct * self._width + pick.option] += 1
 
-    def rows(self, codes: npt.NDArray[np.int32]) -> PickedRows:
-        counts = _taken(np.array(self._counts).reshape(-1, self._width), codes, 0)
-        total = counts.sum(axis=1)
-        best = counts.max(axis=1, initial=0)
-        answered = total > 0
-        tied = answered & ((counts == best[:, None]).sum(axis=1) > 1)
-        options = np.where(answered, counts.argmax(axis=1), -1)
-        options = np.where(tied, self._other, options)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            probabilities = counts / total[:, None]
-        confidence = np.where(answered, best / np.maximum(total, 1), np.nan)
-        if self._other >= 0:
-            confidence = np.where(tied, probabilities[:, self._other], confidence)
-        return PickedRows(options, confidence, probabilities, np.full(len(codes), np.nan), answered)
+    def _votes(self, codes: Codes) -> npt.NDArray[np.uint8]:
+        """Return how many votes each row's options have."""
+        return _taken(np.array(self._counts).reshape(-1, self._width), codes, 0)
+
+    def answered(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        complete: npt.NDArray[np.bool_] = self._votes(codes).sum(axis=1) == self._draws
+        return complete
+
+    def options(self, codes: Codes) -> npt.NDArray[np.int64]:
+        votes = self._votes(codes)
+        tied = (votes == votes.max(axis=1, initial=0)[:, None]).sum(axis=1) > 1
+        won = np.where(tied, self._other, votes.argmax(axis=1))
+        return np.where(self.answered(codes), won, -1)
+
+    def confidence(self, codes: Codes) -> npt.NDArray[np.float64]:
+        votes, options = self._votes(codes), self.options(codes)
+        won = np.take_along_axis(votes, np.maximum(options, 0)[:, None], axis=1)[:, 0]
+        most = np.where(options >= 0, won, votes.max(axis=1, initial=0))
+        return np.where(self.answered(codes), most / self._draws, np.nan)
+
+    def probabilities(self, codes: Codes) -> npt.NDArray[np.float64]:
+        return np.where(self.answered(codes)[:, None], self._votes(codes) / self._draws, np.nan)
+
+    def scores(self, codes: Codes) -> npt.NDArray[np.float64]:
+        means = self._votes(codes) @ np.arange(self._width) / self._draws
+        return np.where(self.answered(codes), means, np.nan)
 
 
-def _taken(values: npt.NDArray[Any], codes: npt.NDArray[np.int32], missing: float) -> npt.NDArray[Any]:
+def _unknown(number: int) -> array[float]:
+    return array("d", [float("nan")]) * number
+
+
+def _taken(values: npt.NDArray[Any], codes: Codes, missing: float) -> npt.NDArray[Any]:
     """Take each row's value; `missing` where it has none."""
     if not len(values):
         return np.full((len(codes), *values.shape[1:]), missing, dtype=values.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,16 @@ from llmframe._columns.questions.picks import Pick, StatedPicks, Votes
 from llmframe._columns.questions.wire import question_record
 from llmframe._columns.schema import Schema, TypedAnswers
 from llmframe._columns.text_answers import TEXT
-from llmframe._json import as_json, words
+from llmframe._errors import counted
+from llmframe._json import as_json
 from llmframe._values import PARTLY, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from llmframe._columns.questions.picks import PickedRows, Picks
+    from llmframe._columns.questions.picks import Picks
     from llmframe._columns.questions.questions import Question
     from llmframe._values import RowTexts
 
@@ -52,6 +53,23 @@ class Shown:
     as_table: bool = True
 
 
+class Part(NamedTuple):
+    """One column of the answers: a question's value, or a companion of it.
+
+    Parameters
+    ----------
+    suffix
+        Distinguishes a companion: `confidence`, `score`, `p_` before a label, or `p` of a yes; empty: it is the value.
+    """
+
+    question: Question
+    suffix: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.question.name}_{self.suffix}" if self.suffix else self.question.name
+
+
 class QuestionAnswers:
     """What both engines have in common: the columns of answered questions.
 
@@ -61,8 +79,13 @@ class QuestionAnswers:
         They are answered in this order.
     shown
         What is a column beside the values.
-    other
-        The label that a tie of votes gives.
+
+    Attributes
+    ----------
+    parts : list of Part
+        The columns, in order.
+    names : list of str
+        Their names in `Run.values`.
     """
 
     shows_raw: ClassVar = True
@@ -71,18 +94,20 @@ class QuestionAnswers:
 
     def __init__(self, questions: Sequence[Question], shown: Shown) -> None:
         self.questions = questions
-        self._shown = shown
-        self.names = self.columns_of(lambda question: question.name, lambda question: question.name)
+        self.shown = shown
+        self.parts = list(self._laid_out())
+        self.names = [part.name for part in self.parts]
 
-    def columns_of(self, value: Callable[[Question], str], stem: Callable[[Question], str]) -> list[str]:
-        """Name the columns: a question's value, then its companions after a stem."""
-        names = []
+    def _laid_out(self) -> Iterator[Part]:
         for question in self.questions:
-            names.append(value(question))
-            names += [f"{stem(question)}_confidence"] if self._shown.confidence else []
-            names += [f"{stem(question)}_score"] if self._has_score(question) else []
-            names += [f"{stem(question)}_p_{option}" for option in self._probable(question)]
-        return names
+            yield Part(question)
+            if self.shown.confidence:
+                yield Part(question, "confidence")
+            if self._has_score(question):
+                yield Part(question, "score")
+            if self.shown.probabilities:
+                options = ["p"] if question.labels is None else [f"p_{label}" for label in question.options]
+                yield from (Part(question, option) for option in options)
 
     def write(self, cells: Mapping[str, Any], names: Sequence[str]) -> str:
         """Write the answer that cells stand for, by column; `names` has each question's.
@@ -111,27 +136,28 @@ class QuestionAnswers:
     @property
     def companions(self) -> dict[int, tuple[int]]:
         found: dict[int, tuple[int]] = {}
-        at = 0
-        for question in self.questions:
-            value = at
-            at += 1 + self._shown.confidence + self._has_score(question) + len(self._probable(question))
-            found |= dict.fromkeys(range(value + 1, at), (value,))
+        value = 0
+        for number, part in enumerate(self.parts):
+            if part.suffix:
+                found[number] = (value,)
+            else:
+                value = number
         return found
 
     def _has_score(self, question: Question) -> bool:
-        return question.type == "levels" and self._shown.confidence
-
-    def _probable(self, question: Question) -> Sequence[str | bool]:
-        """Return the options whose probabilities are columns: of yes or no, that of yes."""
-        if not self._shown.probabilities:
-            return ()
-        return question.options[1:] if question.labels is None else question.options
+        return question.type == "levels" and self.shown.confidence
 
     def storage(self, requests: int, texts: RowTexts) -> _Storage:  # noqa: ARG002
         return _Storage([self._picks(question, requests) for question in self.questions])
 
     def _picks(self, question: Question, requests: int) -> Picks:
-        return StatedPicks(requests, len(question.options), keeps_probabilities=self._shown.probabilities)
+        return StatedPicks(
+            requests,
+            len(question.options),
+            confidence=self.shown.confidence or self.shown.threshold is not None,
+            probabilities=self.shown.probabilities,
+            scores=self._has_score(question),
+        )
 
     def columns(
         self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index, names: Sequence[Hashable]
@@ -139,44 +165,44 @@ class QuestionAnswers:
         made = [
             column
             for question, picks in zip(self.questions, stored.picks, strict=True)
-            for column in self._made(question, picks.rows(codes))
+            for column in self._made(question, picks, codes)
         ]
         return [pd.Series(column, index=index, name=name) for column, name in zip(made, names, strict=True)]
 
-    def _made(self, question: Question, picked: PickedRows) -> list[Any]:
-        made = [_values(question, self._sure(picked))]
-        if self._shown.confidence:
-            made.append(picked.confidence)
+    def _made(self, question: Question, picks: Picks, codes: npt.NDArray[np.int32]) -> Iterator[Any]:
+        """Yield the question's columns, in the order of its parts."""
+        yield _values(question, self._sure(picks, codes))
+        if self.shown.confidence:
+            yield picks.confidence(codes)
         if self._has_score(question):
-            made.append(picked.scores)
-        if self._shown.probabilities and picked.probabilities is not None:
-            at = 1 if question.labels is None else 0
-            made += list(picked.probabilities[:, at:].T)
-        return made
+            yield picks.scores(codes)
+        if self.shown.probabilities:
+            probabilities = picks.probabilities(codes).T
+            yield from probabilities[1:] if question.labels is None else probabilities
 
-    def _sure(self, picked: PickedRows) -> npt.NDArray[np.int64]:
+    def _sure(self, picks: Picks, codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """Return the options that are sure enough; -1 elsewhere."""
-        if self._shown.threshold is None:
-            return picked.options
-        unsure = ~(picked.confidence >= self._shown.threshold - _ROUNDING)
-        return np.where(unsure, -1, picked.options)
+        options = picks.options(codes)
+        if self.shown.threshold is None:
+            return options
+        sure = picks.confidence(codes) >= self.shown.threshold - _ROUNDING
+        return np.where(sure, options, -1)
 
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> Any:
         made = self.columns(stored, codes, index, self.names)
-        if self._shown.as_table or len(made) > 1:
+        if self.shown.as_table or len(made) > 1:
             return pd.concat(made, axis="columns")
         return [None if missing else value for value, missing in zip(made[0], made[0].isna(), strict=True)]
 
     def unsure(self, stored: _Storage, codes: npt.NDArray[np.int32]) -> int:
         unsure = np.zeros(len(codes), dtype=bool)
         for picks in stored.picks:
-            picked = picks.rows(codes)
-            unsure |= picked.answered & (self._sure(picked) < 0)
+            unsure |= picks.answered(codes) & (self._sure(picks, codes) < 0)
         return int(unsure.sum())
 
     def takes(self, column: int, value: Any) -> bool:
-        values = [number for number in range(len(self.names)) if number not in self.companions]
-        return column not in values or value in self.questions[values.index(column)].options
+        question, suffix = self.parts[column]
+        return bool(suffix) or value in question.options
 
 
 class _Storage:
@@ -235,11 +261,10 @@ class DecisionAnswers(QuestionAnswers):
 
     def judge(self, body: Mapping[str, Any]) -> Verdict:
         answers = body.get("answers")
-        if not isinstance(answers, list) or len(answers) != len(self.questions):
-            found = len(answers) if isinstance(answers, list) else "no"
-            return Verdict(
-                None, "schema", f"the response has {found} answers to {len(self.questions)} questions"
-            )
+        answers = answers if isinstance(answers, list) else []
+        if len(answers) != len(self.questions):
+            found, wanted = counted(len(answers), "answer"), counted(len(self.questions), "question")
+            return Verdict(None, "schema", f"the response has {found} to {wanted}", raw=as_json(answers))
         picks: list[Pick | None] = []
         refused = []
         for question, answer in zip(self.questions, answers, strict=True):
@@ -249,8 +274,8 @@ class DecisionAnswers(QuestionAnswers):
             else:
                 pick = _decided(question, answer if isinstance(answer, dict) else {})
                 if pick is None:
-                    detail = f"the answer to {question.name!r} is none of its options: {words(answer)[:200]}"
-                    return Verdict(None, "schema", detail)
+                    detail = f"the answer to {question.name!r} is none of its options, or does not say how probable each is"
+                    return Verdict(None, "schema", detail, raw=as_json(answer))
             picks.append(pick)
         if len(refused) == len(picks):
             return Verdict(None, "refusal", "the model refused" if len(picks) == 1 else ", ".join(refused))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
-from llmframe._columns.questions.labels import Labels, read_labels
+from llmframe._columns.questions.labels import Labels, read_labels, sendable
 
 QuestionType: TypeAlias = Literal["yes_no", "choice", "levels"]
 
@@ -33,7 +33,15 @@ class Levels:
         self.labels = read_labels(labels, "Levels")
 
     def __repr__(self) -> str:
-        return f"Levels({list(self.labels.texts)!r})"
+        texts, descriptions = self.labels.texts, self.labels.descriptions
+        shown = dict(zip(texts, descriptions, strict=True)) if any(descriptions) else list(texts)
+        return f"Levels({shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.labels == other.labels if isinstance(other, Levels) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ def read_questions(given: Any) -> tuple[Question, ...]:
 def _question(name: Any, wanted: Any) -> Question:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"questions: a question's name must be text that is not blank; got {name!r}")
-    text = ""
+    name, text = sendable(str.__str__(name), "questions"), ""
     if (
         isinstance(wanted, tuple)
         and len(wanted) == 2
@@ -99,6 +107,7 @@ def _question(name: Any, wanted: Any) -> Question:
         wanted, text = wanted
     elif isinstance(wanted, str):
         wanted, text = bool, wanted
+    text = sendable(text, f"questions: {name}")
     if wanted is bool:
         return Question(name, "yes_no", text)
     if isinstance(wanted, Levels):

@@ -133,6 +133,17 @@ class TargetColumns:
         values = [cells for number, cells in enumerate(written) if number not in kind.companions]
         return cls(columns, kind.companions, _any(values))
 
+    @property
+    def kept_rows(self) -> npt.NDArray[np.bool_] | None:
+        """The rows in which a value's cell keeps what it holds; `None`: there is none."""
+        kept = [
+            column.kept.notna().to_numpy()
+            for number, column in enumerate(self.columns)
+            if column.kept is not None and number not in self.companions
+        ]
+        rows = np.logical_or.reduce(kept) if kept else None
+        return rows if rows is not None and rows.any() else None
+
     def open(self, *, complete: bool) -> list[bool]:
         """Return which columns are written: all by a complete run; otherwise no complete one, and no companion of such alone."""
         columns = [complete or column.open_to_partial for column in self.columns]
