@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from itertools import chain, groupby, islice, tee
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +37,10 @@ class Plan:
     recipes : sequence of Recipe
         What decides the answers; several ask for as many draws of each answer.
     codes : int32 array of shape (rows,)
-        For each row the number of its distinct request; negative where there is none: -1, or for a
+        For each row the number of its distinct request, draws aside; negative where there is none: -1, or for a
         skipped row -2 and below, by the position of its column in `skipped`.
     keys : list of bytes
-        The distinct requests' identities: those of the first draw, then those of the second, and so on.
+        The distinct requests' identities; those of all draws of an answer follow each other.
     skipped : Counter
         Numbers of rows that are not sent because a cell is missing, by column.
     refused : dict
@@ -78,11 +78,16 @@ class Plan:
         """The number of distinct requests, without the further draws of each."""
         return len(self.first)
 
+    @property
+    def draws(self) -> int:
+        """How many requests ask for each answer: those of the distinct request n have the numbers from n × draws on."""  # noqa: RUF002
+        return len(self.recipes)
+
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
         templates = [(recipe.endpoint.body, recipe.template) for recipe in self.recipes]
         for number, messages in self._messages(wanted):
-            body, template = templates[number // self.distinct]
+            body, template = templates[number % self.draws]
             yield Request(self.keys[number], number, body(template, messages))
 
     def corrected(self, corrections: Mapping[int, tuple[str, str]]) -> Plan:
@@ -98,7 +103,7 @@ class Plan:
             answer, wrong = corrections[number]
             added = [{"role": "assistant", "content": answer}, {"role": "user", "content": wrong}]
             again[number] = messages[:-1] + b"," + orjson.dumps(added)[1:]
-            recipe = self.recipes[number // self.distinct]
+            recipe = self.recipes[number % self.draws]
             keys[number] = identity(hashed(recipe.prefix + keys[number]), again[number])
         return replace(self, keys=keys, again=again)
 
@@ -127,7 +132,7 @@ class Plan:
         )
 
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield numbers (ascending, of the first draw) and the messages that their rows give, without the context."""
+        """Yield numbers (ascending, draws aside) and the messages that their rows give, without the context."""
         if self.kept is not None:
             yield from ((index, self.kept[index]) for index in wanted)
             return
@@ -139,7 +144,7 @@ class Plan:
                 yield index, rendered
 
     def texts(self, wanted: Iterable[int]) -> Iterator[str]:
-        """Yield for these requests (ascending, of the first draw) what their rows say: the cells that the prompt reads, as rendered.
+        """Yield for these requests (ascending, draws aside) what their rows say: the cells that the prompt reads, as rendered.
 
         Of message arrays, and of what a function returns, it is the text of the user's messages.
         """
@@ -151,10 +156,15 @@ class Plan:
         if self.again is not None:
             yield from ((number, self.again[number]) for number in wanted)
             return
-        for draw, numbers in groupby(wanted, lambda number: number // self.distinct):
-            offset, context = draw * self.distinct, self.context.of_draw(draw)
-            for index, own in self.own(number - offset for number in numbers):
-                yield index + offset, context.around(own)
+        contexts = [self.context.of_draw(draw) for draw in range(self.draws)]
+        groups = (
+            (index, list(numbers)) for index, numbers in groupby(wanted, lambda each: each // self.draws)
+        )
+        ahead, following = tee(groups)  # rows are rendered ahead, block by block
+        rendered = self.own(index for index, _ in ahead)
+        for (_, numbers), (_, own) in zip(following, rendered, strict=True):
+            for number in numbers:
+                yield number, contexts[number % self.draws].around(own)
 
     def skipped_for(self, position: int) -> str | None:
         """Return the column whose missing cell keeps a row from being sent, or `None`."""
@@ -285,7 +295,7 @@ class _Builder:
         self.duplicates: Counter[Key] | None = None if dedupe else Counter()
 
     def keys(self) -> list[Key]:
-        return [*self.numbers, *chain.from_iterable(self.further_keys)]
+        return list(chain.from_iterable(zip(self.numbers, *self.further_keys, strict=True)))
 
     def add(self, position: int, rendered: bytes | Skipped | Failure) -> int:
         """Return the number of the row's request, or a negative code for a row without one."""

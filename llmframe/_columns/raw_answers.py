@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from llmframe._columns.text_answers import spread
@@ -12,7 +13,6 @@ from llmframe._columns.text_answers import spread
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    import numpy as np
     import numpy.typing as npt
 
     from llmframe._values import AnswerKind, RowTexts, Verdict
@@ -29,10 +29,13 @@ class RawAnswers:
         The other kind.
     names
         The columns' names in `Run.values`, unless the other kind has its own there; the response's comes last.
+    draws
+        How many requests ask for each answer; the response is that of the first.
     """
 
-    def __init__(self, kind: AnswerKind, names: Sequence[Hashable]) -> None:
+    def __init__(self, kind: AnswerKind, names: Sequence[Hashable], draws: int = 1) -> None:
         self._kind = kind
+        self._draws = draws
         self._names = names
         self._last = len(names) - 1
 
@@ -63,7 +66,12 @@ class RawAnswers:
     def columns(
         self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index, names: Sequence[Hashable]
     ) -> list[pd.Series]:
-        responses = pd.Series(spread(stored.responses, codes), index=index, dtype=object, name=names[-1])
+        responses = pd.Series(
+            spread(stored.responses, np.where(codes < 0, codes, codes * self._draws)),
+            index=index,
+            dtype=object,
+            name=names[-1],
+        )
         return [*self._kind.columns(stored.values, codes, index, names[:-1]), responses]
 
     def rows(self, stored: _Storage, codes: npt.NDArray[np.int32], index: pd.Index) -> pd.DataFrame:

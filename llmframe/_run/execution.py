@@ -157,7 +157,7 @@ class Execution:
         rival, chosen, plan = self._settings.rival, self._settings.engine, self._plan
         if rival is None or not len(wanted):
             return
-        asked = sorted({number % plan.distinct for number in wanted})
+        asked = sorted({number // plan.draws for number in wanted})
         found = await self._count_answered_by(rival, plan, asked, journal, session)
         if not found and rival.kept_rows is not None:
             kept = await asyncio.to_thread(plan.of_rows, rival.kept_rows)
@@ -174,7 +174,7 @@ class Execution:
     async def _count_answered_by(
         asking: Asking, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
     ) -> int:
-        """Count these requests of a plan (of the first draw) that the journal has answers to, asked in another way."""
+        """Count these requests of a plan (draws aside) that the journal has answers to, asked in another way."""
         plan = await asyncio.to_thread(plan.asked_as, asking.recipes, asking.spec, asking.context)
         found = 0
         for start in range(0, len(numbers), _LOOKUP_ROWS):

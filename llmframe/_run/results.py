@@ -68,7 +68,7 @@ class Results:
         self._plan = plan
         self._values = kind.storage(len(plan.keys), plan.texts)
         self._has_value = bytearray(len(plan.keys))
-        self._distinct, self._draws = plan.distinct, len(plan.recipes)
+        self._distinct, self._draws = plan.distinct, plan.draws
         self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None
         """How many draws of each answer have no value yet."""
         self._paid_draws: set[int] = set()
@@ -143,7 +143,7 @@ class Results:
         self._reasked_now.discard(number)
         self.from_journal += 1
         rows = self._add_verdict(number, verdict, attempts=0)
-        if self._draws == 1 or number % self._distinct not in self._paid_draws:
+        if self._draws == 1 or number // self._draws not in self._paid_draws:
             self.rows_from_journal += rows
 
     def keep(self, number: int, verdict: Verdict) -> None:
@@ -172,7 +172,7 @@ class Results:
         self.arrivals.append(time.monotonic() - self._began)
         number = outcome.request.number
         if self._draws > 1:
-            self._paid_draws.add(number % self._distinct)
+            self._paid_draws.add(number // self._draws)
         self._add_verdict(number, verdict, outcome.attempts)
         self.asked += verdict.value is not None
 
@@ -217,7 +217,7 @@ class Results:
 
     def _answered_by(self, number: int) -> int:
         """Return how many rows this value answers: with several draws, only the last one answers them."""
-        first = number % self._distinct
+        first = number // self._draws
         if self._missing_draws is not None:
             self._missing_draws[first] -= 1
             if self._missing_draws[first]:
@@ -226,9 +226,9 @@ class Results:
 
     def _failed_by(self, number: int) -> int:
         """Return how many rows fail by this failure alone: with several draws, one that fails is enough."""
-        draws = range(number % self._distinct, self._draws * self._distinct, self._distinct)
+        draws = range(number // self._draws * self._draws, (number // self._draws + 1) * self._draws)
         alone = self._draws == 1 or not any(draw in self._failures for draw in draws if draw != number)
-        return self._rows_of[number % self._distinct] if alone else 0
+        return self._rows_of[number // self._draws] if alone else 0
 
     def correction_of(self, number: int, verdict: Verdict) -> str | None:
         """Return what is wrong with an answer that does not fit, if it is to be asked again with that; otherwise `None`."""
@@ -288,7 +288,7 @@ class Results:
         """Map the positions of rows, in order, to what is known of their requests."""
         codes, known = self._plan.codes, dict(failures)  # the run may go on meanwhile
         if self._draws > 1:
-            known = {number % self._distinct: known[number] for number in sorted(known, reverse=True)}
+            known = {number // self._draws: known[number] for number in sorted(known, reverse=True)}
         numbers = np.fromiter(known, dtype=np.int32, count=len(known))
         positions = np.flatnonzero(np.isin(codes, numbers)).tolist()
         return {position: known[int(codes[position])] for position in positions}
@@ -332,7 +332,7 @@ class Results:
     def rows_reasked(self) -> int:
         """Rows whose answer did not fit and was asked again by this run."""
         return sum(
-            self._rows_of[number] for number in {each % self._distinct for each in self._reasked_now.copy()}
+            self._rows_of[number] for number in {each // self._draws for each in self._reasked_now.copy()}
         )
 
     def reasked(self) -> pd.DataFrame:

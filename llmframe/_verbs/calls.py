@@ -224,7 +224,7 @@ def with_response(
             f"raw: the responses' column would be {plain_repr(response)}, which is another one's name; name them otherwise with {argument}="
         )
     columns = [*names, response]
-    verb = replace(settings.verb, kind=RawAnswers(settings.verb.kind, columns))
+    verb = replace(settings.verb, kind=RawAnswers(settings.verb.kind, columns, len(settings.recipes)))
     return replace(settings, verb=verb), columns
 
 

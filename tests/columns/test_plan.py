@@ -259,7 +259,7 @@ def test_each_draw_is_asked_with_its_own_task():
     recipes = [replace(plan.recipes[0], draw=draw) for draw in range(2)]
     asked = plan.asked_as(recipes, plan.spec, Context("First.", further_tasks=("Second.",)))
     said = [[message["content"] for message in body["messages"]] for body in bodies(asked)]
-    assert said == [["First.", "x"], ["First.", "y"], ["Second.", "x"], ["Second.", "y"]]
+    assert said == [["First.", "x"], ["Second.", "x"], ["First.", "y"], ["Second.", "y"]]
     alike = plan.asked_as(recipes, plan.spec, Context("Second."))
     assert alike.keys[2:] == asked.keys[2:]
     assert len({*alike.keys, *asked.keys}) == 6

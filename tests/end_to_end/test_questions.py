@@ -701,3 +701,16 @@ def test_labels_come_also_from_servers_that_do_not_hold_to_schemas(tmp_path, hol
             df.llm.ask("review", QUESTIONS)
             assert df["urgency"].notna().all()
             assert llmframe.last_run().answered == 30
+
+
+def test_all_draws_of_a_row_are_asked_before_those_of_the_next(llm):
+    """So that an interrupted run has whole rows; the response is that of the first draw."""
+    rows = []
+    llm.faults = [Fault("500", when=lambda body: bool(rows.append(body["messages"][-1]["content"])))]
+    df = frame(4)
+    df.llm.classify("review", LABELS, votes=3, max_concurrency=1, raw=True, dedupe=False)
+    assert rows == [f"Review {number}" for number in range(4) for _ in range(3)]
+    first = [response["choices"][0]["message"]["content"] for response in df["review_raw"]]
+    once = frame(4)
+    once.llm.classify("review", LABELS, raw=True)
+    assert first == [response["choices"][0]["message"]["content"] for response in once["review_raw"]]

@@ -110,18 +110,18 @@ class Votes:
     Parameters
     ----------
     draws
-        How many there are of each answer: requests are numbered draw by draw.
+        How many there are of each answer: the draws of an answer are numbered one after the other.
     other
         The option that a tie gives; -1: none.
     """
 
     def __init__(self, requests: int, options: int, draws: int, other: int = -1) -> None:
-        self._distinct, self._width, self._draws, self._other = requests // draws, options, draws, other
-        self._counts = array("B", bytes(self._distinct * options))
+        self._width, self._draws, self._other = options, draws, other
+        self._counts = array("B", bytes(requests // draws * options))
 
     def put(self, number: int, pick: Pick | None) -> None:
         if pick is not None:
-            self._counts[number % self._distinct * self._width + pick.option] += 1
+            self._counts[number // self._draws * self._width + pick.option] += 1
 
     def _votes(self, codes: Codes) -> npt.NDArray[np.uint8]:
         """Return how many votes each row's options have."""
