@@ -261,7 +261,7 @@ def test_each_draw_is_asked_with_its_own_task():
     said = [[message["content"] for message in body["messages"]] for body in bodies(asked)]
     assert said == [["First.", "x"], ["Second.", "x"], ["First.", "y"], ["Second.", "y"]]
     alike = plan.asked_as(recipes, plan.spec, Context("Second."))
-    assert alike.keys[2:] == asked.keys[2:]
+    assert alike.keys[1::2] == asked.keys[1::2]
     assert len({*alike.keys, *asked.keys}) == 6
 
 
