@@ -101,12 +101,12 @@ class _Writer:
             case Alternatives(records):
                 return {"anyOf": [self.shape(each, depth) for each in records]}
             case Reference(name):
-                return {"$ref": f"#/$defs/{_plain(name)}"}
+                return {"$ref": f"#/$defs/{name}"}
             case Record(_, name) if name:
-                if _plain(name) not in self.definitions:
-                    self.definitions[_plain(name)] = {}
-                    self.definitions[_plain(name)] = self.record(shape, depth + 1)
-                return {"$ref": f"#/$defs/{_plain(name)}"}
+                if name not in self.definitions:
+                    self.definitions[name] = {}
+                    self.definitions[name] = self.record(shape, depth + 1)
+                return {"$ref": f"#/$defs/{name}"}
         return self.record(shape, depth + 1)
 
     def check(self, argument: str) -> None:
@@ -126,7 +126,3 @@ class _Writer:
                 raise ValueError(
                     f"{argument}: there are {size:,} {what}, and the API takes at most {most:,}; ask in several calls"
                 )
-
-
-def _plain(name: str) -> str:
-    return name.rpartition("/")[2]
