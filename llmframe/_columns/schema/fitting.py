@@ -8,8 +8,8 @@ from __future__ import annotations
 import operator
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv6Address
 from math import inf, isfinite
@@ -38,6 +38,8 @@ _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s
 _TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|z|[+-]\d{2}:?\d{2})?")
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
 LARGEST_INT = 2**63
+_MOST_DIGITS = 38
+"""Of a decimal number, on each side of the point: a column with more cannot be written to Parquet."""
 DEEPEST = 50
 """Levels of a record within itself; what follows an answer, such as Parquet, goes down as deep."""
 
@@ -285,10 +287,11 @@ def _decimal(value: Any, path: str) -> Decimal:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        try:
-            return Decimal(value)
-        except InvalidOperation:
-            pass
+        number = Decimal(value)
+        exponent = number.as_tuple().exponent
+        if number.adjusted() < _MOST_DIGITS and isinstance(exponent, int) and exponent >= -_MOST_DIGITS:
+            return number
+        raise MisfitError(path, f"{shown(value)} has too many digits", as_sent=False)
     raise MisfitError(path, f"{shown(value)} is no decimal number", as_sent=not isinstance(value, str))
 
 
@@ -308,10 +311,10 @@ def _moment(value: str, scalar: Scalar, path: str) -> date | datetime | time:
                 re.sub(r"(\.\d{6})\d+", r"\1", text.replace("z", "Z")).replace(" +", "+")
             )
             if scalar.type == "datetime" and (moment.tzinfo is not None) == scalar.aware:
-                return moment
+                return moment.astimezone(UTC) if scalar.aware else moment
             if scalar.type == "date" and moment.time() == time():
                 return moment.date()
-    except ValueError:  # such as February 30
+    except (ValueError, OverflowError):  # such as February 30, or a year that UTC does not have
         pass
     zone = " with its offset from UTC" if scalar.aware else ""
     raise MisfitError(path, f"{shown(value)} is no {scalar.type}{zone}", as_sent=False)

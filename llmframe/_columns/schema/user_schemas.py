@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import SchemaError
 from typing_extensions import TypedDict, is_typeddict
 
 from llmframe._columns.schema.json_schemas import AWARE, checked_name, field_of, record_of
@@ -179,7 +180,7 @@ def _asked_of(kind: Any, where: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
     try:
         adapter = TypeAdapter(_for_pydantic(kind))
         document = adapter.json_schema(mode="validation", schema_generator=_Generator)
-    except (PydanticUserError, TypeError, NameError) as error:
+    except (PydanticUserError, SchemaError, TypeError, NameError) as error:
         raise TypeError(
             f"{where}: {kind!r} is no type of a column ({str(error).splitlines()[0]}); write str, int, float, bool, date, "
             "datetime, Decimal, Literal[…], an Enum, list[…] or a model"

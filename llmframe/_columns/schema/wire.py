@@ -18,6 +18,7 @@ from llmframe._columns.schema.shapes import (
     Scalar,
     Shape,
 )
+from llmframe._json import without_half_pairs
 
 _MOST_PROPERTIES = 5_000
 _DEEPEST = 10
@@ -82,7 +83,7 @@ class _Writer:
             written = {"anyOf": [written, {"type": "null"}]}
         elif words and "$ref" in written:  # which has no other member beside it
             written = {"anyOf": [written]}
-        return {**written, **({"description": "; ".join(words)} if words else {})}
+        return {**written, **({"description": without_half_pairs("; ".join(words))} if words else {})}
 
     def shape(self, shape: Shape, depth: int) -> dict[str, Any]:  # noqa: PLR0911 (a table)
         match shape:
