@@ -239,7 +239,7 @@ class Execution:
                 verdict = None if stored is None else self._results.judge(stored)
                 if verdict is None:
                     missing.append(number)
-                elif self._settings.asks_again(verdict):
+                elif self._settings.asks_again(verdict) and not self._results.may_correct(number, verdict):
                     self._rungs.on_verdict(verdict)
                     missing.append(number)
                 else:

@@ -167,8 +167,8 @@ class Results:
         if value is None:
             failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
             self.add_failure(number, failure)
-            if verdict.correction is not None and self._reasks[number] < self._most_reasks:
-                self._to_correct[number] = (verdict.raw or "", verdict.correction)
+            if self.may_correct(number, verdict):
+                self._to_correct[number] = (verdict.raw or "", verdict.correction or "")
             return 0
         self._values[number] = value
         self._has_value[number] = True
@@ -181,6 +181,10 @@ class Results:
         if problem is not None:
             self.truncated += rows
         return rows
+
+    def may_correct(self, number: int, verdict: Verdict) -> bool:
+        """Return whether an answer that fits is still to be asked for after this one, or may be in the journal."""
+        return verdict.correction is not None and self._reasks[number] < self._most_reasks
 
     def add_failure(self, number: int, failure: Failure) -> None:
         """Add a request's reason for having no answer."""
