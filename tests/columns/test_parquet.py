@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date, datetime, time
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 from columns.plans import bodies, plan_of
 from helpers import answer
+from pydantic import AwareDatetime
 
 import llmframe
 
@@ -95,3 +100,26 @@ def test_a_column_that_was_edited_in_between_is_not_replaced_unasked(llm, throug
     back.loc[1, "a"] = "mine"
     with pytest.raises(ValueError, match=r"^into: the column 'a' is already there"):
         back.llm.complete("q", into="a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Decimal, ["1.5", "2.25", None]),
+        (list[Decimal], [["1.5", "2.25"], ["3"], []]),
+        (list[AwareDatetime], [["2024-05-01T10:00:00+02:00"], [], None]),
+        (list[datetime], [["2024-05-01T10:00:00"], [], None]),
+        (list[date], [["2024-05-01"], [], None]),
+        (time, ["10:00", "10:00:00.5", None]),
+    ],
+    ids=str,
+)
+def test_typed_columns_are_still_known_as_written(llm, kind, values, through_parquet):
+    """Arrow gives numbers more places and moments no zone."""
+    llm.answer = lambda body: json.dumps({"x": values[int(body["messages"][1]["content"])]})
+    df = pd.DataFrame({"q": ["0", "1", "2"]})
+    df.llm.extract("q", {"x": kind})
+    back = through_parquet(df)
+    back.llm.extract("q", {"x": kind})
+    assert back["x"].tolist() == df["x"].tolist()
+    assert llm.ledger.billed == 3

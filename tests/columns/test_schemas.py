@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Optional, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AliasPath, AwareDatetime, BaseModel, Field, create_model
+from typing_extensions import TypeAliasType
 
 from llmframe._columns.schema import TypedAnswers, read_schema, response_format
 from llmframe._columns.schema.shapes import Choice, Items, Record, Reference, Scalar
@@ -231,8 +233,152 @@ def test_what_a_server_makes_up_for_a_schema_fits_it(schema, seed):
     assert len(verdict.value) == len(kind.names)
 
 
+def fields_of_json(properties, **more):
+    return fields({"type": "object", "properties": properties, "required": list(properties), **more})
+
+
+@pytest.mark.parametrize(
+    "maybe",
+    [
+        {"type": ["string", "null"]},
+        {"type": "string", "nullable": True},
+        {"type": ["string", "null"], "enum": ["a", None]},
+        {"enum": ["a", None]},
+        {"anyOf": [{"type": "string"}, {"type": "null", "description": "none"}]},
+        {"oneOf": [{"anyOf": [{"type": "null"}, {"type": "string"}]}, {"type": "string"}]},
+        {"anyOf": [{"type": ["string", "null"]}, {"type": "string"}]},
+        {"allOf": [{"$ref": "#/$defs/maybe"}]},
+        {"$ref": "#/$defs/maybe"},
+        {"$ref": "#/$defs/may%20be"},
+        {"anyOf": [{"$ref": "#/$defs/maybe"}, {"$ref": "#/$defs/maybe"}]},
+    ],
+    ids=str,
+)
+def test_null_may_be_said_in_every_way_that_json_schema_has(maybe):
+    nullable = {"type": ["string", "null"]}
+    found = fields_of_json(
+        {"a": maybe, "b": {"type": "array", "items": maybe}},
+        **{"$defs": {"maybe": nullable, "may be": nullable}},
+    )
+    assert found["a"].nullable
+    assert found["b"].shape.item.nullable
+    assert not found["b"].nullable
+    assert found["a"].shape in {Scalar("text"), Choice(("a",))}
+
+
+def test_a_type_beside_a_list_of_values_does_not_make_them_nullable():
+    assert not fields_of_json({"a": {"type": ["string", "null"], "enum": ["x"]}})["a"].nullable
+
+
+def test_a_fields_own_description_comes_before_that_of_what_it_refers_to():
+    found = fields_of_json(
+        {"a": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}], "description": "Which?"}},
+        **{"$defs": {"A": {"type": "string", "description": "An A."}}},
+    )
+    assert found["a"].description == "Which?"
+
+
+MaybeText = TypeAliasType("MaybeText", str | None)
+Expression = TypeAliasType("Expression", "Number | Sum")
+
+
+class Number(BaseModel):
+    value: float
+
+
+class Sum(BaseModel):
+    left: Expression
+    right: Expression
+
+
+class Said(BaseModel):
+    words: MaybeText
+    sum: Expression
+
+
+def test_a_type_alias_is_what_it_stands_for():
+    assert fields(Said)["words"].nullable
+    sent = response_format(read_schema(Said).root)["json_schema"]["schema"]
+    assert list(sent["$defs"]) == ["Sum"]
+
+
+def nodes(kind):
+    class Node(BaseModel):
+        value: kind
+        next: Node | None
+
+    Node.model_rebuild(_types_namespace={"Node": Node, "kind": kind})
+    return Node
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ({"a": nodes(int), "b": nodes(str)}, ["Node", "Node_2"]),
+        ({"a": Node, "b": list[Node]}, ["Node"]),
+        (
+            {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "more": {"type": "array", "items": {"$ref": "#"}}},
+            },
+            ["answer"],
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"$ref": "#/$defs/x~1y%20z"}},
+                "$defs": {
+                    "x/y z": {"type": "object", "properties": {"next": {"$ref": "#/$defs/x~1y%20z"}}},
+                },
+            },
+            ["x_1y_z"],
+        ),
+    ],
+    ids=["two of one name", "one twice", "the root", "a name with a slash"],
+)
+def test_each_definition_has_a_plain_name_of_its_own(schema, names):
+    form = response_format(read_schema(schema).root)
+    assert list(form["json_schema"]["schema"]["$defs"]) == names
+    messages = [{"role": "user", "content": "x"}]
+    assert check_completion({"model": "gpt-6-luna", "messages": messages, "response_format": form}) is None
+    kind = TypedAnswers(read_schema(schema))
+    for seed in "abc":
+        text = orjson.dumps(instance(form["json_schema"]["schema"], seed)).decode()
+        body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+        assert kind.judge(body).problem is None
+
+
+class HalfOpen(TypedDict, total=False):
+    a: str
+
+
+class Inherited(HalfOpen):
+    b: int
+    c: NotRequired[float]
+    inner: Simple | None
+
+
+def test_what_a_typed_dict_inherits_is_as_required_as_it_was():
+    found = fields(Inherited)
+    assert [name for name, field in found.items() if not field.nullable] == ["b"]
+    assert [each.name for each in found["inner"].shape.fields] == ["a", "pieces"]
+    assert fields({"x": list[HalfOpen]})["x"].shape.item.shape.fields[0].nullable
+
+
 class Broken:
     pass
+
+
+class Pathed(BaseModel):
+    a: int = Field(validation_alias=AliasPath("b", 0))
+
+
+class Holder(BaseModel, arbitrary_types_allowed=True):
+    broken: Broken
+
+
+Endless = TypeAliasType("Endless", "list[Endless]")
+OBJECT = {"type": "object", "properties": {"z": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +391,30 @@ class Broken:
         ({"a": list}, "a: a list needs a type for its items"),
         ({"a": list[dict[str, int]]}, r"a\[\]: an object needs named fields"),
         ({"a": Broken}, "a: .* is no type of a column"),
+        ({"a": Holder}, "a.broken: a field needs a type"),
+        ({"a": Callable[[], int]}, "a: a field needs a type"),
+        ({"a": Endless}, r"a\[\]: a list or a union that contains itself"),
+        (Pathed, "a: its alias is a path into another field"),
+        (["a", ["b"]], r"a list has the fields' names alone; got \['b'\]"),
+        ({"a\ud800": str}, "a field's name must be text"),
+        (create_model("Blank", a=(str, Field(alias=" "))), "a field's name must be text that is not blank"),
+        ({"type": "object", "properties": {1: {"type": "string"}}}, "a field's name must be text"),
+        ({"type": "object", "properties": {"a": True}}, "a: a field needs a type"),
+        ({"type": "object", "properties": {"a": {"type": "array", "items": True}}}, "a: a list needs a type"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}}, "a: .* refers to itself alone"),
+        ({**OBJECT, "anyOf": [OBJECT]}, "strict mode has no 'anyOf' beside 'properties'"),
+        (
+            {"type": "object", "properties": {"a": {**OBJECT, "allOf": [OBJECT]}}},
+            "a: strict mode has no 'allOf'",
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}},
+            "a: its 'pattern' cannot be",
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "integer", "minimum": "x"}}},
+            "a: its 'minimum' cannot",
+        ),
         ({"a": {"b": int}}, "a: write a nested object as a class"),
         ({"a": (1, 2)}, r"a: a pair must be \(type, 'question'\)"),
         ({" ": str}, "a field's name must be text that is not blank"),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import json
 import pickle
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Literal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AwareDatetime, BaseModel, Field, field_validator
+from pydantic import AliasChoices, AwareDatetime, BaseModel, Field, field_serializer, field_validator
 
 from llmframe._columns.schema import TypedAnswers, read_schema
 from llmframe._columns.schema.fitting import MisfitError, fit
@@ -58,6 +61,8 @@ def test_what_stands_around_the_one_object_is_taken_off(text):
         ('{"a": ' * 100_000, "it is nested too deeply"),
         ("Sure: " + '{"a": ' * 100_000, "it is nested too deeply"),
         (f'{{"a": {"9" * 5_000}}}', "a number in it has too many digits"),
+        ("```json\n" + "\n " * 50_000, ""),
+        ("{ " * 200_000 + "x", "too many braces"),
     ],
     ids=lambda text: repr(text[:20]),
 )
@@ -99,6 +104,8 @@ GOOD = {
         ("h", "10:30:15", time(10, 30, 15)),
         ("x", 1.5, Decimal("1.5")),
         ("x", 3, Decimal(3)),
+        ("x", "9" * 38, Decimal("9" * 38)),
+        ("x", "1e-38", Decimal("1e-38")),
         ("i", 1.0, 1),
         ("s", "", ""),
         ("s", "a\ud800", "a\ufffd"),
@@ -139,7 +146,12 @@ def test_null_is_missing(name):
         ("q", "2024-05-01T10:00:00", False),
         ("q", "2024-05-01", False),
         ("h", "10", False),
+        ("q", "9999-12-31T23:59:59-05:00", False),
+        ("q", "0001-01-01T00:00:00+14:00", False),
         ("x", "NaN", False),
+        ("x", "1e9999", False),
+        ("x", "1e-39", False),
+        ("x", f"0.{'1' * 39}", False),
         ("x", "one", False),
         ("x", True, True),
         ("c", "LO", True),
@@ -223,6 +235,145 @@ def test_what_a_models_own_init_makes_of_values_is_written():
     assert judged(Doubled, {"n": 5}).value == [10]
 
 
+class Aliased(BaseModel, str_strip_whitespace=True):
+    stars: int = Field(validation_alias="How many?")
+    place: str = Field(serialization_alias="where", default="nowhere")
+    kept: float = Field(exclude=True)
+    either: int = Field(validation_alias=AliasChoices("e", "f"))
+    day: date
+
+    @field_serializer("day")
+    def _written(self, day):
+        return day.strftime("%d/%m/%Y")
+
+
+def test_values_are_written_as_a_class_holds_them_whatever_it_calls_and_serializes_them():
+    answer = {"How many?": 5, "place": " here ", "kept": 1.5, "e": 2, "day": "2026-01-31"}
+    verdict = judged(Aliased, answer)
+    assert verdict.value == [5, "here", 1.5, 2, date(2026, 1, 31)]
+    assert judged(Aliased, {**answer, "place": None}).value[1] == "nowhere"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Strict(BaseModel, strict=True):
+    colour: Colour
+    day: date
+    numbers: set[int]
+    price: Decimal = Decimal(1)
+
+
+def test_a_strict_class_takes_what_it_would_take_of_json():
+    answer = {"colour": "red", "day": "2026-01-31", "numbers": [2, 1], "price": None}
+    assert judged(Strict, answer).value == ["red", date(2026, 1, 31), [1, 2], Decimal(1)]
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    name: str = "Tom"
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str = "Rex"
+    friends: list[Cat | Dog] = []
+
+
+def test_null_is_the_default_also_in_alternatives_and_in_what_contains_itself():
+    cat, dog = {"kind": "cat", "name": None}, {"kind": "dog", "name": None, "friends": None}
+    found = judged({"pet": Cat | Dog}, {"pet": {**dog, "friends": [cat, {**dog, "friends": [cat]}]}}).value
+    tom = {"kind": "cat", "name": "Tom"}
+    rex = {"kind": "dog", "name": "Rex", "friends": [tom]}
+    assert found == [{**rex, "friends": [tom, rex]}]
+
+
+class Widened(BaseModel):
+    n: int = 1
+    f: float = 1.0
+    u: UUID = UUID(int=0)
+
+    @field_validator("n", "f")
+    @classmethod
+    def _larger(cls, value):
+        return value * 10**30 if value == 10 else value * 1e305 if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize(("name", "value"), [("n", 10), ("f", 1e5)])
+def test_what_a_class_makes_too_large_for_its_column_costs_its_row(name, value):
+    verdict = judged(Widened, {"n": 1, "f": 1.0, "u": None, name: value})
+    assert verdict.problem == "schema"
+    assert f"{name}: its own check" in verdict.detail
+
+
+def test_what_a_class_holds_in_a_type_of_its_own_is_written_as_text():
+    assert judged(Widened, {"n": 1, "f": 1.0, "u": None}).value[2] == str(UUID(int=0))
+
+
+BOUNDED = {
+    "type": "object",
+    "properties": {
+        "n": {"type": ["integer", "null"], "minimum": 1, "exclusiveMaximum": 5},
+        "f": {"type": "number", "multipleOf": 0.1, "exclusiveMinimum": 0, "maximum": 1},
+        "s": {"type": "string", "pattern": "^a", "minLength": 2, "maxLength": 3},
+        "l": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+        "e": {"type": "string", "format": "email"},
+        "u": {"type": "string", "format": "uuid"},
+    },
+    "required": ["n", "f", "s", "l", "e", "u"],
+}
+WITHIN = {"n": 4, "f": 0.3, "s": "abc", "l": [0, 1], "e": "a@b.org", "u": str(UUID(int=5))}
+
+
+def test_what_is_within_a_json_schemas_bounds_is_an_answer():
+    assert judged(BOUNDED, WITHIN).value == list(WITHIN.values())
+    assert judged(BOUNDED, {**WITHIN, "n": None}).value[0] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("n", 0, "0 is not at least 1"),
+        ("n", 5, "5 is not less than 5"),
+        ("f", 0.25, "0.25 is not a multiple of 0.1"),
+        ("f", 0, "0.0 is not more than 0"),
+        ("f", 1.1, "1.1 is not at most 1"),
+        ("s", "xyz", "'xyz' is not matching the pattern ^a"),
+        ("s", "a", "'a' is not at least 2 characters"),
+        ("s", "abcd", "'abcd' is not at most 3 characters"),
+        ("l", [], r"[] is not at least 1 items"),
+        ("l", [1, 2, 3], "[1, 2, 3] is not at most 2 items"),
+        ("l", [-1], "-1 is not at least 0"),
+        ("e", "nobody", "'nobody' is no email"),
+        ("u", "5", "'5' is no uuid"),
+    ],
+)
+def test_what_is_beyond_a_json_schemas_bounds_is_no_answer_but_fits_as_sent(name, value, said):
+    verdict = judged(BOUNDED, {**WITHIN, name: value})
+    assert (verdict.problem, verdict.fits_as_sent) == ("schema", True)
+    assert verdict.detail.endswith(said)
+
+
+class Link(BaseModel):
+    next: Link | None
+
+
+@dataclasses.dataclass
+class Branch:
+    twigs: list[Branch]
+
+
+@pytest.mark.parametrize("levels", [40, 60, 150, 240, 480, 900, 5_000])
+@pytest.mark.parametrize(
+    ("kind", "opens", "last", "closes"), [(Link, '{"next":', "null", "}"), (Branch, '{"twigs":[', "", "]}")]
+)
+def test_what_is_nested_too_deeply_costs_its_row(kind, opens, last, closes, levels):
+    verdict = judged({"a": kind}, f'{{"a":{opens * levels}{last}{closes * levels}}}')
+    assert verdict.problem == (None if levels == 40 else verdict.problem)
+    assert (verdict.value is None) == (levels > 40)
+
+
 class Bent(BaseModel):
     n: int
 
@@ -242,6 +393,7 @@ def test_a_model_that_breaks_the_columns_type_costs_its_row():
         ("no", "stop", "not_json"),
         ({"a": "x"}, "stop", "schema"),
         ('{"a": 1', "length", "truncated"),
+        ({"a": "x"}, "length", "truncated"),
         ("", "length", "length"),
         ({"a": 1}, "content_filter", "content_filter"),
         ("", "stop", "empty"),
@@ -251,6 +403,7 @@ def test_each_way_to_be_no_answer_has_its_code(content, reason, problem):
     verdict = judged({"a": int}, content, reason)
     assert (verdict.value, verdict.problem) == (None, problem)
     assert (verdict.correction is not None) == (problem in {"not_json", "schema"})
+    assert (verdict.raw is not None) == (problem in {"not_json", "schema", "truncated"})
 
 
 def test_what_was_whole_before_the_limit_is_an_answer():

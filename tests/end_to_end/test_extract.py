@@ -167,6 +167,23 @@ def test_it_is_asked_again_at_most_so_often(llm, reask, billed):
     assert llm.ledger.billed == billed
 
 
+def test_failed_rows_are_retried_and_those_that_a_second_answer_mended_are_not(lane):
+    """A row that failed is asked once: for the answer that it failed by."""
+    lane.answer = lambda body: (
+        json.dumps({"n": "x" if text_of(body) == "Review 3" else 5})
+        if len(body["messages"]) > 2 or text_of(body) == "Review 0"
+        else "no"
+    )
+    with pytest.raises(llmframe.CompletionError, match="1 of 6 rows failed"):
+        frame().llm.extract("review", {"n": int})
+    assert lane.ledger.billed == 11
+    lane.answer = lambda _: json.dumps({"n": 6})
+    df = frame()
+    df.llm.extract("review", {"n": int}, retry_failed=True)
+    assert df["n"].tolist() == [5, 5, 5, 6, 5, 5]
+    assert lane.ledger.billed == 12
+
+
 def test_offline_a_row_whose_second_answer_is_not_there_keeps_its_first_failure(llm):
     llm.answer = right_once
     with pytest.raises(llmframe.CompletionError):

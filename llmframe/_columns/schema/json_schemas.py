@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+from llmframe._columns.schema.fitting import BOUNDS, FORMATS
 from llmframe._columns.schema.shapes import (
     Alternatives,
     Choice,
@@ -14,6 +19,7 @@ from llmframe._columns.schema.shapes import (
     Scalar,
     Shape,
 )
+from llmframe._json import without_half_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,18 +39,7 @@ _TYPES = {
     "number": Scalar("float"),
     "boolean": Scalar("bool"),
 }
-_BOUNDS = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "more than {}",
-    "maximum": "at most {}",
-    "exclusiveMaximum": "less than {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "pattern": "matching the pattern {}",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-}
+_COMBINING = ("anyOf", "oneOf", "allOf")
 _UNSAYABLE = (
     "not",
     "if",
@@ -57,58 +52,87 @@ _UNSAYABLE = (
 )
 
 
-def record_of(schema: Mapping[str, Any]) -> Record:
+def record_of(schema: Mapping[str, Any], *, checked_here: bool = False) -> Record:
     """Read a schema whose root is an object.
+
+    Parameters
+    ----------
+    checked_here
+        Whether no class of the user's checks its bounds, patterns and formats.
 
     Raises
     ------
     ValueError
         For what strict mode cannot say, with the path of the field.
     """
-    shape = _Reader(schema).shape(schema, ())
+    shape = _Reader(schema, {}, checked_here=checked_here).shape(schema, ())
     if not isinstance(shape, Record):
         raise _refused((), "its root must be an object with properties")
     return shape
 
 
-def field_of(name: str, schema: Mapping[str, Any], description: str = "", *, nullable: bool) -> Field:
-    """Read a schema of one field, whose own definitions it holds."""
-    field = _Reader(schema).field(name, schema, (name,), nullable=nullable)
+def field_of(
+    name: str, schema: Mapping[str, Any], description: str, names: dict[str, Any], *, nullable: bool
+) -> Field:
+    """Read a schema of one field, whose own definitions it holds.
+
+    Parameters
+    ----------
+    names
+        The names of definitions so far, of all fields; new ones are added.
+    """
+    field = _Reader(schema, names).field(name, schema, (name,), nullable=nullable)
     words = [text for text in (description, field.description) if text]
-    return Field(field.name, field.shape, field.nullable, "; ".join(words))
+    return replace(field, description="; ".join(words))
 
 
 class _Reader:
     """Reads the parts of one document, and remembers which records it is within."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], names: dict[str, Any], *, checked_here: bool = False
+    ) -> None:
         self._document = document
+        self._names = names
+        self._checked_here = checked_here
         self._within: list[str] = []
         self._recursive = set[str]()
+        self._inlined: list[tuple[str, int]] = []
+        """The references that were replaced by what they mean, each with the number of records around it."""
 
-    def field(self, name: str, node: Mapping[str, Any], path: Sequence[str], *, nullable: bool) -> Field:
-        node, null = self._without_null(node)
+    def field(self, name: str, node: Any, path: Sequence[str], *, nullable: bool) -> Field:
+        references: list[str] = []
+        node, null = self._plain(node, path, references)
         words = [str(node["description"])] if node.get("description") else []
-        words += [text.format(node[bound]) for bound, text in _BOUNDS.items() if bound in node]
+        words += [bound.words.format(node[word]) for word, bound in BOUNDS.items() if word in node]
         if node.get("type") == "string" and node.get("format") not in {None, *_FORMATS}:
             words.append(f"format: {node['format']}")
+        inlined = [(reference, len(self._within)) for reference in references]
+        if any(each in self._inlined for each in inlined):
+            raise _refused(
+                path, "a list or a union that contains itself needs an object of its own in between"
+            )
+        self._inlined += inlined
+        shape = self.shape(node, path)
+        del self._inlined[len(self._inlined) - len(inlined) :]
+        bounds = _bounds(node, path) if self._checked_here else ()
         return Field(
-            name, self.shape(node, path), nullable or null, "; ".join(words), defaults=nullable and not null
+            name, shape, nullable or null, "; ".join(words), defaults=nullable and not null, bounds=bounds
         )
 
     def shape(self, node: Any, path: Sequence[str]) -> Shape:
-        if not isinstance(node, dict):
-            raise _refused(path, "a field needs a type")
         if unsayable := next((word for word in _UNSAYABLE if word in node), None):
             raise _refused(
                 path, f"strict mode has no {unsayable!r}; write the field as a list or an object of its own"
+            )
+        if beside := next((word for word in _COMBINING if node.get(word) and node.get("properties")), None):
+            raise _refused(
+                path, f"strict mode has no {beside!r} beside 'properties'; write one object with all fields"
             )
         if "$ref" in node:
             return self._referred(node, path)
         if "const" in node or "enum" in node:
             return _choice([node["const"]] if "const" in node else node["enum"], path)
-        if "allOf" in node:
-            return self.shape(_merged(node, path), path)
         options = node.get("anyOf") or node.get("oneOf")
         if options:
             return self._one_of([self.shape(option, path) for option in options], path)
@@ -116,10 +140,10 @@ class _Reader:
 
     def _typed(self, node: Mapping[str, Any], path: Sequence[str]) -> Shape:
         match node.get("type"):
-            case "object":
+            case "object" | None if "properties" in node or "type" in node:
                 return self._record(node, path)
             case "array":
-                if not node.get("items"):
+                if not isinstance(node.get("items"), dict) or not node["items"]:
                     raise _refused(path, "a list needs a type for its items, such as list[str]")
                 return Items(self.field("", node["items"], (*path, "[]"), nullable=False))
             case "string" if node.get("format") in _FORMATS:
@@ -133,7 +157,7 @@ class _Reader:
 
     def _record(self, node: Mapping[str, Any], path: Sequence[str]) -> Record:
         properties = node.get("properties")
-        if not properties:
+        if not isinstance(properties, dict) or not properties:
             raise _refused(
                 path, "an object needs named fields: strict mode has no open maps such as dict[str, int]"
             )
@@ -141,30 +165,37 @@ class _Reader:
             raise _refused(
                 path, "strict mode has no open maps: name the fields, or use a list of key and value"
             )
-        required = node.get("required", ())
+        required = node.get("required") or ()
         return Record(
             tuple(
-                self.field(name, inner, (*path, name), nullable=name not in required)
+                self.field(checked_name(name, path), inner, (*path, name), nullable=name not in required)
                 for name, inner in properties.items()
             )
         )
 
     def _referred(self, node: Mapping[str, Any], path: Sequence[str]) -> Shape:
-        target, name = self._resolved(node)
-        if name in self._within:
-            self._recursive.add(name)
-            return Reference(name)
-        self._within.append(name)
+        target, reference = self._resolved(node)
+        if reference in self._within:
+            self._recursive.add(reference)
+            return Reference(self._name_of(reference))
+        self._within.append(reference)
         shape = self.shape(target, path)
         self._within.pop()
-        if name in self._recursive and isinstance(shape, Record):
-            return Record(shape.fields, name)
+        if reference in self._recursive and isinstance(shape, Record):
+            return Record(shape.fields, self._name_of(reference))
         return shape
+
+    def _name_of(self, reference: str) -> str:
+        """Return the name of a definition, which only equal ones have in common."""
+        last = re.sub(r"[^A-Za-z0-9_.-]", "_", unquote(reference).rpartition("/")[2].lstrip("#")) or "answer"
+        means = (reference, self._document.get("$defs"), self._document.get("definitions"))
+        names = chain([last], (f"{last}_{number}" for number in count(2)))
+        return next(name for name in names if self._names.setdefault(name, means) == means)
 
     def _resolved(self, node: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         reference = str(node["$ref"])
         found: Any = self._document
-        for step in reference.removeprefix("#").strip("/").split("/"):
+        for step in unquote(reference).removeprefix("#").strip("/").split("/"):
             key = step.replace("~1", "/").replace("~0", "~")
             found = found.get(key) if isinstance(found, dict) and key else found
         if not reference.startswith("#") or not isinstance(found, dict):
@@ -172,21 +203,55 @@ class _Reader:
         beside = {word: value for word, value in node.items() if word != "$ref"}
         return {**found, **beside}, reference
 
-    def _without_null(self, node: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Take null out of what a value may be; return whether it was there."""
-        node = dict(node)
-        for word in ("anyOf", "oneOf"):
-            options = node.get(word)
-            if isinstance(options, list) and {"type": "null"} in options:
-                left = [option for option in options if option != {"type": "null"}]
-                del node[word]
-                return ({**node, **left[0]} if len(left) == 1 else {**node, word: left}), True
-        if isinstance(node.get("type"), list) and "null" in node["type"]:
-            left = [name for name in node["type"] if name != "null"]
-            return {**node, "type": left[0] if len(left) == 1 else left}, True
-        if isinstance(node.get("enum"), list) and None in node["enum"]:
-            return {**node, "enum": [value for value in node["enum"] if value is not None]}, True
-        return node, False
+    def _plain(self, node: Any, path: Sequence[str], references: list[str]) -> tuple[dict[str, Any], bool]:
+        """Return what a value may be, apart from null, and whether it may be null.
+
+        References to what is no object are replaced by what they mean, and added to `references`; unions in unions are
+        one union.
+        """
+        null = False
+        while True:
+            before = tuple(references)
+            node = self._meant(node, path, references, before)
+            node, was_null = _without_null(node)
+            null = null or was_null
+            word = next((word for word in ("anyOf", "oneOf") if isinstance(node.get(word), list)), None)
+            if word is None:
+                return node, null
+            parts = [_without_null(self._meant(option, path, references, before)) for option in node[word]]
+            null = null or any(was_null for _, was_null in parts)
+            left = [part for part, _ in parts if part]
+            flat = [inner for part in left for inner in part.get("anyOf") or part.get("oneOf") or [part]]
+            if len(flat) != 1:
+                node = {**node, word: flat}
+                if flat == left:
+                    return node, null
+                continue
+            described = {"description": node["description"]} if node.get("description") else {}
+            del node[word]
+            node = {**node, **flat[0], **described}
+
+    def _meant(
+        self, node: Any, path: Sequence[str], references: list[str], before: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return what a node means: of one in `allOf`, or by a reference to what is no object, unless that was followed before."""
+        followed = list(before)
+        while True:
+            if not isinstance(node, dict):
+                raise _refused(path, "a field needs a type, such as str, float, a list or a model")
+            if "allOf" in node:
+                node = _merged(node, path)
+                continue
+            if "$ref" not in node:
+                return dict(node)
+            target, reference = self._resolved(node)
+            if target.get("type") == "object" or "properties" in target:
+                return dict(node)
+            if reference in followed:
+                raise _refused(path, f"{reference} refers to itself alone")
+            followed.append(reference)
+            references.append(reference)
+            node = target
 
     def _one_of(self, shapes: list[Shape], path: Sequence[str]) -> Shape:
         if all(shape == shapes[0] for shape in shapes):
@@ -202,9 +267,48 @@ class _Reader:
         )
 
 
+def _without_null(node: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Take null out of a node's own words; return whether it was there. Of what is only null, nothing is left."""
+    null = node.pop("nullable", False) is True
+    if node.get("type") == "null":
+        return {}, True
+    values = node.get("enum")
+    if isinstance(node.get("type"), list) and "null" in node["type"]:
+        left = [name for name in node["type"] if name != "null"]
+        node = {**node, "type": left[0] if len(left) == 1 else left}
+        null = null or not isinstance(values, list)
+    if isinstance(values, list) and None in values:
+        node, null = {**node, "enum": [value for value in values if value is not None]}, True
+    return node, null
+
+
+def checked_name(name: Any, path: Sequence[str] = ()) -> str:
+    """Return a field's name, which an answer can have."""
+    if isinstance(name, str) and name.strip() and without_half_pairs(name) == name:
+        return name
+    raise _refused(path, f"a field's name must be text that is not blank; got {name!r}")
+
+
+def _bounds(node: Mapping[str, Any], path: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """Return what a value is checked for here.
+
+    Raises
+    ------
+    ValueError
+        For a bound that is none.
+    """
+    found = [(word, bound) for word, bound in node.items() if word in BOUNDS]
+    for word, bound in found:
+        if not BOUNDS[word].may_be(bound):
+            raise _refused(path, f"its {word!r} cannot be {bound!r}")
+    if node.get("type") == "string" and node.get("format") in FORMATS:
+        found.append(("format", node["format"]))
+    return tuple(found)
+
+
 def _merged(node: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
     parts = node["allOf"]
-    if len(parts) != 1:
+    if not isinstance(parts, list) or len(parts) != 1 or node.get("properties"):
         raise _refused(path, "strict mode has no 'allOf'; write one object with all fields")
     return {**{word: value for word, value in node.items() if word != "allOf"}, **parts[0]}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
-from llmframe._columns.schema.fitting import read_scalar
+from llmframe._columns.schema.fitting import DEEPEST, read_scalar
 from llmframe._columns.schema.shapes import (
     Alternatives,
     Choice,
@@ -45,18 +45,20 @@ def quick_reader(root: Record) -> Callable[[str], dict[str, Any] | None]:
     """
     writer = _Writer()
     schema = writer.record(root)
-    if writer.has_alternatives:  # which of them an answer fits first depends on the loosenings
+    if not writer.is_exact:
         return lambda _: None
     validator = SchemaValidator(core_schema.definitions_schema(schema, writer.definitions))
-    return partial(_read, validator)
+    return partial(_read, validator, DEEPEST if writer.definitions else None)
 
 
-def _read(validator: SchemaValidator, text: str) -> dict[str, Any] | None:
+def _read(validator: SchemaValidator, most_objects: int | None, text: str) -> dict[str, Any] | None:
     """Read one object; `None` where it does not fit, has NUL in it, or may have a key twice.
 
     The parser keeps the last value of a key. What it drops is found by the quotation marks: a text has two for each
     key and for each text in it, besides escaped ones, which are counted only where no backslash is escaped.
     """
+    if most_objects is not None and text.count("{") > most_objects:  # may be nested too deeply
+        return None
     try:
         values: dict[str, Any] = validator.validate_json(text)
     except (ValueError, TypeError):  # TypeError: half of a surrogate pair
@@ -93,7 +95,8 @@ class _Writer:
 
     def __init__(self) -> None:
         self.definitions: list[CoreSchema] = []
-        self.has_alternatives = False
+        self.is_exact = True
+        """Whether this says all: not which of several records an answer fits first, which depends on the loosenings, nor bounds."""
         self._named = set[str]()
 
     def record(self, record: Record) -> CoreSchema:
@@ -103,6 +106,7 @@ class _Writer:
         )
 
     def field(self, field: Field) -> CoreSchema:
+        self.is_exact = self.is_exact and not field.bounds
         schema = self.shape(field.shape)
         return core_schema.nullable_schema(schema) if field.nullable else schema
 
@@ -118,7 +122,7 @@ class _Writer:
             case Items(item):
                 return core_schema.list_schema(self.field(item), strict=True)
             case Alternatives():
-                self.has_alternatives = True
+                self.is_exact = False
                 return core_schema.any_schema()
             case Reference(name):
                 return core_schema.definition_reference_schema(name)

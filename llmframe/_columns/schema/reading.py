@@ -7,7 +7,11 @@ import re
 from typing import Any
 
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCED = re.compile(r"```[\w-]*\s*\n(.*?)\n?\s*```", re.DOTALL)
+_FENCED = re.compile(
+    r"```[\w-]*[^\S\n]*\n(.*?)```", re.DOTALL
+)  # no blank is in two parts, which would be tried in turn
+_MOST_STARTS = 1_000
+"""In a text with more braces where no object starts, none is looked for."""
 
 
 class NotJSONError(ValueError):
@@ -44,17 +48,20 @@ def _object_within(text: str, error: json.JSONDecodeError) -> dict[str, Any]:
     if len(fenced) == 1:
         text = fenced[0]
     found: list[dict[str, Any]] = []
-    at = text.find("{")
-    while at >= 0:
+    at, whole, starts = text.find("{"), len(text.rstrip()), 0
+    while at >= 0 and starts < _MOST_STARTS:
         try:
             value, end = _DECODER.raw_decode(text, at)
         except json.JSONDecodeError as inside:
-            if inside.pos >= len(text.rstrip()) or "Unterminated" in inside.msg:
+            if inside.pos >= whole or "Unterminated" in inside.msg:
                 raise NotJSONError("it is cut off") from inside
             value, end = None, at + 1
+            starts += 1
         if isinstance(value, dict):
             found.append(value)
         at = text.find("{", end)
+    if at >= 0:
+        raise NotJSONError("there are too many braces in it") from error
     if len(found) == 1:
         return found[0]
     raise NotJSONError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 ScalarType: TypeAlias = Literal["text", "int", "float", "bool", "date", "datetime", "time", "decimal"]
 
@@ -91,3 +91,5 @@ class Field:
     description: str = ""
     defaults: bool = False
     """Whether null means the default that the user's class has for it."""
+    bounds: tuple[tuple[str, Any], ...] = ()
+    """What JSON Schema's words say of the value, where no class of the user's checks it."""

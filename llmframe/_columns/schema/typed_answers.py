@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-from pydantic import ValidationError
 
 from llmframe._columns.schema.evidence import Evidence, Layout, quote_of, quoted, with_quotes
-from llmframe._columns.schema.fitting import MisfitError, conform, fit, supplied
+from llmframe._columns.schema.fitting import MisfitError, fit
+from llmframe._columns.schema.own_types import checked
 from llmframe._columns.schema.quick_reading import quick_reader
 from llmframe._columns.schema.reading import NotJSONError, read_object
 from llmframe._columns.schema.typed_columns import column_for, flat, takes
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from llmframe._columns.schema.shapes import Shape
-    from llmframe._columns.schema.user_schemas import Check, Schema
+    from llmframe._columns.schema.user_schemas import Schema
     from llmframe._values import RowTexts
 
 _AGAIN = "Answer again with one JSON object that fits the schema, and with nothing else."
@@ -74,18 +73,14 @@ class TypedAnswers:
         text = TEXT.judge(body)
         if text.value is None:
             return text
-        cut_off = text.problem is not None
         try:
             values = self._read(text.value)
             return Verdict(list(flat(values, self.root.fields) if self._nested else values.values()))
-        except NotJSONError as error:
-            if cut_off:
-                return Verdict(None, "truncated", f"the answer was cut off at the token limit: {error}")
-            return _wrong("not_json", f"the answer is not one JSON object: {error}", text.value)
-        except MisfitError as misfit:
-            detail = f"the answer does not fit the schema: {misfit}"
-            wrong = _wrong("schema", detail, text.value)
-            return wrong._replace(fits_as_sent=None if cut_off else not misfit.as_sent)
+        except (NotJSONError, MisfitError) as error:
+            if text.problem is not None:  # it would be cut off again
+                detail = f"the answer was cut off at the token limit: {error}"
+                return Verdict(None, "truncated", detail, raw=text.value)
+            return _wrong(error, text.value)
 
     def _read(self, text: str) -> dict[str, Any]:
         values = self._quick(text)
@@ -100,10 +95,10 @@ class TypedAnswers:
         checks = self._schema.checks
         if "" in checks:
             own = {field.name: values[field.name] for field in self._schema.root.fields}
-            return {**values, **_checked(checks[""], own, self._schema.root, "")}
+            return {**values, **checked(checks[""], own, self._schema.root, "")}
         for name in checks:
             if values[name] is not None:
-                values[name] = _checked(checks[name], values[name], self._shapes[name], name)
+                values[name] = checked(checks[name], values[name], self._shapes[name], name)
         return values
 
     def write(self, cells: Mapping[str, Any], prefix: str = "") -> str:
@@ -166,45 +161,9 @@ class _Storage:
             self._evidence.search()
 
 
-def _wrong(problem: str, detail: str, raw: str) -> Verdict:
+def _wrong(error: NotJSONError | MisfitError, raw: str) -> Verdict:
+    problem, detail, as_sent = "not_json", f"the answer is not one JSON object: {error}", True
+    if isinstance(error, MisfitError):
+        problem, detail, as_sent = "schema", f"the answer does not fit the schema: {error}", error.as_sent
     correction = f"{detail[0].upper()}{detail[1:]}. {_AGAIN}"
-    return Verdict(None, problem, detail, raw=raw, fits_as_sent=False, correction=correction)
-
-
-def _checked(check: Check, value: Any, shape: Shape, path: str) -> Any:
-    """Return what the user's own type makes of a value."""
-    try:
-        made = check.type.validate_python(supplied(value, shape) if check.changes else value)
-        if not check.changes:
-            return value
-        dumped = check.type.dump_python(made, by_alias=True, warnings=False)
-    except ValidationError as error:
-        raise _misfit(error, path) from error
-    except Exception as error:  # a validator of the user's may raise anything: it costs its row alone
-        raise MisfitError(path, f"its own check raised {type(error).__name__}", as_sent=False) from error
-    return conform(dumped, shape, path)
-
-
-_WORDS = {
-    "greater_than": "it must be more than {gt}",
-    "greater_than_equal": "it must be at least {ge}",
-    "less_than": "it must be less than {lt}",
-    "less_than_equal": "it must be at most {le}",
-    "multiple_of": "it must be a multiple of {multiple_of}",
-    "string_too_short": "it must have at least {min_length} characters",
-    "string_too_long": "it must have at most {max_length} characters",
-    "string_pattern_mismatch": "it must match the pattern {pattern}",
-    "too_short": "it must have at least {min_length} items",
-    "too_long": "it must have at most {max_length} items",
-    "value_error": "{error}",
-    "assertion_error": "{error}",
-}
-"""Our own words for pydantic's errors: they are part of what the model is asked again, and so of an identity."""
-
-
-def _misfit(error: ValidationError, path: str) -> MisfitError:
-    first = error.errors(include_url=False)[0]
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-    words = _WORDS.get(first["type"], "it is not what the schema's own check takes")
-    reason = words.format(**first.get("ctx", {}))
-    return MisfitError(f"{path}{steps}".lstrip("."), reason, as_sent=False)
+    return Verdict(None, problem, detail, raw=raw, fits_as_sent=not as_sent, correction=correction)

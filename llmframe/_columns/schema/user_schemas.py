@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 import typing
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,54 +13,15 @@ from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from typing_extensions import is_typeddict
+from pydantic_core import SchemaError
+from typing_extensions import TypedDict, is_typeddict
 
-from llmframe._columns.schema.json_schemas import AWARE, field_of, record_of
-from llmframe._columns.schema.shapes import Field, Items, Record, Scalar, Shape
+from llmframe._columns.schema.json_schemas import AWARE, checked_name, field_of, record_of
+from llmframe._columns.schema.own_types import Check, refuse_alias_paths
+from llmframe._columns.schema.shapes import Field, Record, Scalar
 from llmframe._columns.schema.typed_columns import leaves
 
 _TEMPLATE = "#/$defs/{model}"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A user's own type, which checks values further.
-
-    Parameters
-    ----------
-    changes
-        Whether it may also change them: it has validators, defaults or the like.
-    """
-
-    type: TypeAdapter[Any]
-    changes: bool
-
-    @classmethod
-    def of(cls, adapter: TypeAdapter[Any], shape: Shape) -> Check:
-        return cls(adapter, _changes(adapter.core_schema) or _may_be_left_out(shape))
-
-
-def _may_be_left_out(shape: Shape) -> bool:
-    """Return whether the user's class lets a field be absent, which an answer says by null."""
-    if isinstance(shape, Items):
-        return _may_be_left_out(shape.item.shape)
-    return isinstance(shape, Record) and any(
-        field.defaults or _may_be_left_out(field.shape) for field in shape.fields
-    )
-
-
-_CHANGING_WORDS = {"strip_whitespace", "to_lower", "to_upper", "post_init", "custom_init"}
-
-
-def _changes(core_schema: Any) -> bool:
-    if isinstance(core_schema, Mapping):
-        kind = core_schema.get("type")
-        if isinstance(kind, str) and (kind == "default" or kind.startswith("function-")):
-            return True
-        if any(core_schema.get(word) for word in _CHANGING_WORDS):
-            return True
-        return any(map(_changes, core_schema.values()))
-    return isinstance(core_schema, list | tuple) and any(map(_changes, core_schema))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +68,17 @@ def read_schema(schema: object) -> Schema:
 def _read(schema: object) -> Schema:
     if isinstance(schema, Mapping):
         if schema.get("type") == "object" and isinstance(schema.get("properties"), Mapping):
-            return Schema(record_of(schema), declared=True)
+            return Schema(record_of(schema, checked_here=True), declared=True)
         return _of_fields(schema)
     if isinstance(schema, str):
         raise TypeError(f"schema must be a list of fields, a dict or a model; write [{schema!r}]")
     if isinstance(schema, Sequence):
-        if duplicates := sorted({name for name in schema if list(schema).count(name) > 1}, key=str):
-            raise ValueError(f"schema: {duplicates[0]!r} is there twice; give each field a name of its own")
+        if other := next((name for name in schema if not isinstance(name, str)), None):
+            raise TypeError(
+                f"schema: a list has the fields' names alone; got {other!r}; write a dict for types"
+            )
+        if twice := next((name for name, count in Counter(schema).items() if count > 1), None):
+            raise ValueError(f"schema: {twice!r} is there twice; give each field a name of its own")
         return _of_fields(dict.fromkeys(schema, str))
     if isinstance(schema, type) and (
         issubclass(schema, BaseModel) or dataclasses.is_dataclass(schema) or is_typeddict(schema)
@@ -132,8 +99,7 @@ def _with_names_of_their_own(schema: Schema) -> Schema:
 
 
 def _of_class(schema: type) -> Schema:
-    adapter = _adapter(_with_resolved_hints(schema), "schema")
-    document = adapter.json_schema(mode="validation", schema_generator=_Generator)
+    adapter, document = _asked_of(schema, "schema")
     if "$ref" in document:
         document = {**document, **document["$defs"][document["$ref"].rpartition("/")[2]]}
         del document["$ref"]
@@ -146,9 +112,9 @@ def _of_fields(fields: Mapping[Any, Any]) -> Schema:
     if not fields:
         raise ValueError("schema: it names no fields; write a list such as ['complaint', 'battery_hours']")
     found, checks = [], {}
+    names: dict[str, Any] = {}
     for name, wanted in fields.items():
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"schema: a field's name must be text that is not blank; got {name!r}")
+        checked_name(name)
         kind, question = _kind_and_question(name, wanted)
         if kind is str:
             found.append(Field(name, Scalar("text"), description=question))
@@ -159,9 +125,8 @@ def _of_fields(fields: Mapping[Any, Any]) -> Schema:
             raise TypeError(
                 f"schema: {name}: write a nested object as a class (a pydantic model, TypedDict or dataclass), or list[…] of one"
             )
-        adapter = _adapter(kind, f"schema: {name}")
-        document = adapter.json_schema(mode="validation", schema_generator=_Generator)
-        found.append(field_of(name, document, question, nullable=True))
+        adapter, document = _asked_of(kind, f"schema: {name}")
+        found.append(field_of(name, document, question, names, nullable=True))
         if _says_more(adapter.core_schema):
             checks[name] = Check.of(adapter, found[-1].shape)
     return Schema(Record(tuple(found)), checks)
@@ -210,24 +175,46 @@ def _parts(core_schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [part for part in parts if isinstance(part, Mapping)]
 
 
-def _adapter(kind: Any, where: str) -> TypeAdapter[Any]:
+def _asked_of(kind: Any, where: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """Return pydantic's view of a type, and its JSON Schema."""
     try:
-        return TypeAdapter(kind)
-    except (PydanticUserError, TypeError, NameError) as error:
+        adapter = TypeAdapter(_for_pydantic(kind))
+        document = adapter.json_schema(mode="validation", schema_generator=_Generator)
+    except (PydanticUserError, SchemaError, TypeError, NameError) as error:
         raise TypeError(
             f"{where}: {kind!r} is no type of a column ({str(error).splitlines()[0]}); write str, int, float, bool, date, "
             "datetime, Decimal, Literal[…], an Enum, list[…] or a model"
         ) from error
+    refuse_alias_paths(adapter)
+    return adapter, document
 
 
-def _with_resolved_hints(schema: type) -> type:
-    """Return what pydantic takes: `typing.TypedDict` is refused by it on Python 3.11."""
-    if not is_typeddict(schema) or type(schema).__module__ == "typing_extensions":
-        return schema
-    from typing_extensions import TypedDict  # noqa: PLC0415
+def _for_pydantic(kind: Any, within: tuple[Any, ...] = ()) -> Any:
+    """Return a type with what pydantic takes in place of each `typing.TypedDict`, which it refuses on Python 3.11."""
+    if sys.version_info >= (3, 12) or kind in within:
+        return kind
+    if is_typeddict(kind) and type(kind).__module__ == "typing":
+        hints = typing.get_type_hints(kind, include_extras=True)
+        fields = {
+            name: _with_optionality(kind, name, _for_pydantic(hint, (*within, kind)))
+            for name, hint in hints.items()
+        }
+        return TypedDict(kind.__name__, fields)  # type: ignore[operator]
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in {None, typing.Literal}:
+        return kind
+    if origin is typing.Annotated:
+        return typing.Annotated[(_for_pydantic(parts[0], within), *parts[1:])]
+    taken = tuple(_for_pydantic(part, within) for part in parts)
+    if taken == parts:
+        return kind
+    return typing.Union[taken] if origin in {typing.Union, types.UnionType} else origin[taken]  # noqa: UP007
 
-    hints = typing.get_type_hints(schema, include_extras=True)
-    return TypedDict(schema.__name__, hints, total=schema.__total__)  # type: ignore[no-any-return, operator, attr-defined]
+
+def _with_optionality(kind: Any, name: str, hint: Any) -> Any:
+    """Return a field's type that says whether the field may be absent, as its own TypedDict and those before it say."""
+    stated = typing.get_origin(hint) in {typing.Required, typing.NotRequired}
+    return typing.NotRequired[hint] if name in kind.__optional_keys__ and not stated else hint
 
 
 class _Generator(GenerateJsonSchema):
@@ -245,6 +232,10 @@ class _Generator(GenerateJsonSchema):
     def tagged_union_schema(self, schema: Any) -> dict[str, Any]:
         written = super().tagged_union_schema(schema)
         return {"anyOf": written["oneOf"]} if "oneOf" in written else written
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002
+        """Say nothing of what JSON cannot have: as a field without a type, it is refused with its path."""
+        return {}
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
         """Leave the default out: a field with one is not required, so that it may be null."""

@@ -18,6 +18,7 @@ from llmframe._columns.schema.shapes import (
     Scalar,
     Shape,
 )
+from llmframe._json import without_half_pairs
 
 _MOST_PROPERTIES = 5_000
 _DEEPEST = 10
@@ -82,7 +83,7 @@ class _Writer:
             written = {"anyOf": [written, {"type": "null"}]}
         elif words and "$ref" in written:  # which has no other member beside it
             written = {"anyOf": [written]}
-        return {**written, **({"description": "; ".join(words)} if words else {})}
+        return {**written, **({"description": without_half_pairs("; ".join(words))} if words else {})}
 
     def shape(self, shape: Shape, depth: int) -> dict[str, Any]:  # noqa: PLR0911 (a table)
         match shape:
@@ -101,12 +102,12 @@ class _Writer:
             case Alternatives(records):
                 return {"anyOf": [self.shape(each, depth) for each in records]}
             case Reference(name):
-                return {"$ref": f"#/$defs/{_plain(name)}"}
+                return {"$ref": f"#/$defs/{name}"}
             case Record(_, name) if name:
-                if _plain(name) not in self.definitions:
-                    self.definitions[_plain(name)] = {}
-                    self.definitions[_plain(name)] = self.record(shape, depth + 1)
-                return {"$ref": f"#/$defs/{_plain(name)}"}
+                if name not in self.definitions:
+                    self.definitions[name] = {}
+                    self.definitions[name] = self.record(shape, depth + 1)
+                return {"$ref": f"#/$defs/{name}"}
         return self.record(shape, depth + 1)
 
     def check(self, argument: str) -> None:
@@ -126,7 +127,3 @@ class _Writer:
                 raise ValueError(
                     f"{argument}: there are {size:,} {what}, and the API takes at most {most:,}; ask in several calls"
                 )
-
-
-def _plain(name: str) -> str:
-    return name.rpartition("/")[2]

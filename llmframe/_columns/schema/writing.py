@@ -80,8 +80,8 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def as_answer(values: Mapping[str, Any]) -> str:
-    """Write the values of an answer as the text of its JSON object.
+def as_answer(values: Any) -> str:
+    """Write the values of an answer, or of a field, as the text of JSON.
 
     Examples
     --------

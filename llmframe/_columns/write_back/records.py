@@ -7,6 +7,8 @@ they survive Parquet. An entry without a call is of an earlier llmframe: it has 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import blake2b
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ _COLUMNS, _CALLS = "llmframe", "llmframe_calls"
 _OF_A_COLUMN = ("verb", "model", "complete", "engine")
 """What a column's entry repeats of its call's record: what decides whether it may be written again."""
 
-_NESTED = (list, dict, np.ndarray)
+_CHANGED_BY_PARQUET = (list, dict, np.ndarray, Decimal)
 
 _HASHED_ROWS = 50_000
 """This many rows are hashed at a time: pandas collects their distinct values, which takes memory."""
@@ -41,18 +43,23 @@ def fingerprint(column: pd.Series) -> str:
 
 
 def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
-    nested = column.dtype == object and any(isinstance(cell, _NESTED) for cell in column.tolist())
+    changed = column.dtype == object and any(
+        isinstance(cell, _CHANGED_BY_PARQUET) for cell in column.tolist()
+    )
     try:
-        if not nested:
+        if not changed:
             return np.asarray(pd.util.hash_pandas_object(column, index=False))
     except (TypeError, UnicodeEncodeError):  # other objects, lone surrogates
         pass
-    texts = [repr(_plain(cell) if nested else cell) for cell in column.tolist()]
+    texts = [repr(_plain(cell) if changed else cell) for cell in column.tolist()]
     return _hashes(pd.Series(texts, dtype=object))
 
 
 def _plain(cell: Any) -> Any:
-    """Return a nested cell as it was before Parquet: that makes arrays of lists, adds null keys to dicts, and makes numbers with gaps floats."""
+    """Return a cell as it was before Parquet: that makes arrays of lists, adds null keys to dicts, and makes numbers with gaps floats.
+
+    It also gives all decimal numbers of a column as many places, and takes the zone from moments in lists.
+    """
     cell = cell.tolist() if isinstance(cell, np.ndarray) else cell
     if isinstance(cell, dict):
         named = sorted(((str(name), _plain(value)) for name, value in cell.items()), key=lambda item: item[0])
@@ -61,6 +68,11 @@ def _plain(cell: Any) -> Any:
         return [_plain(each) for each in cell]
     if isinstance(cell, float) and (cell.is_integer() or isnan(cell)):
         return None if isnan(cell) else int(cell)
+    if isinstance(cell, datetime) and cell.tzinfo is not None:
+        return cell.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(cell, Decimal):
+        digits = f"{cell:f}"
+        return digits.rstrip("0").rstrip(".") if "." in digits else digits
     return cell
 
 
