@@ -85,10 +85,10 @@ class Plan:
 
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
-        templates = [(recipe.endpoint.body, recipe.template) for recipe in self.recipes]
+        templates, draws, keys = [recipe.template for recipe in self.recipes], self.draws, self.keys
+        body = self.recipes[0].endpoint.body
         for number, messages in self._messages(wanted):
-            body, template = templates[number % self.draws]
-            yield Request(self.keys[number], number, body(template, messages))
+            yield Request(keys[number], number, body(templates[number % draws], messages))
 
     def corrected(self, corrections: Mapping[int, tuple[str, str]]) -> Plan:
         """Return the plan in which these requests (by number) are asked again for another answer.
@@ -155,6 +155,10 @@ class Plan:
     def _messages(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         if self.again is not None:
             yield from ((number, self.again[number]) for number in wanted)
+            return
+        if self.draws == 1:
+            around = self.context.around
+            yield from ((index, around(own)) for index, own in self.own(wanted))
             return
         contexts = [self.context.of_draw(draw) for draw in range(self.draws)]
         groups = (
@@ -319,11 +323,15 @@ class _Builder:
         number = self.numbers.setdefault(key, len(self.first))
         if number == len(self.first):
             self.first.append(position)
-            for shared, keys, context in zip(
-                self.further, self.further_keys, self.further_contexts, strict=True
-            ):
-                asked = messages if context is self.context else context.around(own)
-                keys.append(identity(shared, asked, duplicate))
+            if self.further:
+                self._add_further(own, messages, duplicate)
             if self.kept is not None:
                 self.kept.append(own)
         return number
+
+    def _add_further(self, own: bytes, messages: bytes, duplicate: int) -> None:
+        """Add the identities of the further draws of a new request."""
+        draws = zip(self.further, self.further_keys, self.further_contexts, strict=True)
+        for shared, keys, context in draws:
+            asked = messages if context is self.context else context.around(own)
+            keys.append(identity(shared, asked, duplicate))
