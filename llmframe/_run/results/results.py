@@ -1,4 +1,4 @@
-"""The results of a run so far: values and failures of its requests and rows, tokens and dollars; and who adds them."""
+"""The results of a run so far: values and failures of its requests and rows, tokens and dollars."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._errors import FAILURE_COLUMNS
 from llmframe._json import load
 from llmframe._pacing import RungPolicy
-from llmframe._values import PARTLY, Again, Failure, FaultKind, Outcome, Recorded, Request, Usage
+from llmframe._run.results.row_tables import RowTables
+from llmframe._values import PARTLY, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
-    from llmframe._batch import BatchResult
     from llmframe._columns import Plan
-    from llmframe._journal import BatchPart, Recorder, StoredAnswer
+    from llmframe._journal import StoredAnswer
     from llmframe._run.prices import Prices
-    from llmframe._values import Answer, AnswerKind, Key, Verdict
+    from llmframe._values import Answer, AnswerKind, Verdict
 
 
 class Results:
@@ -66,6 +65,7 @@ class Results:
         self.latencies = array("f")
         self.arrivals = array("f")
         self._plan = plan
+        self._tables = RowTables(plan)
         self._values = kind.storage(len(plan.keys), plan.texts)
         self._has_value = bytearray(len(plan.keys))
         self._distinct, self._draws = plan.distinct, plan.draws
@@ -281,163 +281,35 @@ class Results:
 
     def reasons(self) -> dict[int, Failure]:
         """Map the positions of failed rows to their reasons, in order."""
-        reasons = {**self._plan.refused, **self._by_position(self._failures | self._partial)}
-        return dict(sorted(reasons.items()))
-
-    def _by_position(self, failures: Mapping[int, Failure]) -> dict[int, Failure]:
-        """Map the positions of rows, in order, to what is known of their requests."""
-        codes, known = self._plan.codes, dict(failures)  # the run may go on meanwhile
-        if self._draws > 1:
-            known = {number // self._draws: known[number] for number in sorted(known, reverse=True)}
-        numbers = np.fromiter(known, dtype=np.int32, count=len(known))
-        positions = np.flatnonzero(np.isin(codes, numbers)).tolist()
-        return {position: known[int(codes[position])] for position in positions}
+        failed = self._tables.by_position(self._failures | self._partial)
+        return dict(sorted({**self._plan.refused, **failed}.items()))
 
     def reasons_by_row(self, ending: str) -> list[str | None]:
         """Return for each row one line that says why it has no value; `ending` is the reason of rows that were not sent."""
-        reasons = self.reasons()
-        return [self._explain(position, reasons, ending) for position in range(self._plan.rows)]
-
-    def _explain(self, position: int, reasons: dict[int, Failure], ending: str) -> str | None:
-        reason = reasons.get(position)
-        if reason is not None:
-            return f"{reason.code}: {reason.message}"
-        column = self._plan.skipped_for(position)
-        if column is not None:
-            return f"not sent: {column} is missing or blank"
-        code = int(self._plan.codes[position])
-        return None if code < 0 or self._is_answered(code) else f"not asked: {ending}"
+        return self._tables.explained(self.reasons(), self._is_answered, ending)
 
     def _is_answered(self, code: int) -> bool:
         return bool(self._has_value[code] if self._missing_draws is None else not self._missing_draws[code])
 
     def unsent(self) -> dict[str, str]:
         """Say by column why rows were not sent: `"review missing"`."""
-        plan, cells = self._plan, {str(name): cells for name, cells in self._plan.cells.items()}
-        said = {}
-        for index, column in enumerate(plan.skipped):
-            if column in cells:
-                missing = cells[column].iloc[np.flatnonzero(plan.codes == -2 - index)].isna()
-                words = ["missing"] if missing.any() else []
-                said[column] = f"{column} {' or '.join([*words, *([] if missing.all() else ['blank'])])}"
-            else:
-                said[column] = "no prompt"  # the function of a row returned None
-        return said
+        return self._tables.unsent()
 
     def failures(self) -> pd.DataFrame:
         """Return one line for each failed row."""
-        return self._table(self.reasons(), raw=self.kind.shows_raw)
+        return self._tables.table(self.reasons(), raw=self.kind.shows_raw)
 
     @property
     def rows_reasked(self) -> int:
         """Rows whose answer did not fit and was asked again by this run."""
-        return sum(
-            self._rows_of[number] for number in {each // self._draws for each in self._reasked_now.copy()}
-        )
+        distinct = {number // self._draws for number in self._reasked_now.copy()}
+        return sum(self._rows_of[number] for number in distinct)
 
     def reasked(self) -> pd.DataFrame:
         """Return one line for each row whose answer was asked again, with what was wrong with the first."""
-        return self._table(self._by_position(self._first_misfits), raw=True)
-
-    def _table(self, reasons: Mapping[int, Failure], *, raw: bool) -> pd.DataFrame:
-        lines: list[dict[str, Any]] = [
-            {
-                "position": position,
-                "label": self._plan.labels[position],
-                "code": reason.code,
-                "message": reason.message,
-                "attempts": reason.attempts,
-                **({"raw": reason.raw} if raw else {}),
-            }
-            for position, reason in reasons.items()
-        ]
-        return pd.DataFrame(lines, columns=[*FAILURE_COLUMNS, *(["raw"] if raw else [])])
+        return self._tables.table(self._tables.by_position(self._first_misfits), raw=True)
 
 
 def _is_stored(failure: Failure) -> bool:
     """Return whether a failure is the verdict on an answer from the journal."""
     return failure.paid and not failure.attempts
-
-
-class OutcomeSink:
-    """Adds a lane's outcomes to the results and the journal."""
-
-    def __init__(self, results: Results, recorder: Recorder) -> None:
-        self._results = results
-        self._recorder = recorder
-        self.asked_once: set[Key] = set()
-        """Requests with a recorded answer whose ending is unknown."""
-
-    def add_outcome(self, outcome: Outcome) -> Recorded | None:
-        """Add an outcome; return its answer's cost and the verb's verdict on it, if it has an answer."""
-        answer, body = outcome.answer, outcome.body
-        if answer is None or body is None:
-            failure = outcome.failure or Failure("no_answer", "the lane brought no answer")
-            self._results.add_failure(outcome.request.number, failure)
-            self._recorder.release_claim(outcome.request.key)
-            return None
-        verdict = self._judge(answer, body)
-        passing = verdict.again is Again.PASSING
-        cost = self._results.price(answer) if passing else self.record(answer)
-        if verdict.again is Again.ONCE:
-            self.asked_once.add(answer.key)
-        if verdict.again is None:
-            self._results.add_paid(outcome, verdict, answer.usage, cost)
-        else:
-            self._results.add_spend(answer.usage, cost)
-        return Recorded(cost, verdict)
-
-    def _judge(self, answer: Answer, body: Mapping[str, Any]) -> Verdict:
-        """Judge a body; an error in judging does not lose the paid answer."""
-        try:
-            return self._results.kind.judge(body)
-        except BaseException:
-            self.record(answer)
-            raise
-
-    def record(self, answer: Answer) -> float | None:
-        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
-        cost = None
-        try:
-            cost = self._results.price(answer)
-        finally:
-            self._recorder.add_answer(answer, cost)
-        return cost
-
-
-class CollectedResults:
-    """Adds results of batches that this run did not submit, whether it needs them or not.
-
-    Parameters
-    ----------
-    since
-        Seconds since the epoch; results of older batches are kept, but do not answer this run.
-    """
-
-    def __init__(self, plan: Plan, results: Results, sink: OutcomeSink, since: float) -> None:
-        self._plan = plan
-        self._results = results
-        self._sink = sink
-        self._since = since
-        self._numbers: dict[Key, int] | None = None
-
-    def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
-        """Add a result; return the cost of its answer in US dollars, if known."""
-        number = self._number(result.key)
-        needed = number >= 0 and part.created >= self._since and not self._results.has_outcome(number)
-        if result.answer is not None and result.body is not None:
-            answer = result.answer._replace(asked=part.created)
-            if needed:
-                request = Request(result.key, number, b"")
-                recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
-                return None if recorded is None else recorded.cost
-            return self._sink.record(answer)
-        fault = result.fault
-        if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
-            self._results.add_failure(number, Failure(fault.code, fault.message))
-        return None
-
-    def _number(self, key: Key) -> int:
-        if self._numbers is None:
-            self._numbers = {known: number for number, known in enumerate(self._plan.keys)}
-        return self._numbers.get(key, -1)

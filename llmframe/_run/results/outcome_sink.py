@@ -1,0 +1,100 @@
+"""Who adds to the results of a run: a lane's outcomes, and batches that others submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmframe._batch import BatchResult
+    from llmframe._columns import Plan
+    from llmframe._journal import BatchPart, Recorder
+    from llmframe._run.results.results import Results
+    from llmframe._values import Answer, Key, Verdict
+
+
+class OutcomeSink:
+    """Adds a lane's outcomes to the results and the journal."""
+
+    def __init__(self, results: Results, recorder: Recorder) -> None:
+        self._results = results
+        self._recorder = recorder
+        self.asked_once: set[Key] = set()
+        """Requests with a recorded answer whose ending is unknown."""
+
+    def add_outcome(self, outcome: Outcome) -> Recorded | None:
+        """Add an outcome; return its answer's cost and the verb's verdict on it, if it has an answer."""
+        answer, body = outcome.answer, outcome.body
+        if answer is None or body is None:
+            failure = outcome.failure or Failure("no_answer", "the lane brought no answer")
+            self._results.add_failure(outcome.request.number, failure)
+            self._recorder.release_claim(outcome.request.key)
+            return None
+        verdict = self._judge(answer, body)
+        passing = verdict.again is Again.PASSING
+        cost = self._results.price(answer) if passing else self.record(answer)
+        if verdict.again is Again.ONCE:
+            self.asked_once.add(answer.key)
+        if verdict.again is None:
+            self._results.add_paid(outcome, verdict, answer.usage, cost)
+        else:
+            self._results.add_spend(answer.usage, cost)
+        return Recorded(cost, verdict)
+
+    def _judge(self, answer: Answer, body: Mapping[str, Any]) -> Verdict:
+        """Judge a body; an error in judging does not lose the paid answer."""
+        try:
+            return self._results.kind.judge(body)
+        except BaseException:
+            self.record(answer)
+            raise
+
+    def record(self, answer: Answer) -> float | None:
+        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
+        cost = None
+        try:
+            cost = self._results.price(answer)
+        finally:
+            self._recorder.add_answer(answer, cost)
+        return cost
+
+
+class CollectedResults:
+    """Adds results of batches that this run did not submit, whether it needs them or not.
+
+    Parameters
+    ----------
+    since
+        Seconds since the epoch; results of older batches are kept, but do not answer this run.
+    """
+
+    def __init__(self, plan: Plan, results: Results, sink: OutcomeSink, since: float) -> None:
+        self._plan = plan
+        self._results = results
+        self._sink = sink
+        self._since = since
+        self._numbers: dict[Key, int] | None = None
+
+    def add_result(self, result: BatchResult, part: BatchPart) -> float | None:
+        """Add a result; return the cost of its answer in US dollars, if known."""
+        number = self._number(result.key)
+        needed = number >= 0 and part.created >= self._since and not self._results.has_outcome(number)
+        if result.answer is not None and result.body is not None:
+            answer = result.answer._replace(asked=part.created)
+            if needed:
+                request = Request(result.key, number, b"")
+                recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
+                return None if recorded is None else recorded.cost
+            return self._sink.record(answer)
+        fault = result.fault
+        if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
+            self._results.add_failure(number, Failure(fault.code, fault.message))
+        return None
+
+    def _number(self, key: Key) -> int:
+        if self._numbers is None:
+            self._numbers = {known: number for number, known in enumerate(self._plan.keys)}
+        return self._numbers.get(key, -1)
