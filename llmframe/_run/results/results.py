@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from llmframe._json import load
 from llmframe._pacing import RungPolicy
@@ -16,6 +15,7 @@ from llmframe._run.results.row_tables import RowTables
 from llmframe._values import PARTLY, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
+    import pandas as pd
     from collections.abc import Hashable, Sequence
 
     from llmframe._columns import Plan
