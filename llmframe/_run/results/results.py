@@ -15,8 +15,9 @@ from llmframe._run.results.row_tables import RowTables
 from llmframe._values import PARTLY, Failure, Outcome, Usage
 
 if TYPE_CHECKING:
-    import pandas as pd
     from collections.abc import Hashable, Sequence
+
+    import pandas as pd
 
     from llmframe._columns import Plan
     from llmframe._journal import StoredAnswer
