@@ -10,6 +10,7 @@ from llmframe._columns import Examples, Question, Shown, label_text, read_labels
 from llmframe._loop import ShortTraceback
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
 from llmframe._verbs.engines import Asked
+from llmframe._verbs.structured import checked_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -127,7 +128,7 @@ def ask_frame(
     own, arguments = _split(arguments)
     asked = _questioned(questions, **_without_data(own))
     settings, kind = asked.settings(arguments)
-    before = prefix or ""
+    before = checked_prefix(prefix)
     names: Sequence[Hashable] = [f"{before}{name}" for name in kind.names]
     settings = _with_examples(settings, kind, names, own)
     stem = before if column is None else f"{before}{label_text(column)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from llmframe._columns import response_format
 from llmframe._run import Rung
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from llmframe._api import Account
     from llmframe._columns import Context, Record
@@ -29,9 +30,17 @@ _JSON_OBJECT = {"response_format": {"type": "json_object"}}
 
 def refuse_own_schemas(verb: str, arguments: Mapping[str, Any]) -> None:
     """Refuse the parameters that the verb fills in itself."""
+    extra = arguments.get("extra_body")
     for name in ("response_format", "tools", "tool_choice", "functions", "function_call"):
-        if arguments.get(name) is not None:
+        if arguments.get(name) is not None or (isinstance(extra, Mapping) and extra.get(name) is not None):
             raise TypeError(f"{name}: {verb} asks for its schema itself; leave it out, or use complete")
+
+
+def checked_prefix(prefix: str | None) -> str:
+    """Return what stands before the names of a verb's columns."""
+    if prefix is not None and not isinstance(prefix, str):
+        raise TypeError(f"prefix must be text, such as 'review_'; got {prefix!r}")
+    return prefix or ""
 
 
 def asking_for(
