@@ -12,7 +12,7 @@ from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, stem_of, with_response
-from llmframe._verbs.structured import asking_for, refuse_own_schemas
+from llmframe._verbs.structured import asking_for, checked_prefix, refuse_own_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -46,7 +46,7 @@ def extract_frame(
     error_into: Hashable | None,
     raw: bool = False,
 ) -> FrameCall:
-    before = prefix or ""
+    before = checked_prefix(prefix)
     settings, kind = _settings(
         schema, arguments, quotes=quotes, examples=examples, reask=reask, prefix=before
     )

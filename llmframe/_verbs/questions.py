@@ -19,6 +19,7 @@ from llmframe._verbs.calls import (
     with_response,
 )
 from llmframe._verbs.engines import Asked
+from llmframe._verbs.structured import checked_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -127,8 +128,8 @@ def ask_frame(
     overwrite: Overwrite,
     error_into: Hashable | None,
 ) -> FrameCall:
+    before = checked_prefix(prefix)
     call = _prepared(partial(_questioned, questions), _ASK, arguments)
-    before = prefix or ""
     settings, names = call.with_columns(
         lambda part: f"{before}{part.name}", stem=f"{before}{stem_of(column)}", argument="prefix"
     )

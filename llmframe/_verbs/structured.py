@@ -30,13 +30,20 @@ _JSON_OBJECT = {"response_format": {"type": "json_object"}}
 
 def refuse_own_schemas(verb: str, arguments: Mapping[str, Any]) -> None:
     """Refuse the parameters that the verb fills in itself, also in `extra_body`."""
-    body = arguments.get("extra_body")
-    given = {**(body if isinstance(body, Mapping) else {}), **arguments}
+    extra = arguments.get("extra_body")
+    extra = extra if isinstance(extra, Mapping) else {}
     for name in ("response_format", "tools", "tool_choice", "functions", "function_call"):
-        if given.get(name) is not None:
+        if arguments.get(name) is not None or extra.get(name) is not None:
             raise TypeError(f"{name}: {verb} asks for its schema itself; leave it out, or use complete")
-    if "questions" in given:
+    if "questions" in extra:
         raise TypeError(f"extra_body: 'questions' is what llmframe fills in for {verb}; leave it out")
+
+
+def checked_prefix(prefix: str | None) -> str:
+    """Return what stands before the names of a verb's columns."""
+    if prefix is not None and not isinstance(prefix, str):
+        raise TypeError(f"prefix must be text, such as 'review_'; got {prefix!r}")
+    return prefix or ""
 
 
 def asking_for(

@@ -348,6 +348,16 @@ def test_each_definition_has_a_plain_name_of_its_own(schema, names):
         assert kind.judge(body).problem is None
 
 
+@dataclasses.dataclass
+class Counted:
+    a: str
+    count: int = dataclasses.field(default=0, init=False)
+
+
+def test_what_a_dataclass_fills_in_itself_is_not_asked_for():
+    assert list(fields(Counted)) == ["a"]
+
+
 class HalfOpen(TypedDict, total=False):
     a: str
 
@@ -377,6 +387,11 @@ class Holder(BaseModel, arbitrary_types_allowed=True):
     broken: Broken
 
 
+@dataclasses.dataclass
+class Initial:
+    a: dataclasses.InitVar[str]
+
+
 Endless = TypeAliasType("Endless", "list[Endless]")
 OBJECT = {"type": "object", "properties": {"z": {"type": "string"}}}
 
@@ -394,6 +409,8 @@ OBJECT = {"type": "object", "properties": {"z": {"type": "string"}}}
         ({"a": Holder}, "a.broken: a field needs a type"),
         ({"a": Callable[[], int]}, "a: a field needs a type"),
         ({"a": Endless}, r"a\[\]: a list or a union that contains itself"),
+        ({"a": Literal[2**63]}, "a: 9223372036854775808 is beyond 64 bits"),
+        (Initial, "a: an InitVar has no value afterwards"),
         (Pathed, "a: its alias is a path into another field"),
         (["a", ["b"]], r"a list has the fields' names alone; got \['b'\]"),
         ({"a\ud800": str}, "a field's name must be text"),

@@ -9,7 +9,7 @@ import pickle
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +17,17 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AliasChoices, AwareDatetime, BaseModel, Field, field_serializer, field_validator
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+)
+from typing_extensions import TypedDict
 
 from llmframe._columns.schema import TypedAnswers, read_schema
 from llmframe._columns.schema.fitting import MisfitError, fit
@@ -252,6 +262,21 @@ def test_values_are_written_as_a_class_holds_them_whatever_it_calls_and_serializ
     verdict = judged(Aliased, answer)
     assert verdict.value == [5, "here", 1.5, 2, date(2026, 1, 31)]
     assert judged(Aliased, {**answer, "place": None}).value[1] == "nowhere"
+
+
+class Renamed(TypedDict):
+    a: Annotated[str, Field(alias="the A"), StringConstraints(to_upper=True)]
+
+
+@dataclasses.dataclass
+class RenamedToo:
+    inner: Renamed
+    secret: Annotated[SecretStr, Field(alias="the secret")]
+
+
+def test_aliases_hold_in_dataclasses_and_typed_dicts_too():
+    verdict = judged({"x": RenamedToo}, {"x": {"inner": {"the A": "a"}, "the secret": "word"}})
+    assert verdict.value == ["A", "word"]
 
 
 class Colour(enum.Enum):

@@ -273,6 +273,11 @@ def test_an_empty_frame_gets_the_columns_too(llm):
         ),
         ({"schema": ["a"], "reask": -1}, "reask must be a whole number"),
         ({"schema": ["a"], "response_format": {"type": "json_object"}}, "response_format: extract asks"),
+        (
+            {"schema": ["a"], "extra_body": {"response_format": {"type": "text"}}},
+            "response_format: extract asks",
+        ),
+        ({"schema": ["a"], "prefix": True}, "prefix must be text, such as 'review_'; got True"),
         ({"schema": "a"}, r"schema must be .* write \['a'\]"),
         ({"schema": {"a": dict[str, int]}}, "schema: a: "),
         ({"schema": ["a"], "error_into": "a"}, "error_into and prefix are both 'a'"),

@@ -8,7 +8,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from llmframe._columns.schema.fitting import BOUNDS, FORMATS
+from llmframe._columns.schema.fitting import BOUNDS, FORMATS, LARGEST_INT
 from llmframe._columns.schema.shapes import (
     Alternatives,
     Choice,
@@ -317,6 +317,10 @@ def _choice(values: Sequence[Any], path: Sequence[str]) -> Choice:
     kinds = {type(value) for value in values}
     if len(kinds) != 1 or not kinds <= {str, int, bool}:
         raise _refused(path, "the values of one field must be all text, all whole numbers or all True/False")
+    if beyond := next(
+        (value for value in values if kinds == {int} and not -LARGEST_INT <= value < LARGEST_INT), None
+    ):
+        raise _refused(path, f"{beyond} is beyond 64 bits, which a column has")
     return Choice(tuple(dict.fromkeys(values)))
 
 

@@ -10,9 +10,9 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, RootModel, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from llmframe._columns.schema.fitting import LARGEST_INT, MisfitError, shown
@@ -26,6 +26,9 @@ from llmframe._columns.schema.shapes import (
     Shape,
 )
 from llmframe._columns.schema.writing import as_answer
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _CHANGING_WORDS = {
     "strip_whitespace", "to_lower", "to_upper", "str_strip_whitespace", "str_to_lower", "str_to_upper", "post_init",
@@ -43,17 +46,22 @@ class Check:
         Whether it may also change them: it has validators, defaults or the like.
     strict
         Whether it takes some values by JSON alone, such as the value of an Enum.
+    aliases
+        The names by which an answer has the fields of dataclasses and TypedDicts, by their own.
     """
 
     type: TypeAdapter[Any]
     changes: bool
-    strict: bool = False
+    strict: bool
+    aliases: Mapping[str, str]
 
     @classmethod
     def of(cls, adapter: TypeAdapter[Any], shape: Shape) -> Check:
         words = list(_words(adapter.core_schema))
         changes = any(map(_may_change, words)) or _may_be_left_out(shape)
-        return cls(adapter, changes, any(each.get("strict") for each in words))
+        strict = any(each.get("strict") for each in words)
+        aliases = {name: _alias(field) or name for name, field in _fields(adapter.core_schema)}
+        return cls(adapter, changes, strict, aliases)
 
 
 def _words(core_schema: Any) -> Iterator[Mapping[str, Any]]:
@@ -84,25 +92,39 @@ def _may_be_left_out(shape: Shape) -> bool:
     return False
 
 
-def refuse_alias_paths(adapter: TypeAdapter[Any]) -> None:
-    """Refuse a field that is read from within another one: an answer has a name for each field.
+def refuse_unreadable(adapter: TypeAdapter[Any]) -> None:
+    """Refuse a field that is read from within another one, and one that a class takes and does not hold.
 
     Raises
     ------
     ValueError
         With the field's name.
     """
-    for part in _words(adapter.core_schema):
+    for name, field in _fields(adapter.core_schema):
+        if _alias(field) is None and "validation_alias" in field:
+            raise ValueError(
+                f"schema: {name}: its alias is a path into another field; give it a single name as its alias"
+            )
+        if field.get("init_only"):
+            raise ValueError(f"schema: {name}: an InitVar has no value afterwards; make it a field")
+
+
+def _fields(core_schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the fields of all classes in a type, with their names."""
+    for part in _words(core_schema):
         fields = part.get("fields", ())
-        named = fields if isinstance(fields, Mapping) else dict(enumerate(fields))
-        for name, field in named.items():
-            alias = field.get("validation_alias") if isinstance(field, Mapping) else None
-            if isinstance(alias, list) and not any(
-                isinstance(path, list) and len(path) == 1 for path in alias
-            ):
-                raise ValueError(
-                    f"schema: {field.get('name', name)}: its alias is a path into another field; give it a single name as its alias"
-                )
+        named = fields.items() if isinstance(fields, Mapping) else ((None, each) for each in fields)
+        for name, field in named:
+            if isinstance(field, Mapping):
+                yield name or field["name"], field
+
+
+def _alias(field: Mapping[str, Any]) -> str | None:
+    """Return the name by which an answer has a field, where that is another than its own."""
+    alias = field.get("validation_alias")
+    if isinstance(alias, list):
+        alias = next((path[0] for path in alias if isinstance(path, list) and len(path) == 1), None)
+    return alias
 
 
 def checked(check: Check, value: Any, shape: Shape, path: str) -> Any:
@@ -122,7 +144,7 @@ def checked(check: Check, value: Any, shape: Shape, path: str) -> Any:
         raise _misfit(error, path) from error
     except Exception as error:  # a validator of the user's may raise anything: it costs its row alone
         raise MisfitError(path, f"its own check raised {type(error).__name__}", as_sent=False) from error
-    return conform(members(made), shape, path) if check.changes else value
+    return conform(members(made, check.aliases), shape, path) if check.changes else value
 
 
 class Supplier:
@@ -159,33 +181,38 @@ class Supplier:
         )
 
 
-def members(made: Any) -> Any:  # noqa: PLR0911 (a table)
+def members(made: Any, aliases: Mapping[str, str]) -> Any:  # noqa: PLR0911 (a table)
     """Return what a user's class made with objects as dicts, by the names that an answer has.
 
     Its own serializers are for elsewhere, and may leave fields out.
     """
     if isinstance(made, RootModel):
-        return members(made.root)
+        return members(made.root, aliases)
     if isinstance(made, BaseModel):
         infos = type(made).model_fields
-        return {_asked_name(info, name): members(getattr(made, name)) for name, info in infos.items()}
+        return {
+            _asked_name(info, name): members(getattr(made, name), aliases) for name, info in infos.items()
+        }
     if dataclasses.is_dataclass(made) and not isinstance(made, type):
-        infos = getattr(type(made), "__pydantic_fields__", {})
         names = [each.name for each in dataclasses.fields(made)]
-        return {_asked_name(infos.get(name), name): members(getattr(made, name)) for name in names}
+        return {aliases.get(name, name): members(getattr(made, name), aliases) for name in names}
     if isinstance(made, Mapping):
-        return {name: members(value) for name, value in made.items()}
+        return {aliases.get(name, name): members(value, aliases) for name, value in made.items()}
     if isinstance(made, list | tuple):
-        return list(map(members, made))
+        return [members(each, aliases) for each in made]
     if isinstance(made, set | frozenset):
-        return sorted(map(members, made), key=repr)  # in the same order in every process
+        return sorted(
+            (members(each, aliases) for each in made), key=repr
+        )  # in the same order in every process
+    if isinstance(made, SecretStr):
+        return made.get_secret_value()
     return made.value if isinstance(made, Enum) else made
 
 
-def _asked_name(info: Any, name: str) -> str:
-    alias = getattr(info, "validation_alias", None)
+def _asked_name(info: FieldInfo, name: str) -> str:
+    alias = info.validation_alias
     if isinstance(alias, AliasChoices):
-        alias = next(path[0] for path in alias.convert_to_aliases() if len(path) == 1)
+        alias = next(str(path[0]) for path in alias.convert_to_aliases() if len(path) == 1)
     return alias if isinstance(alias, str) else name
 
 

@@ -17,7 +17,7 @@ from pydantic_core import SchemaError
 from typing_extensions import TypedDict, is_typeddict
 
 from llmframe._columns.schema.json_schemas import AWARE, checked_name, field_of, record_of
-from llmframe._columns.schema.own_types import Check, refuse_alias_paths
+from llmframe._columns.schema.own_types import Check, refuse_unreadable
 from llmframe._columns.schema.shapes import Field, Record, Scalar
 from llmframe._columns.schema.typed_columns import leaves
 
@@ -185,7 +185,7 @@ def _asked_of(kind: Any, where: str) -> tuple[TypeAdapter[Any], dict[str, Any]]:
             f"{where}: {kind!r} is no type of a column ({str(error).splitlines()[0]}); write str, int, float, bool, date, "
             "datetime, Decimal, Literal[…], an Enum, list[…] or a model"
         ) from error
-    refuse_alias_paths(adapter)
+    refuse_unreadable(adapter)
     return adapter, document
 
 
@@ -232,6 +232,12 @@ class _Generator(GenerateJsonSchema):
     def tagged_union_schema(self, schema: Any) -> dict[str, Any]:
         written = super().tagged_union_schema(schema)
         return {"anyOf": written["oneOf"]} if "oneOf" in written else written
+
+    def dataclass_args_schema(self, schema: Any) -> dict[str, Any]:
+        """Leave out the fields that the class fills in itself."""
+        taken = [field for field in schema["fields"] if field.get("init") is not False]
+        asked: Any = {**schema, "fields": taken}
+        return super().dataclass_args_schema(asked)
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002
         """Say nothing of what JSON cannot have: as a field without a type, it is refused with its path."""
