@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import wait_until
 
 import llmframe
 from llmframe.cli import main
@@ -279,6 +280,7 @@ def test_batches_are_submitted_listed_collected_and_cancelled(server, source, tm
         ["Hello"], base_url=server.base_url, model="gpt-6-luna", mode="batch", wait=False, progress=False
     )
     assert server.ledger.wait_for(lambda ledger: ledger.batches_created == 2)
+    wait_until(lambda: "validating" in set(llmframe.batches(base_url=server.base_url)["state"]))
     capsys.readouterr()
     assert main(["batches", *place]) == 0
     listed = capsys.readouterr().out
