@@ -238,9 +238,13 @@ class DataFrameLLM:
         Parameters
         ----------
         column : label
-            The column with the texts.
+            The column with the texts; `None` with a template.
         schema : list, dict, pydantic model, TypedDict, dataclass or JSON Schema
-            `["complaint", "part"]`; `{"battery_hours": float, "tone": "How does the customer sound?"}`; a class with fields.
+            Fields of text: `["complaint", "part"]`; fields with a type, a question or both: `{"battery_hours": float,
+            "tone": "How does the customer sound?", "weeks": (int, "How old is it?")}`; or a class with fields. In a list
+            or dict every field may be null. Types are `str`, `int`, `float`, `bool`, `date`, `datetime`, `time`,
+            `Decimal`, `Literal`, an Enum, such a class, and lists of these. Datetimes have no time zone; those of
+            `pydantic.AwareDatetime`, or of a JSON Schema with `"x-aware": True` beside `"format": "date-time"`, are in UTC.
         prompt : str or function, optional
             As in `complete`.
         prefix : str, optional
