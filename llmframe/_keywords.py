@@ -100,13 +100,11 @@ class CallKeywords(_SharedKeywords, total=False):
     extra_headers: Mapping[str, str] | None
 
 
-class CompletionParameters(TypedDict, total=False):
-    """The API's own parameters of a chat completion: all of the SDK's type, except what llmframe fills in."""
+class AnswerParameters(TypedDict, total=False):
+    """The API's own parameters of a chat completion, except those of the form of its answer and what llmframe fills in."""
 
     audio: ChatCompletionAudioParam | None
     frequency_penalty: float | None
-    function_call: FunctionCall | None
-    functions: Iterable[Function] | None
     logit_bias: dict[str, int] | None
     logprobs: bool | None
     max_completion_tokens: int | None
@@ -122,15 +120,12 @@ class CompletionParameters(TypedDict, total=False):
     prompt_cache_options: PromptCacheOptions | None
     prompt_cache_retention: Literal["in_memory", "24h"] | None
     reasoning_effort: ReasoningEffort | None
-    response_format: ResponseFormat | None
     safety_identifier: str | None
     seed: int | None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None
     stop: str | Sequence[str] | None
     store: bool | None
     temperature: float | None
-    tool_choice: ChatCompletionToolChoiceOptionParam | None
-    tools: Iterable[ChatCompletionToolUnionParam] | None
     top_logprobs: int | None
     top_p: float | None
     user: str | None
@@ -138,11 +133,25 @@ class CompletionParameters(TypedDict, total=False):
     web_search_options: WebSearchOptions | None
 
 
+class CompletionParameters(AnswerParameters, total=False):
+    """The API's own parameters of a chat completion: all of the SDK's type, except what llmframe fills in."""
+
+    function_call: FunctionCall | None
+    functions: Iterable[Function] | None
+    response_format: ResponseFormat | None
+    tool_choice: ChatCompletionToolChoiceOptionParam | None
+    tools: Iterable[ChatCompletionToolUnionParam] | None
+
+
 class CompletionKeywords(CallKeywords, CompletionParameters, total=False):
-    """What a verb takes whose requests are chat completions."""
+    """What `complete` takes."""
 
 
-class AskKeywords(CompletionKeywords, total=False):
+class ExtractKeywords(CallKeywords, AnswerParameters, total=False):
+    """What `extract` takes; it states the form of the answer itself."""
+
+
+class AskKeywords(ExtractKeywords, total=False):
     """What `ask` takes."""
 
     threshold: float | None
@@ -157,11 +166,12 @@ class ClassifyKeywords(AskKeywords, total=False):
 
 
 _MEANINGS = {
-    "other": "str. A label for what fits no other; it is added unless it is one of the labels. A tie of votes gives it.",
+    "other": """str. A label for what fits no other; it is added unless it is one of the labels. A tie of votes gives it
+and is then not missing.""",
     "threshold": """float. A value that is less probable than this is missing, and counted as unsure; to change it asks
 nothing anew.""",
     "votes": """int. On chat, how often each row is asked, with the labels in another order each time; the shares of the votes
-are the probabilities. A tie is missing, or `other`.""",
+are the probabilities. A tie is missing.""",
     "engine": """{"auto", "decisions", "chat"}. `"decisions"`: OpenAI's endpoint for such questions, with probabilities, at a
 fifth of the price or less, live only; `"chat"`: a chat completion with a schema. By default decisions where they are to be had.""",
     "model": "str. The model; by default `options.model`, and `gpt-6-luna` with OpenAI's own address.",
@@ -194,7 +204,7 @@ def _parameters(keywords: Any) -> list[inspect.Parameter]:
     types: dict[str, Any] = keywords.__annotations__
     names = [
         *(name for name in _MEANINGS if name in types),
-        *(name for name in types if name not in _MEANINGS),
+        *sorted(name for name in types if name not in _MEANINGS),
     ]
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=types[name])

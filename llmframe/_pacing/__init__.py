@@ -9,6 +9,7 @@ from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace, RunPace
 from llmframe._pacing.refusals import (
     ASK_AGAIN,
+    concerns_answer_form,
     evenly,
     is_lasting,
     is_of_the_moment,
@@ -35,6 +36,7 @@ __all__ = [
     "RungPolicy",
     "StopRun",
     "Ticket",
+    "concerns_answer_form",
     "evenly",
     "is_lasting",
     "is_of_the_moment",

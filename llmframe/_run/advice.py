@@ -10,7 +10,7 @@ import pandas as pd
 
 from llmframe._columns import label_text
 from llmframe._errors import counted, plain_repr, row_name, short
-from llmframe._pacing import ASK_AGAIN, row_remedy
+from llmframe._pacing import ASK_AGAIN, concerns_answer_form, row_remedy
 from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
@@ -225,9 +225,19 @@ def stop_remedy(stop: Stop, settings: RunSettings) -> str:
     fault = stop.fault
     if settings.engine == "decisions" and fault and fault.kind in _NOT_THERE and fault.status not in _ACCESS:
         return f"pass engine='chat' if this server or model has no /v1/decisions; otherwise {stop.remedy}"
+    asks_by_schema = settings.context.task is not None
+    if asks_by_schema and fault and concerns_answer_form(fault):
+        return _other_form(settings)
     if stop.remedy.endswith(ASK_AGAIN) and settings.journal is not False:
         return f"{stop.remedy}: what is answered is not asked again"
     return stop.remedy
+
+
+def _other_form(settings: RunSettings) -> str:
+    """Return what to do where a server refuses the form in which a verb asks, which is no parameter of the user's."""
+    if settings.mode == "batch" and settings.rungs:
+        return "ask a few rows with mode='live' first: it finds the form that this server takes, and batches keep to that"
+    return "pass a model= that answers by JSON Schema"
 
 
 def missing_cells_line(plan: Plan, rows: int) -> str | None:

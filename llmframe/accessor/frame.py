@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, overload
 
-from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, takes
+from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, ExtractKeywords, takes
 from llmframe.accessor.overview import overview, table
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class DataFrameLLM:
         error_into: Hashable | None = None,
         raw: bool = False,
         wait: Literal[True] = True,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame: ...
     @overload
     def extract(
@@ -209,9 +209,9 @@ class DataFrameLLM:
         error_into: Hashable | None = None,
         raw: bool = False,
         wait: Literal[False],
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> Run: ...
-    @takes(CompletionKeywords)
+    @takes(ExtractKeywords)
     def extract(
         self,
         column: Hashable | None,
@@ -227,7 +227,7 @@ class DataFrameLLM:
         error_into: Hashable | None = None,
         raw: bool = False,
         wait: bool = True,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame | Run:
         """Read typed values out of every row and write them as one column for each field.
 
@@ -238,9 +238,13 @@ class DataFrameLLM:
         Parameters
         ----------
         column : label
-            The column with the texts.
+            The column with the texts; `None` with a template.
         schema : list, dict, pydantic model, TypedDict, dataclass or JSON Schema
-            `["complaint", "part"]`; `{"battery_hours": float, "tone": "How does the customer sound?"}`; a class with fields.
+            Fields of text: `["complaint", "part"]`; fields with a type, a question or both: `{"battery_hours": float,
+            "tone": "How does the customer sound?", "weeks": (int, "How old is it?")}`; or a class with fields. In a list
+            or dict every field may be null. Types are `str`, `int`, `float`, `bool`, `date`, `datetime`, `time`,
+            `Decimal`, `Literal`, an Enum, such a class, and lists of these. Datetimes have no time zone; those of
+            `pydantic.AwareDatetime`, or of a JSON Schema with `"x-aware": True` beside `"format": "date-time"`, are in UTC.
         prompt : str or function, optional
             As in `complete`.
         prefix : str, optional
@@ -306,7 +310,7 @@ class DataFrameLLM:
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
-    @takes(CompletionKeywords)
+    @takes(ExtractKeywords)
     async def aextract(
         self,
         column: Hashable | None,
@@ -321,7 +325,7 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame:
         """Do as `extract` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, takes
+from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, ExtractKeywords, takes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[True] = True,
-    **settings: Unpack[CompletionKeywords],
+    **settings: Unpack[ExtractKeywords],
 ) -> pd.DataFrame: ...
 @overload
 def extract(
@@ -106,9 +106,9 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[False],
-    **settings: Unpack[CompletionKeywords],
+    **settings: Unpack[ExtractKeywords],
 ) -> Run: ...
-@takes(CompletionKeywords)
+@takes(ExtractKeywords)
 def extract(
     texts: Iterable[str | Sequence[Message] | None],
     schema: Schema,
@@ -118,7 +118,7 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: bool = True,
-    **settings: Unpack[CompletionKeywords],
+    **settings: Unpack[ExtractKeywords],
 ) -> pd.DataFrame | Run:
     """Read typed values out of many texts in one call.
 
@@ -166,7 +166,7 @@ def extract(
     return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
 
-@takes(CompletionKeywords)
+@takes(ExtractKeywords)
 async def aextract(
     texts: Iterable[str | Sequence[Message] | None],
     schema: Schema,
@@ -175,7 +175,7 @@ async def aextract(
     quotes: bool = False,
     examples: Rows | None = None,
     reask: int = 1,
-    **settings: Unpack[CompletionKeywords],
+    **settings: Unpack[ExtractKeywords],
 ) -> pd.DataFrame:
     """Do as `extract` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, takes
+from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, ExtractKeywords, takes
 from llmframe.accessor.overview import overview, table
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class SeriesLLM:
         where: Mask | None = None,
         raw: bool = False,
         wait: Literal[True] = True,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame: ...
     @overload
     def extract(
@@ -171,9 +171,9 @@ class SeriesLLM:
         where: Mask | None = None,
         raw: bool = False,
         wait: Literal[False],
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> Run: ...
-    @takes(CompletionKeywords)
+    @takes(ExtractKeywords)
     def extract(
         self,
         schema: Schema,
@@ -185,7 +185,7 @@ class SeriesLLM:
         where: Mask | None = None,
         raw: bool = False,
         wait: bool = True,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame | Run:
         """Read typed values out of every cell of the Series.
 
@@ -235,7 +235,7 @@ class SeriesLLM:
         )
         return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
 
-    @takes(CompletionKeywords)
+    @takes(ExtractKeywords)
     async def aextract(
         self,
         schema: Schema,
@@ -246,7 +246,7 @@ class SeriesLLM:
         reask: int = 1,
         where: Mask | None = None,
         raw: bool = False,
-        **settings: Unpack[CompletionKeywords],
+        **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame:
         """Do as `extract` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415

@@ -164,7 +164,7 @@ FILES = {
 @pytest.mark.parametrize(
     ("labels", "more", "said"),
     [
-        ("praise", [], "--labels must be at least 2; got 'praise'; write another one, or --other other"),
+        ("praise", [], "--labels: there must be at least 2; got 'praise'; write another one, or --other other"),
         ("praise,Praise", [], "--labels: 'praise' and 'Praise' are the same label"),
         ("praise,", [], "--labels: a label must not be blank"),
         ("none.json", [], "--labels: there is no file none.json"),

@@ -63,7 +63,7 @@ def test_labels_are_any_sequence_of_texts_a_dict_an_enum_or_a_literal(labels):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["a"], "labels must be at least 2; got 'a'"),
+        (["a"], "labels: there must be at least 2; got 'a'"),
         ([], "got none"),
         (["a", "a"], "'a' and 'a' are the same label"),
         (["Straße", "STRASSE "], "'Straße' and 'STRASSE ' are the same label"),
@@ -91,7 +91,7 @@ def test_other_is_added_unless_it_is_one_of_the_labels():
 
 
 def test_other_alone_is_no_choice():
-    with pytest.raises(ValueError, match=r"must be at least 2; got 'other'; write another one$"):
+    with pytest.raises(ValueError, match=r"there must be at least 2; got 'other'; write another one$"):
         read_labels(["other"], other="other")
     with pytest.raises(ValueError, match="got none"):
         read_labels([], other="other", fewest=1)
@@ -147,7 +147,7 @@ def test_questions_are_one_schema_for_a_chat_completion():
         ({}, "there must be 1 to 400; got 0"),
         ({f"q{number}": bool for number in range(401)}, "got 401"),
         ({"a": int}, "a: int is no question's answer"),
-        ({"a": ["x"]}, "questions: a must be at least 2"),
+        ({"a": ["x"]}, "questions: a: there must be at least 2"),
         ({" ": bool}, "must be text that is not blank"),
         (["a"], "questions must be a dict"),
         ({"a": "\ud800"}, r"a: '\\ud800' cannot be sent"),

@@ -266,6 +266,15 @@ def test_null_may_be_said_in_every_way_that_json_schema_has(maybe):
     assert found["a"].shape in {Scalar("text"), Choice(("a",))}
 
 
+@pytest.mark.parametrize("words", [{}, {"x-aware": False}, {"x-aware": True}], ids=str)
+def test_a_json_schema_says_whether_a_datetime_has_a_zone(words):
+    """JSON Schema has no word for it; ours is not sent."""
+    field = {"type": "string", "format": "date-time", **words}
+    root = read_schema({"type": "object", "properties": {"seen": field}}).root
+    assert root.fields[0].shape == Scalar("datetime", aware=words == {"x-aware": True})
+    assert b"x-aware" not in orjson.dumps(response_format(root))
+
+
 def test_a_type_beside_a_list_of_values_does_not_make_them_nullable():
     assert not fields_of_json({"a": {"type": ["string", "null"], "enum": ["x"]}})["a"].nullable
 

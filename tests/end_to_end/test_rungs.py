@@ -261,6 +261,18 @@ def test_by_batch_the_form_is_never_left(llm: LocalServer) -> None:
     assert llmframe.last_run().failures["code"].tolist() == ["not_json"] * 30
 
 
+def test_by_batch_a_form_that_is_refused_is_told_how_to_be_found(llm: LocalServer) -> None:
+    """No parameter is named that the verb does not take; the same call goes on after some rows were asked live."""
+    llm.response_format = "json_object"
+    with pytest.raises(
+        llmframe.StoppedError, match=r"To go on: ask a few rows with mode='live' first"
+    ) as error:
+        extracted(30, mode="batch")
+    assert "response_format=" not in str(error.value)
+    extracted(3)
+    assert extracted(30, mode="batch")["n"].notna().any()
+
+
 def test_what_an_earlier_run_paid_counts_among_the_first_answers(llm: LocalServer) -> None:
     llm.answer = lambda _: PROSE
     with pytest.raises(llmframe.CompletionError):

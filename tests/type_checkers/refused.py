@@ -22,12 +22,14 @@ llmframe.llm(df).extract("review")  # refused
 llmframe.llm(df).extract("review", ["part"], prefx="x")  # refused
 llmframe.llm(df).extract("review", ["part"], quotes="yes")  # refused
 llmframe.llm(df).extract("review", ["part"], examples="a text")  # refused
+llmframe.llm(df).extract("review", ["part"], response_format={"type": "json_object"})  # refused
 llmframe.llm(df).classify("review")  # refused
 llmframe.llm(df).classify("review", ["a", "b"], vote=3)  # refused
 llmframe.llm(df).classify("review", ["a", "b"], engine="dice")  # refused
 llmframe.llm(df).classify("review", ["a", "b"], confidence="yes")  # refused
 llmframe.llm(reviews).classify(["a", "b"], into="x")  # refused
 llmframe.llm(df).ask("review", {"a": bool}, other="x")  # refused
+llmframe.llm(df).ask("review", {"a": bool}, tools=[])  # refused
 llmframe.llm(df).ask("review", ["a"])  # refused
 llmframe.classify(["x"], ["a", "b"], raw=True)  # refused
 llmframe.llm(["a list"])  # refused

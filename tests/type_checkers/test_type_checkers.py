@@ -29,10 +29,11 @@ REFUSED = {
 }
 VERBS = [DataFrameLLM.complete, DataFrameLLM.acomplete, SeriesLLM.complete, SeriesLLM.acomplete]
 VERBS += [llmframe.complete, llmframe.acomplete]
-QUESTION_VERBS = [
+TYPED_VERBS = [
     (verb, keywords)
     for face in (DataFrameLLM, SeriesLLM, llmframe)
     for names, keywords in (
+        (("extract", "aextract"), _keywords.ExtractKeywords),
         (("classify", "aclassify"), _keywords.ClassifyKeywords),
         (("ask", "aask"), _keywords.AskKeywords),
     )
@@ -78,14 +79,23 @@ def test_each_keyword_stands_in_the_signature(verb):
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in names)
 
 
-@pytest.mark.parametrize(("verb", "keywords"), QUESTION_VERBS)
-def test_so_do_those_of_questions_with_their_meanings(verb, keywords):
+@pytest.mark.parametrize(("verb", "keywords"), TYPED_VERBS)
+def test_so_do_those_of_typed_columns_with_their_meanings(verb, keywords):
     parameters = inspect.signature(verb).parameters
     assert keywords.__annotations__.keys() <= parameters.keys()
     assert inspect.Parameter.VAR_KEYWORD not in {each.kind for each in parameters.values()}
     if not verb.__name__.startswith("a") or verb.__name__ == "ask":
         own = keywords.__annotations__.keys() - _keywords.CompletionKeywords.__annotations__.keys()
         assert all(f"\n{name} : " in inspect.getdoc(verb) for name in own)
+
+
+@pytest.mark.parametrize(("verb", "keywords"), TYPED_VERBS)
+def test_what_a_verb_refuses_is_not_offered(verb, keywords):
+    """The verbs with typed columns state the form of the answer themselves."""
+    refused = {"response_format", "tools", "tool_choice", "functions", "function_call"}
+    offered = inspect.signature(verb).parameters.keys()
+    assert _keywords.CompletionKeywords.__annotations__.keys() - offered == refused
+    assert not refused & keywords.__annotations__.keys()
 
 
 def parts(hint):

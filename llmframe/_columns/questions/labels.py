@@ -78,11 +78,11 @@ def read_labels(
     labels = Labels(texts, descriptions).with_other(None if other is None else _label(other, "other"))
     _refuse_equal(labels.texts, argument)
     if not texts:
-        raise ValueError(f"{argument} must be at least {fewest}; got none")
+        raise ValueError(f"{argument}: there must be at least {fewest}; got none")
     if len(labels.texts) < fewest:
         or_other = ", or other='other'" if argument == "labels" and other is None else ""
         raise ValueError(
-            f"{argument} must be at least {fewest}; got {texts[0]!r}; write another one{or_other}"
+            f"{argument}: there must be at least {fewest}; got {texts[0]!r}; write another one{or_other}"
         )
     return labels
 
