@@ -211,7 +211,7 @@ class RetryPolicy:
             return self._decide_passing(fault, attempts.after_verdict(verdict))
         if verdict.again is Again.ONCE:
             return self._decide_ending(verdict, attempts)
-        self._doubt.end(answered=True)
+        self._doubt.end(answered=self._rungs is None or not self._rungs.doubts(verdict))
         self._answered += 1
         self._lost = 0
         self._empty += verdict.empty

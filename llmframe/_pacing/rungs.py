@@ -97,6 +97,10 @@ class RungPolicy:
         elif verdict.fits_as_sent is False:
             self._misfits += 1
 
+    def doubts(self, verdict: Verdict) -> bool:
+        """Whether an answer does not tell that refusals are their rows' own: it does not fit, and no other one does."""
+        return not self.proven and verdict.fits_as_sent is False
+
     def on_stop(self, stop: Stop) -> Stop | None:
         """Return why the run ends when the sending has been stopped; `None`: it goes on by another rung."""
         fault = stop.fault
