@@ -90,7 +90,9 @@ def words(error: object, depth: int = 0) -> str:
 def _place(loc: object) -> str:
     """Return where in a request's body an error is, as FastAPI says it beside the words: `["body", "messages", 0]`."""
     parts = loc if isinstance(loc, list) else []
-    return ".".join(str(part) for part in parts[:_MOST_ERRORS] if isinstance(part, str | int) and part != "body")
+    return ".".join(
+        str(part) for part in parts[:_MOST_ERRORS] if isinstance(part, str | int) and part != "body"
+    )
 
 
 def without_half_pairs(text: str) -> str:

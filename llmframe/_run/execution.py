@@ -253,7 +253,7 @@ class Execution:
                 if verdict is None:
                     missing.append(number)
                 elif self._asks_again(number, verdict):
-                    self._rungs.on_verdict(verdict)
+                    self._rungs.on_verdict(verdict, stored=True)
                     self._results.keep(number, verdict)
                     missing.append(number)
                 else:
