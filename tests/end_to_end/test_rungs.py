@@ -178,6 +178,18 @@ def test_rows_whose_form_is_refused_after_others_fit_are_answered_by_the_same_ca
     assert paid(llm).total() == 100
 
 
+@pytest.mark.parametrize("mode", ["offline", "batch", "live"])
+def test_what_was_answered_in_another_way_is_found_again_and_not_bought(llm: LocalServer, mode: str) -> None:
+    """Also when the server takes the form again that it refused then."""
+    llm.answer = holding_to(*FORMS)
+    extracted(10)
+    llm.faults = [refusing("json_schema")]
+    extracted(20)
+    llm.faults = []
+    assert extracted(20, mode=mode)["n"].tolist() == [5] * 20
+    assert paid(llm) == {"json_schema": 10, "json_object": 10}
+
+
 def test_where_every_way_is_refused_the_error_says_what_was_tried(llm: LocalServer) -> None:
     llm.faults = [refusing(*FORMS)]
     with pytest.raises(llmframe.StoppedError, match=r"unavailable now \(.*: json_schema, json_object\)"):
