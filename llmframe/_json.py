@@ -82,8 +82,17 @@ def words(error: object, depth: int = 0) -> str:
         return "; ".join(filter(None, (words(part, depth + 1) for part in error[:_MOST_ERRORS])))
     if isinstance(error, dict) and depth < _DEEPEST_ERROR:
         found = (words(error[name], depth + 1) for name in _WORDS_IN if error.get(name))
-        return next(filter(None, found), "") or (as_json(error) if error else "")
+        said = next(filter(None, found), "") or (as_json(error) if error else "")
+        return f"{place}: {said}" if (place := _place(error.get("loc"))) else said
     return "" if error is None else as_json(error)
+
+
+def _place(loc: object) -> str:
+    """Return where in a request's body an error is, as FastAPI says it beside the words: `["body", "messages", 0]`."""
+    parts = loc if isinstance(loc, list) else []
+    return ".".join(
+        str(part) for part in parts[:_MOST_ERRORS] if isinstance(part, str | int) and part != "body"
+    )
 
 
 def without_half_pairs(text: str) -> str:

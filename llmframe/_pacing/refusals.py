@@ -341,7 +341,12 @@ def concerns_answer_form(fault: RequestFault) -> bool:
     """Return whether a refusal names the form that answers are asked for in: `response_format`, a schema, a grammar."""
     if fault.kind not in {FaultKind.PARAMETER, FaultKind.REFUSED} or fault.param == "model":
         return False
-    return any(map(_ANSWER_FORM.search, (fault.param or "", fault.code, fault.message)))
+    return names_answer_form(fault.param or "", fault.code, fault.message)
+
+
+def names_answer_form(*words: str) -> bool:
+    """Return whether a refusal's words name that form."""
+    return any(map(_ANSWER_FORM.search, words))
 
 
 def may_concern_answer_form(fault: RequestFault) -> bool:

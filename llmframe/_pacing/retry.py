@@ -211,7 +211,7 @@ class RetryPolicy:
             return self._decide_passing(fault, attempts.after_verdict(verdict))
         if verdict.again is Again.ONCE:
             return self._decide_ending(verdict, attempts)
-        self._doubt.end(answered=True)
+        self._doubt.end(answered=self._rungs is None or not self._rungs.doubts(verdict))
         self._answered += 1
         self._lost = 0
         self._empty += verdict.empty
@@ -290,7 +290,8 @@ class RetryPolicy:
     def conclude(self) -> Stop | None:
         """Decide when nothing is in flight and no probe is left: the run stops if all were refused alike."""
         fault = self._doubt.end()
-        if fault is not None and self._proven and may_be_the_rows(fault):
+        left = fault is not None and self._rungs is not None and self._rungs.is_left_for(fault)
+        if fault is not None and self._proven and may_be_the_rows(fault) and not left:
             self._doubt.end(answered=True)
             return None
         return None if fault is None else self._stop(fault, f"every row so far was refused: {fault.message}")

@@ -51,6 +51,8 @@ class RungPolicy:
         self.fixed = False
         self.fits = False
         self.on_fit: Callable[[], object] | None = None
+        self._fits_now = False
+        """Whether an answer to this run fits, not only one that an earlier run paid."""
         self._started_at = 0
         self._kept = False
         self._misfits = 0
@@ -88,14 +90,23 @@ class RungPolicy:
             return None
         return _LEFT
 
-    def on_verdict(self, verdict: Verdict) -> None:
-        """Count a paid answer, also one that an earlier run paid."""
+    def on_verdict(self, verdict: Verdict, *, stored: bool = False) -> None:
+        """Count a paid answer, also a stored one, which an earlier run paid."""
         if verdict.value is not None or verdict.fits_as_sent:
+            self._fits_now = self._fits_now or not stored
             first, self.fits = not self.fits, True
             if first and not self._kept and self.on_fit is not None:
                 self.on_fit()
         elif verdict.fits_as_sent is False:
             self._misfits += 1
+
+    def doubts(self, verdict: Verdict) -> bool:
+        """Whether an answer does not tell that refusals are their rows' own: it does not fit, and no other one does."""
+        return not self.proven and verdict.fits_as_sent is False
+
+    def is_left_for(self, fault: RequestFault) -> bool:
+        """Whether a refusal of all rows that were sent names the form: answers that earlier runs paid do not make it theirs."""
+        return self._has_next and not self._fits_now and concerns_answer_form(fault)
 
     def on_stop(self, stop: Stop) -> Stop | None:
         """Return why the run ends when the sending has been stopped; `None`: it goes on by another rung."""
@@ -104,7 +115,7 @@ class RungPolicy:
             return None
         if fault is None or fault.kind not in {FaultKind.PARAMETER, FaultKind.REFUSED}:
             return stop
-        if self._has_next and not self.fits and self._is_refused(fault):
+        if self.is_left_for(fault) or (self._has_next and not self.fits and self._may_be_refused(fault)):
             self._refused = True
             return None
         if self.at == self._started_at:
@@ -112,10 +123,8 @@ class RungPolicy:
         tried = ", ".join(self._names[self._started_at : self.at])
         return replace(stop, message=f"{stop.message} (tried before, as the server refused them: {tried})")
 
-    def _is_refused(self, fault: RequestFault) -> bool:
-        """Return whether a refusal is the rung's: it says so, or it may be, and the next rung was not tried in doubt before."""
-        if concerns_answer_form(fault):
-            return True
+    def _may_be_refused(self, fault: RequestFault) -> bool:
+        """Return whether a refusal may be the rung's, and the next rung was not tried in doubt before."""
         in_doubt = self._may_doubt and not self._kept and may_concern_answer_form(fault)
         self._may_doubt = self._may_doubt and not in_doubt
         return in_doubt
@@ -126,7 +135,7 @@ class RungPolicy:
             return None
         why = f"{'refuses' if self._refused else 'does not hold to'} {self.name}"
         self.at += 1
-        self.fits = self._kept = self._refused = False
+        self.fits = self._fits_now = self._kept = self._refused = False
         self._misfits = 0
         return why
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from llmframe._columns import label_text
 from llmframe._errors import counted, plain_repr, row_name, short
-from llmframe._pacing import ASK_AGAIN, concerns_answer_form, row_remedy
+from llmframe._pacing import ASK_AGAIN, concerns_answer_form, names_answer_form, row_remedy
 from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _cause(failure: Failure, rows: int, position: int, plan: Plan, settings: Run
         remedy = _paid_remedy(failure.code, settings)
     elif failure.code == "invalid_prompt" and not failure.attempts:
         remedy = ""
+    elif settings.rungs and names_answer_form(failure.code, failure.message):
+        remedy = _again(settings)  # these rows by themselves are then asked in another way
     else:
         refused = failure.attempts == 1 and settings.max_retries > 0 and settings.mode == "live"
         found = row_remedy(failure.code, failure.message, _shorten(plan, position), refused=refused)

@@ -59,6 +59,8 @@ class Execution:
         self._results = results
         self._rungs = results.rungs
         self._rung_fits = asyncio.Event()
+        self._rung_is_kept = False
+        """Whether an earlier run found out by which rung the server is asked, and the others are still to be looked up."""
         self._held_up = False
         """Whether the lane was stopped although the run goes on."""
         self.columns = columns
@@ -115,6 +117,7 @@ class Execution:
         rungs, settings = self._rungs, self._settings
         if settings.rungs:
             kept = await journal.kept_rung(settings.server, settings.model)
+            self._rung_is_kept = kept is not None
             rungs.begin(kept, fixed=settings.mode != "live")
             rungs.on_fit = self._rung_fits.set
         if rungs.at:
@@ -144,6 +147,8 @@ class Execution:
 
     async def _ask(self, journal: Journal, session: Session, numbers: Sequence[int]) -> None:
         wanted = await self._look_up(journal, session, numbers)
+        if self._rung_is_kept:
+            wanted = await self._look_up_by_other_rungs(journal, session, wanted)
         if not self._lanes:
             await self._refuse_other_engine(journal, session, wanted)
         if self._settings.mode == "offline":
@@ -181,6 +186,37 @@ class Execution:
             block = [plan.keys[number] for number in numbers[start : start + _LOOKUP_ROWS]]
             found += len(await journal.lookup(session, block))
         return found
+
+    async def _look_up_by_other_rungs(
+        self, journal: Journal, session: Session, wanted: Sequence[int]
+    ) -> Sequence[int]:
+        """Read answers that earlier runs got by the rungs below, when this one was refused; return the numbers of the others.
+
+        Live that is done only where a part of the call is answered: other rows have no earlier run.
+        """
+        self._rung_is_kept = False
+        below = self._settings.rungs[self._rungs.at + 1 :]
+        if self._settings.mode == "live" and not self._results.from_journal:
+            return wanted
+        for rung in below if len(wanted) else ():
+            asking = self._settings.asked_by(rung)
+            context = rung.context.with_examples_of(self._plan.context)
+            plan = await asyncio.to_thread(self._plan.asked_as, asking.recipes, self._plan.spec, context)
+            missing = array("i")
+            for start in range(0, len(wanted), _LOOKUP_ROWS):
+                block = wanted[start : start + _LOOKUP_ROWS]
+                keys = [plan.keys[number] for number in block]
+                known = {
+                    stored.key: self._results.judge(stored) for stored in await journal.lookup(session, keys)
+                }
+                for number, key in zip(block, keys, strict=True):
+                    verdict = known.get(key)
+                    if verdict is None or verdict.value is None or self._asks_again(number, verdict):
+                        missing.append(number)
+                    else:
+                        self._results.add_stored(number, verdict)
+            wanted = missing
+        return wanted
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -253,7 +289,7 @@ class Execution:
                 if verdict is None:
                     missing.append(number)
                 elif self._asks_again(number, verdict):
-                    self._rungs.on_verdict(verdict)
+                    self._rungs.on_verdict(verdict, stored=True)
                     self._results.keep(number, verdict)
                     missing.append(number)
                 else:

@@ -109,6 +109,8 @@ def test_the_words_of_a_limit_tell_whether_it_passes_today(error, lasting):
         ({"message": "at the top"}, "at the top"),
         ({"detail": "Not Found"}, "HTTP 400: Not Found"),
         ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "HTTP 400: field required"),
+        ({"detail": [{"loc": ["body", "response_format", "type"], "msg": "Extra inputs are not permitted"}]}, "HTTP 400: response_format.type: Extra inputs are not permitted"),
+        ({"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "no role"}, {"loc": "body", "msg": "no"}]}, "HTTP 400: messages.0.role: no role; no"),
         ({"error": {"message": {"text": "deep"}}}, 'HTTP 400: {"text": "deep"}'),
         ({"error": {"code": None, "x": True}}, 'HTTP 400: {"code": null, "x": true}'),
         ("  words\n", "HTTP 400: words"),

@@ -51,10 +51,10 @@ def holding_to(*forms: str) -> Callable[[dict[str, Any]], str]:
     return lambda body: json.dumps({"n": 5}) if form_of(body) in forms else PROSE
 
 
-def refusing(*forms: str, message: str | None = None, **more: Any) -> Fault:
+def refusing(*forms: str, message: str | None = None, after: int = 0, **more: Any) -> Fault:
     words = message or "This response_format type is unavailable now"
     error = {"message": words, "type": "invalid_request_error", **more}
-    return Fault(Reply(400, {"error": error}), when=lambda body: form_of(body) in forms)
+    return Fault(Reply(400, {"error": error}), when=lambda body: form_of(body) in forms, after=after)
 
 
 def extracted(rows: int, **arguments: Any) -> pd.DataFrame:
@@ -126,9 +126,10 @@ WORDINGS = [
     (400, [{"error": {"code": 400, "message": "Invalid JSON payload received. Unknown name \"additionalProperties\" at 'generation_config.response_schema': Cannot find field.", "status": "INVALID_ARGUMENT"}}]),
     (404, {"error": {"message": "No endpoints found that can handle the requested parameters.", "code": 404}}),
     (422, "Failed to deserialize the JSON body into the target type: response_format: unknown variant `json_schema`, expected `text` or `json_object` at line 1 column 900"),
+    (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]}),
     (400, {"error": {"message": "Invalid value.", "type": "invalid_request_error", "param": "response_format", "code": "invalid_value"}}),
 ]  # fmt: skip
-"""Of DeepSeek, Groq, LM Studio, vLLM, llama.cpp, Gemini, OpenRouter, text-generation-inference and OpenAI."""
+"""Of DeepSeek, Groq, LM Studio, vLLM, llama.cpp, Gemini, OpenRouter, text-generation-inference, FastAPI and OpenAI."""
 
 
 @pytest.mark.parametrize(("status", "body"), WORDINGS)
@@ -142,14 +143,8 @@ def test_refusals_of_a_form_are_known_by_their_words(
     assert paid(llm) == {"json_object": rows}
 
 
-UNCLEAR = [
-    {"error": {"message": "Bad request."}},
-    {"detail": [{"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("body", UNCLEAR)
-def test_a_refusal_that_names_nothing_is_tried_once_in_another_way(llm: LocalServer, body: Any) -> None:
+def test_a_refusal_that_names_nothing_is_tried_once_in_another_way(llm: LocalServer) -> None:
+    body = {"error": {"message": "Bad request."}}
     llm.faults = [Fault(Reply(422, body), when=lambda request: form_of(request) == "json_schema")]
     llm.answer = holding_to(*FORMS)
     assert extracted(40)["n"].tolist() == [5] * 40
@@ -162,6 +157,37 @@ def test_a_refusal_that_names_nothing_ends_the_run_when_another_way_meets_it_too
         extracted(40)
     assert {form_of(body) for body in llm.ledger.bodies} == {"json_schema", "json_object"}
     assert kept(llm) is None
+
+
+def test_misfits_do_not_make_refusals_of_the_form_a_matter_of_their_rows(llm: LocalServer) -> None:
+    """A server that changes its mind is not asked in vain for all the rows that are left."""
+    llm.answer = holding_to("json_object", "prompt")
+    llm.faults = [refusing("json_schema", after=10)]
+    assert extracted(500)["n"].tolist() == [5] * 500
+    assert 10 <= paid(llm)["json_schema"] <= 20
+    assert llm.ledger.requests <= 600
+
+
+def test_rows_whose_form_is_refused_after_others_fit_are_answered_by_the_same_call(llm: LocalServer) -> None:
+    """Its error says so."""
+    llm.answer = holding_to(*FORMS)
+    llm.faults = [refusing("json_schema", after=40)]
+    with pytest.raises(llmframe.CompletionError, match="To mend: run the same call again"):
+        extracted(100)
+    assert extracted(100)["n"].tolist() == [5] * 100
+    assert paid(llm).total() == 100
+
+
+@pytest.mark.parametrize("mode", ["offline", "batch", "live"])
+def test_what_was_answered_in_another_way_is_found_again_and_not_bought(llm: LocalServer, mode: str) -> None:
+    """Also when the server takes the form again that it refused then."""
+    llm.answer = holding_to(*FORMS)
+    extracted(10)
+    llm.faults = [refusing("json_schema")]
+    extracted(20)
+    llm.faults = []
+    assert extracted(20, mode=mode)["n"].tolist() == [5] * 20
+    assert paid(llm) == {"json_schema": 10, "json_object": 10}
 
 
 def test_where_every_way_is_refused_the_error_says_what_was_tried(llm: LocalServer) -> None:

@@ -143,7 +143,7 @@ class Results:
         """Add the verdict on an answer from the journal."""
         self._reasked_now.discard(number)
         self.from_journal += 1
-        rows = self._add_verdict(number, verdict, attempts=0)
+        rows = self._add_verdict(number, verdict, attempts=0, stored=True)
         if self._draws == 1 or number // self._draws not in self._paid_draws:
             self.rows_from_journal += rows
 
@@ -189,10 +189,10 @@ class Results:
             if count:
                 tokens[field] += count
 
-    def _add_verdict(self, number: int, verdict: Verdict, attempts: int) -> int:
+    def _add_verdict(self, number: int, verdict: Verdict, attempts: int, *, stored: bool = False) -> int:
         """Add a value or a failure; return how many rows it answers."""
         value, problem = verdict.value, verdict.problem
-        self.rungs.on_verdict(verdict)
+        self.rungs.on_verdict(verdict, stored=stored)
         if value is None:
             failure = Failure(problem or "empty", verdict.detail, attempts, paid=True, raw=verdict.raw)
             self.add_failure(number, failure)
