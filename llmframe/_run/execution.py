@@ -169,10 +169,14 @@ class Execution:
             found = await self._count_answered_by(rival, kept, range(kept.distinct), journal, session)
         if found:
             self.refused = True
+            reason = self._settings.engine_reason
+            without = (
+                f" without {reason}" if "=" in reason else ""
+            )  # an argument that the other engine does not take
             raise ValueError(
                 f"engine: {rival.engine} has answered {counted(found, 'request')} of these rows, and this call would ask "
-                f"{chosen} ({self._settings.engine_reason}): one column never mixes two engines; pass "
-                f"engine={rival.engine!r} to go on with it, or engine={chosen!r} to ask all rows anew"
+                f"{chosen} ({reason}): one column never mixes two engines; pass engine={rival.engine!r}{without} to go on "
+                f"with it, or engine={chosen!r} to ask all rows anew"
             )
 
     @staticmethod
@@ -203,20 +207,25 @@ class Execution:
             context = rung.context.with_examples_of(self._plan.context)
             plan = await asyncio.to_thread(self._plan.asked_as, asking.recipes, self._plan.spec, context)
             missing = array("i")
-            for start in range(0, len(wanted), _LOOKUP_ROWS):
-                block = wanted[start : start + _LOOKUP_ROWS]
-                keys = [plan.keys[number] for number in block]
-                known = {
-                    stored.key: self._results.judge(stored) for stored in await journal.lookup(session, keys)
-                }
-                for number, key in zip(block, keys, strict=True):
-                    verdict = known.get(key)
-                    if verdict is None or verdict.value is None or self._asks_again(number, verdict):
-                        missing.append(number)
-                    else:
-                        self._results.add_stored(number, verdict)
+            async for number, verdict in self._stored(plan, wanted, journal, session):
+                if verdict is None or verdict.value is None or self._asks_again(number, verdict):
+                    missing.append(number)
+                else:
+                    self._results.add_stored(number, verdict)
             wanted = missing
         return wanted
+
+    async def _stored(
+        self, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
+    ) -> AsyncIterator[tuple[int, Verdict | None]]:
+        """Yield these requests of a plan, each with the verdict on its answer in the journal; `None`: there is none."""
+        for start in range(0, len(numbers), _LOOKUP_ROWS):
+            block = numbers[start : start + _LOOKUP_ROWS]
+            keys = [plan.keys[number] for number in block]
+            known = {stored.key: stored for stored in await journal.lookup(session, keys)}
+            for number, key in zip(block, keys, strict=True):
+                stored = known.get(key)
+                yield number, None if stored is None else self._results.judge(stored)
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -279,21 +288,15 @@ class Execution:
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
         missing = array("i")
-        for start in range(0, len(numbers), _LOOKUP_ROWS):
-            block = numbers[start : start + _LOOKUP_ROWS]
-            keys = [self._plan.keys[number] for number in block]
-            known = {stored.key: stored for stored in await journal.lookup(session, keys)}
-            for number, key in zip(block, keys, strict=True):
-                stored = known.get(key)
-                verdict = None if stored is None else self._results.judge(stored)
-                if verdict is None:
-                    missing.append(number)
-                elif self._asks_again(number, verdict):
-                    self._rungs.on_verdict(verdict, stored=True)
-                    self._results.keep(number, verdict)
-                    missing.append(number)
-                else:
-                    self._results.add_stored(number, verdict)
+        async for number, verdict in self._stored(self._plan, numbers, journal, session):
+            if verdict is None:
+                missing.append(number)
+            elif self._asks_again(number, verdict):
+                self._rungs.on_verdict(verdict, stored=True)
+                self._results.keep(number, verdict)
+                missing.append(number)
+            else:
+                self._results.add_stored(number, verdict)
         return missing
 
     def _asks_again(self, number: int, verdict: Verdict) -> bool:

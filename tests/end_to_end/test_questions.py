@@ -714,3 +714,11 @@ def test_all_draws_of_a_row_are_asked_before_those_of_the_next(llm):
     once = frame(4)
     once.llm.classify("review", LABELS, raw=True)
     assert first == [response["choices"][0]["message"]["content"] for response in once["review_raw"]]
+
+
+def test_the_way_back_to_the_other_engine_names_what_that_does_not_take(llm):
+    df = frame(3)
+    df.llm.classify("review", LABELS, into="tone", engine="decisions")
+    with pytest.raises(ValueError, match="pass engine='decisions' without votes=3 to go on with it"):
+        df.llm.classify("review", LABELS, into="v", votes=3)
+    assert llm.ledger.billed == 3
