@@ -24,7 +24,7 @@ from llmframe.accessor import (
 if TYPE_CHECKING:
     from llmframe._columns import Levels, explode
     from llmframe._files import read_csv
-    from llmframe._run import Run, last_run
+    from llmframe._run import Estimate, Run, last_run
     from llmframe._verbs import batches, cancel, collect
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompletionError",
     "CompletionWarning",
+    "Estimate",
     "JournalError",
     "LLMFrameError",
     "Levels",
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Estimate": "_run",
     "Levels": "_columns",
     "Run": "_run",
     "batches": "_verbs",

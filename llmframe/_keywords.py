@@ -69,6 +69,7 @@ class _SharedKeywords(BatchKeywords, total=False):
     model: str | None
     mode: Literal["live", "batch", "offline"] | None
     errors: Literal["raise", "coerce"] | None
+    max_cost: float | None
     max_concurrency: int | None
     requests_per_minute: float | None
     tokens_per_minute: float | None
@@ -179,6 +180,8 @@ fifth of the price or less, live only; `"chat"`: a chat completion with a schema
     "mode": """{"live", "batch", "offline"}. `"batch"`: through the Batch API, at half the price and within 24 hours;
 `"offline"`: from the journal only.""",
     "errors": """{"raise", "coerce"}. What happens after a run in which rows failed: an error, or a warning.""",
+    "max_cost": """float. US dollars that this call may spend: it stops before a request that could take it past them, and running
+it again with more goes on. It needs a bound on the output, such as `max_completion_tokens`.""",
     "max_concurrency": "int. Most requests in flight; 1: strictly one after the other. By default it adapts, up to 1,000.",
     "requests_per_minute": "float. A ceiling of this process and account, beside what the server states.",
     "tokens_per_minute": "float. The same for tokens, of prompts and answers together.",

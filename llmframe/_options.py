@@ -155,6 +155,7 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL", fault=_path_fault),
         "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
+        "max_cost": _Option(_seconds, "US dollars above 0, or None for no cap"),
         "max_concurrency": _Option(_whole(1), "a whole number of at least 1, or None to adapt"),
         "requests_per_minute": _Option(_seconds, "a number above 0, or None for what the server allows"),
         "tokens_per_minute": _Option(_seconds, "a number above 0, or None for what the server allows"),
@@ -223,6 +224,8 @@ class Options:
         answers from the journal.
     errors : {"raise", "coerce"}
         What happens after a run in which rows failed.
+    max_cost : float
+        US dollars that each call may spend at most; `None`: no cap.
     max_concurrency : int
         Most requests in flight; `None` adapts, up to 1,000; 1 is strictly sequential.
     requests_per_minute : float
@@ -272,6 +275,7 @@ class Options:
     journal: JournalPlace | None
     mode: Literal["live", "batch", "offline"] | None
     errors: Literal["raise", "coerce"] | None
+    max_cost: float | None
     max_concurrency: int | None
     requests_per_minute: float | None
     tokens_per_minute: float | None

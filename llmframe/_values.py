@@ -109,6 +109,10 @@ class Answer(NamedTuple):
     """When it was requested, in seconds since the epoch, if long before it is recorded."""
     impossible_usage: object = None
     """What the body says of its tokens, where that cannot be right; `usage` is bounded then, or unknown."""
+    output_bound: int | None = None
+    """The tokens that its request allowed it; `None`: not stated."""
+    request_bytes: int | None = None
+    """The size of its request's body; `None`: unknown, as of a batch."""
 
 
 class Again(Enum):

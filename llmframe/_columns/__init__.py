@@ -6,6 +6,7 @@ for a verb; `TargetColumns` are the columns that a verb may write, checked befor
 """
 
 from llmframe._columns.context import NO_CONTEXT, Context
+from llmframe._columns.endings import CUT_OFF
 from llmframe._columns.examples import Examples, text_digest
 from llmframe._columns.list_items import explode
 from llmframe._columns.plan import Plan, make_plan
@@ -27,7 +28,7 @@ from llmframe._columns.questions import (
     read_questions,
 )
 from llmframe._columns.raw_answers import RawAnswers
-from llmframe._columns.recipe import Recipe
+from llmframe._columns.recipe import OUTPUT_BOUNDS, Recipe
 from llmframe._columns.schema import Record, Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
 from llmframe._columns.text_answers import TEXT, text_series
@@ -42,9 +43,11 @@ from llmframe._columns.write_back import (
 )
 
 __all__ = [
+    "CUT_OFF",
     "MOST_CHOICES",
     "MOST_QUESTIONS",
     "NO_CONTEXT",
+    "OUTPUT_BOUNDS",
     "TEXT",
     "ChatQuestionAnswers",
     "Context",

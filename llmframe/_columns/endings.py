@@ -19,6 +19,9 @@ class Ending(Enum):
     UNKNOWN = "unknown"
 
 
+CUT_OFF = frozenset({"truncated", "length"})
+"""The problems of answers that were cut off at the bound on their tokens: with a text, and without."""
+
 _WORDS = {
     Ending.WHOLE: "stop stop_sequence end_turn eos eos_token complete completed tool_calls function_call tool_use",
     Ending.CUT_OFF: "length max_tokens model_length",

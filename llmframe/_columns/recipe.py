@@ -21,7 +21,12 @@ IDENTITY_VERSION = 1
 
 KEY_BYTES = 16
 
-_NOT_IN_IDENTITY = frozenset({"service_tier", "metadata", "user", "safety_identifier", "store"})
+OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens")
+"""The parameters that bound an answer's tokens: an answer that ended by itself serves any bound."""
+
+_NOT_IN_IDENTITY = frozenset(
+    {"service_tier", "metadata", "user", "safety_identifier", "store", *OUTPUT_BOUNDS}
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from llmframe._values import Answer, BatchState, Key, LearntPace, UsageReport, Verdict
+    from llmframe._values import Answer, BatchState, Key, LearntPace, Usage, UsageReport, Verdict
 
 PricedAnswer: TypeAlias = "tuple[Answer, float | None]"
 """An answer to be kept, and its cost in US dollars; `None` where its model's price or its tokens are unknown."""
@@ -29,6 +29,11 @@ class StoredAnswer(NamedTuple):
     body: bytes
     created: float
     """When its request was sent or it was kept, in seconds since the epoch."""
+    usage: Usage
+    cost: float | None
+    """US dollars that it cost then; `None`: unknown."""
+    output_bound: int | None
+    """As of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +196,7 @@ class Journal(Protocol):
         session: Session,
         keys: Sequence[Key],
         *,
-        is_failure: Callable[[bytes], bool] | None = None,
+        is_failure: Callable[[StoredAnswer], bool] | None = None,
         again: AbstractSet[Key] = frozenset(),
         looked_up: bool = False,
     ) -> ClaimResult:
@@ -200,8 +205,7 @@ class Journal(Protocol):
         Parameters
         ----------
         is_failure
-            The verb's judgement of a stored body, by which it is asked for again. A failure that is older than the
-            run does not count as an answer.
+            Decides of a stored answer that it does not count, so that its request is asked again.
         again
             Requests that the run asks for once more, although it has recorded an answer itself.
         looked_up

@@ -5,7 +5,7 @@ loop to which its client belongs. The verb decides how its answers are written.
 """
 
 from llmframe._run.lanes import make_collector
-from llmframe._run.prices import Prices
+from llmframe._run.money import Estimate, Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
@@ -15,6 +15,7 @@ from llmframe._run.starting import await_run, last_run, run_to_end, start
 __all__ = [
     "AccountSettings",
     "Asking",
+    "Estimate",
     "Prices",
     "Results",
     "Run",

@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._errors import counted, short
-from llmframe._run.prices import cost_text
+from llmframe._run.money import cost_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

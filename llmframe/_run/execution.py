@@ -225,7 +225,9 @@ class Execution:
             known = {stored.key: stored for stored in await journal.lookup(session, keys)}
             for number, key in zip(block, keys, strict=True):
                 stored = known.get(key)
-                yield number, None if stored is None else self._results.judge(stored)
+                verdict = None if stored is None else self._results.judge(stored)
+                served = stored and verdict and self._settings.is_served_by(stored, verdict)
+                yield number, verdict if served else None
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -317,7 +319,7 @@ class Execution:
         tuning = self._settings.tuning
         recorder = Recorder(journal, session, tuning.commit_seconds, self._journal_failed)
         lease = Lease(journal, session, tuning.lease_seconds, self._journal_failed)
-        sink = OutcomeSink(self._results, recorder)
+        sink = OutcomeSink(self._results, recorder, self._settings.most_output)
         context = LaneContext(
             settings=self._settings,
             plan=self._plan,

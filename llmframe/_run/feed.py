@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from llmframe._api import Reply, Transport
     from llmframe._columns import Plan
-    from llmframe._journal import ClaimResult, Journal, Lease, Recorder, Session
+    from llmframe._journal import ClaimResult, Journal, Lease, Recorder, Session, StoredAnswer
     from llmframe._run.results import Results
     from llmframe._values import Key, Request, Stop
 
@@ -54,7 +54,7 @@ class ClaimedFeed:
     ahead_seconds
         As many requests are claimed ahead as the lane took in this time lately, and at least one.
     is_failure
-        The verb's judgement of a stored body, by which it is asked for again.
+        Decides of a stored answer that it does not count, so that its request is asked again.
     again
         Requests that this run has recorded an answer for, and asks for once more.
     on_late
@@ -87,7 +87,7 @@ class ClaimedFeed:
         journal_failed: Callable[[JournalError], object],
         window: Callable[[], int],
         ahead_seconds: float,
-        is_failure: Callable[[bytes], bool] | None = None,
+        is_failure: Callable[[StoredAnswer], bool] | None = None,
         again: AbstractSet[Key] = frozenset(),
         on_late: Callable[[Key], object] | None = None,
         looked_up: bool = False,

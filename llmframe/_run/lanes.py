@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmframe._api import BatchApi, Client, Transport
     from llmframe._columns import Plan
     from llmframe._errors import JournalError
-    from llmframe._journal import Journal, Lease, Recorder, Session
+    from llmframe._journal import Journal, Lease, Recorder, Session, StoredAnswer
     from llmframe._run.results import CollectedResults, OutcomeSink, Results
     from llmframe._run.settings import AccountSettings, RunSettings
     from llmframe._values import AnswerKind, Endpoint, Key, Stop
@@ -125,8 +125,12 @@ class LaneContext:
             **settings,
         )
 
-    def _is_failure(self, body: bytes) -> bool:
-        return self.settings.asks_again(self.settings.verb.kind.judge(load(body)))
+    def _is_failure(self, stored: StoredAnswer) -> bool:
+        verdict = self.settings.verb.kind.judge(load(stored.body))
+        earlier = stored.created < self.session.began
+        return not self.settings.is_served_by(stored, verdict) or (
+            earlier and self.settings.asks_again(verdict)
+        )
 
 
 def make_collector(  # noqa: PLR0917 (the parts of a collector)
@@ -175,7 +179,7 @@ async def make_live_lane(
         context.policy,
         endpoint=verb.endpoint,
         emit=context.sink.add_outcome,
-        most_output=settings.most_output,
+        most_output=settings.most_output or 0,
     )
     running = account.running(
         pace,

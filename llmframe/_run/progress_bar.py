@@ -26,7 +26,7 @@ from llmframe._errors import short
 from llmframe._loop import beside, encodable, log, notebook, show, until_shown
 from llmframe._run import card
 from llmframe._run.card import duration
-from llmframe._run.prices import dollars
+from llmframe._run.money import dollars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -12,7 +12,7 @@ import numpy as np
 from llmframe._errors import CompletionWarning, counted
 from llmframe._loop import log, wait_until_shown
 from llmframe._run.card import duration
-from llmframe._run.prices import cost_text
+from llmframe._run.money import cost_text
 from llmframe._run.progress_bar import say
 
 if TYPE_CHECKING:

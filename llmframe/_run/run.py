@@ -11,7 +11,7 @@ from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterru
 from llmframe._pacing import RungPolicy
 from llmframe._run import advice, card, report
 from llmframe._run.execution import Execution
-from llmframe._run.prices import Prices
+from llmframe._run.money import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 

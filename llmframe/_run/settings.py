@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import BatchApi
-from llmframe._columns import NO_CONTEXT, Context, Examples, Recipe
+from llmframe._columns import CUT_OFF, NO_CONTEXT, OUTPUT_BOUNDS, Context, Examples, Recipe
 from llmframe._values import PARTLY, Again
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from llmframe._api import Account, Client
     from llmframe._columns import PromptSpec
+    from llmframe._journal import StoredAnswer
     from llmframe._options import Tuning
     from llmframe._pacing import Patience
     from llmframe._values import AnswerKind, Endpoint, Verdict
@@ -104,6 +105,8 @@ class RunSettings(AccountSettings):
     params: Mapping[str, Any]
     errors: str
     max_concurrency: int | None
+    max_cost: float | None = None
+    """US dollars that the call may spend; `None`: no cap."""
     requests_per_minute: float | None
     tokens_per_minute: float | None
     progress: bool
@@ -138,10 +141,18 @@ class RunSettings(AccountSettings):
         return stored.again is Again.PASSING or (self.retry_failed and lacking)
 
     @property
-    def most_output(self) -> int:
-        """The tokens that each answer may have at most, as the parameters say; 0: they do not."""
-        stated = [self.params.get(name) for name in ("max_completion_tokens", "max_tokens")]
-        return max((most for most in stated if isinstance(most, int)), default=0)
+    def most_output(self) -> int | None:
+        """The tokens that each answer may have at most, as the parameters say; `None`: they do not."""
+        stated = [self.params.get(name) for name in OUTPUT_BOUNDS]
+        return max((most for most in stated if isinstance(most, int)), default=None)
+
+    def is_served_by(self, stored: StoredAnswer, verdict: Verdict) -> bool:
+        """Return whether a stored answer may be this call's: one that was cut off serves bounds up to its own."""
+        if verdict.problem not in CUT_OFF:
+            return True
+        if self.most_output is None:
+            return stored.output_bound is None
+        return self.most_output <= (stored.output_bound or stored.usage.completion)
 
     @property
     def recipes(self) -> list[Recipe]:

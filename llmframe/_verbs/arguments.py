@@ -28,7 +28,7 @@ DEFAULT_MODEL = "gpt-6-luna"
 _FROM_OPTIONS = (*dir(options), "_tuning")
 _ARGUMENTS = frozenset(CallKeywords.__annotations__)
 _LISTED = frozenset(CompletionKeywords.__annotations__)
-_OF_ALL = ("column", "prompt", "where", "overwrite", "error_into", "raw", "wait")
+_OF_ALL = ("column", "prompt", "where", "overwrite", "error_into", "raw", "usage", "wait", "dry_run")
 _OWN_ARGUMENTS = {
     "complete": (*_OF_ALL, "into"),
     "extract": (*_OF_ALL, "schema", "prefix", "quotes", "examples", "reask"),
@@ -76,7 +76,14 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
         version=given.get("version"),
         **{
             name: chosen[name]
-            for name in ("errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "progress")
+            for name in (
+                "errors",
+                "max_cost",
+                "max_concurrency",
+                "requests_per_minute",
+                "tokens_per_minute",
+                "progress",
+            )
         },
         **{name: given[name] for name in _FLAGS if name in given},
     )

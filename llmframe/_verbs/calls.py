@@ -203,7 +203,13 @@ class FrameCall:
 
 
 def with_response(
-    settings: RunSettings, names: Sequence[Hashable], *, raw: bool, stem: Hashable, argument: str
+    settings: RunSettings,
+    names: Sequence[Hashable],
+    *,
+    raw: bool,
+    usage: bool = False,
+    stem: Hashable,
+    argument: str,
 ) -> tuple[RunSettings, Sequence[Hashable]]:
     """Return a call's settings and columns; with `raw` also the column of the responses, `{stem}_raw`.
 
@@ -342,14 +348,14 @@ Call: TypeAlias = FrameCall | SeriesCall | ListCall
 
 
 @ShortTraceback()
-def run_or_return(call: Call, *, wait: bool) -> Any:
-    """Wait for the result, or return the run, which continues in the background."""
+def run_or_return(call: Call, *, wait: bool, dry_run: bool | int = False) -> Any:
+    """Wait for the result, or return the run, which continues in the background; with `dry_run` an estimate instead."""
     if not isinstance(wait, bool):
         raise TypeError(f"wait must be True or False; got {wait!r}")
     return run_to_end(call.run) if wait else start(call.run, background=True)
 
 
-async def awaited(call: Call) -> Any:
-    """Await the result on the caller's loop."""
+async def awaited(call: Call, *, dry_run: bool | int = False) -> Any:
+    """Await the result on the caller's loop; with `dry_run` an estimate instead."""
     with ShortTraceback():
         return await await_run(start(call.run, awaiting=True))

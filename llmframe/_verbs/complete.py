@@ -33,9 +33,12 @@ def complete_frame(
     overwrite: Overwrite,
     error_into: Hashable | None,
     raw: bool = False,
+    usage: bool = False,
 ) -> FrameCall:
     name = _target_name(column, into)
-    settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="into")
+    settings, names = with_response(
+        resolve(COMPLETE, arguments), [name], raw=raw, usage=usage, stem=name, argument="into"
+    )
     return FrameCall(
         frame,
         settings,
@@ -59,10 +62,18 @@ def _target_name(column: Hashable | None, into: Hashable | None) -> Hashable:
 
 @ShortTraceback()
 def complete_series(
-    series: pd.Series, arguments: Mapping[str, Any], *, prompt: Prompt, where: Any, raw: bool = False
+    series: pd.Series,
+    arguments: Mapping[str, Any],
+    *,
+    prompt: Prompt,
+    where: Any,
+    raw: bool = False,
+    usage: bool = False,
 ) -> SeriesCall:
     name = "completion" if series.name is None else f"{series.name}_completion"
-    settings, names = with_response(resolve(COMPLETE, arguments), [name], raw=raw, stem=name, argument="raw")
+    settings, names = with_response(
+        resolve(COMPLETE, arguments), [name], raw=raw, usage=usage, stem=name, argument="raw"
+    )
     made = side_by_side if raw else _only
     return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=made)
 

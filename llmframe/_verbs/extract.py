@@ -45,6 +45,7 @@ def extract_frame(
     overwrite: Overwrite,
     error_into: Hashable | None,
     raw: bool = False,
+    usage: bool = False,
 ) -> FrameCall:
     before = checked_prefix(prefix)
     settings, kind = _settings(
@@ -52,7 +53,12 @@ def extract_frame(
     )
     stem = f"{before}{stem_of(column)}"
     settings, names = with_response(
-        settings, [f"{before}{name}" for name in kind.names], raw=raw, stem=stem, argument="prefix"
+        settings,
+        [f"{before}{name}" for name in kind.names],
+        raw=raw,
+        usage=usage,
+        stem=stem,
+        argument="prefix",
     )
     return FrameCall(
         frame,
@@ -79,10 +85,11 @@ def extract_series(
     reask: int,
     where: Any,
     raw: bool = False,
+    usage: bool = False,
 ) -> SeriesCall:
     settings, kind = _settings(schema, arguments, quotes=quotes, examples=examples, reask=reask)
     settings, names = with_response(
-        settings, kind.names, raw=raw, stem=stem_of(series.name), argument="schema"
+        settings, kind.names, raw=raw, usage=usage, stem=stem_of(series.name), argument="schema"
     )
     return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=side_by_side)
 

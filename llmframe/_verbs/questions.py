@@ -186,6 +186,7 @@ class _Prepared:
     kind: QuestionAnswers
     examples: Any
     raw: bool
+    usage: bool
 
     def with_columns(
         self, name_of: NameOf, *, stem: Hashable, argument: str, examples_name_of: NameOf | None = None
@@ -208,19 +209,21 @@ class _Prepared:
             settings = replace(
                 settings, examples=Examples(self.examples, partial(self.kind.write, names=values))
             )
-        return with_response(settings, names, raw=self.raw, stem=stem, argument=argument)
+        return with_response(settings, names, raw=self.raw, usage=self.usage, stem=stem, argument=argument)
 
 
 def _prepared(
     read: Callable[..., Asked], own: Sequence[str], arguments: Mapping[str, Any], *, has_raw: bool = True
 ) -> _Prepared:
     """Read a call's keywords: `own` are those of the verb, which `read` takes, `examples` and `raw` concern its data."""
-    data = ("examples", "raw") if has_raw else ("examples",)
+    data = ("examples", "raw", "usage") if has_raw else ("examples",)
     given = {name: value for name, value in arguments.items() if value is not None}
     asked = read(**{name: given[name] for name in own if name in given})
     others = {name: value for name, value in arguments.items() if name not in own and name not in data}
     settings, kind = asked.settings(others)
-    return _Prepared(asked, settings, kind, given.get("examples"), given.get("raw", False))
+    return _Prepared(
+        asked, settings, kind, given.get("examples"), given.get("raw", False), given.get("usage", False)
+    )
 
 
 def _classified(

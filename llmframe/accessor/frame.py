@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt
-    from llmframe._run import Run
+    from llmframe._run import Estimate, Run
     from llmframe.accessor.types import Labels, Mask, Rows, Schema
 
 
@@ -42,7 +42,9 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -56,9 +58,27 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
+    @overload
+    def complete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[CompletionKeywords],
+    ) -> Estimate: ...
     @takes(CompletionKeywords)
     def complete(
         self,
@@ -70,9 +90,11 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[CompletionKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Answer every row and write the answers as a new column.
 
         Many requests are in flight at once; answers that were paid before are read from the journal. Run
@@ -99,9 +121,16 @@ class DataFrameLLM:
             A column for the reason of each row without an answer.
         raw : bool
             Whether the response, as a dict, is written too: into `f"{into}_raw"`.
+        usage : bool
+            Whether tokens and dollars are written too: `f"{into}_input_tokens"`, `f"{into}_output_tokens"` and
+            `f"{into}_cost"`. The dollars are 0 in rows from the journal and in copies of another row, so that they sum to
+            `Run.cost`.
         wait : bool
             With `False`, return a `Run` at once and continue in the background; its `result()` writes
             the column.
+        dry_run : bool or int
+            With `True`, send nothing and return an `Estimate` of what the call would cost. With a number, ask so many
+            rows for real first, live, and estimate the rest by them; the journal keeps their answers.
         **settings
 
         Returns
@@ -143,9 +172,40 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
             raw=raw,
+            usage=usage,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def acomplete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def acomplete(
+        self,
+        column: Hashable | None = None,
+        prompt: Prompt = None,
+        *,
+        into: Hashable | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int,
+        **settings: Unpack[CompletionKeywords],
+    ) -> Estimate: ...
     @takes(CompletionKeywords)
     async def acomplete(
         self,
@@ -157,8 +217,10 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int = False,
         **settings: Unpack[CompletionKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
@@ -172,8 +234,9 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
             raw=raw,
+            usage=usage,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def extract(
@@ -190,7 +253,9 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -208,9 +273,31 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[ExtractKeywords],
     ) -> Run: ...
+    @overload
+    def extract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[ExtractKeywords],
+    ) -> Estimate: ...
     @takes(ExtractKeywords)
     def extract(
         self,
@@ -226,9 +313,11 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[ExtractKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Read typed values out of every row and write them as one column for each field.
 
         A server other than OpenAI's own that refuses `json_schema`, or of whose first 20 answers none fits (of fewer, where the
@@ -261,7 +350,7 @@ class DataFrameLLM:
             `hashlib.blake2b(text.encode(), digest_size=8).hexdigest()` of the cell, or of a template's cells line by line.
         reask : int
             How often an answer that does not fit is asked again.
-        where, overwrite, error_into, wait
+        where, overwrite, error_into, usage, wait, dry_run
             As in `complete`.
         raw : bool
             Whether the response, as a dict, is written too: into `f"{prefix}{column}_raw"`.
@@ -307,9 +396,48 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
             raw=raw,
+            usage=usage,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def aextract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[ExtractKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aextract(
+        self,
+        column: Hashable | None,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        prefix: str | None = None,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int,
+        **settings: Unpack[ExtractKeywords],
+    ) -> Estimate: ...
     @takes(ExtractKeywords)
     async def aextract(
         self,
@@ -325,8 +453,10 @@ class DataFrameLLM:
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int = False,
         **settings: Unpack[ExtractKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `extract` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
@@ -344,8 +474,9 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
             raw=raw,
+            usage=usage,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def classify(
@@ -358,12 +489,14 @@ class DataFrameLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         into: Hashable | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -377,14 +510,37 @@ class DataFrameLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         into: Hashable | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> Run: ...
+    @overload
+    def classify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        into: Hashable | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Estimate: ...
     @takes(ClassifyKeywords)
     def classify(
         self,
@@ -396,14 +552,16 @@ class DataFrameLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         into: Hashable | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[ClassifyKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Give every row one of some labels and write it as a categorical column.
 
         Parameters
@@ -426,7 +584,7 @@ class DataFrameLLM:
             Rows filled in by hand, as of `extract`: the columns that the prompt reads, and those that are written here.
         raw : bool
             Whether the response, as a dict, is written too, into `…_raw`; with `votes` that of the first.
-        where, overwrite, error_into, wait
+        where, overwrite, error_into, usage, wait, dry_run
             As in `complete`.
         **settings
 
@@ -465,6 +623,7 @@ class DataFrameLLM:
                 "confidence": confidence,
                 "probabilities": probabilities,
                 "raw": raw,
+                "usage": usage,
                 "examples": examples,
             },
             column=column,
@@ -475,8 +634,48 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def aclassify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        into: Hashable | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        column: Hashable | None,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        into: Hashable | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        dry_run: bool | int,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Estimate: ...
     @takes(ClassifyKeywords)
     async def aclassify(
         self,
@@ -488,13 +687,15 @@ class DataFrameLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         into: Hashable | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        dry_run: bool | int = False,
         **settings: Unpack[ClassifyKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `classify` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
@@ -506,6 +707,7 @@ class DataFrameLLM:
                 "confidence": confidence,
                 "probabilities": probabilities,
                 "raw": raw,
+                "usage": usage,
                 "examples": examples,
             },
             column=column,
@@ -516,7 +718,7 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def ask(
@@ -527,12 +729,14 @@ class DataFrameLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         prefix: str | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[AskKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -544,14 +748,35 @@ class DataFrameLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         prefix: str | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[AskKeywords],
     ) -> Run: ...
+    @overload
+    def ask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        prefix: str | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[AskKeywords],
+    ) -> Estimate: ...
     @takes(AskKeywords)
     def ask(
         self,
@@ -561,14 +786,16 @@ class DataFrameLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         prefix: str | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[AskKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Answer several questions in one reading of every row, one column each.
 
         Parameters
@@ -589,7 +816,7 @@ class DataFrameLLM:
             Rows filled in by hand, as of `extract`: the columns that the prompt reads, and those that are written here.
         raw : bool
             Whether the response, as a dict, is written too, into `f"{prefix}{column}_raw"`.
-        where, overwrite, error_into, wait
+        where, overwrite, error_into, usage, wait, dry_run
             As in `complete`.
         **settings
 
@@ -621,7 +848,7 @@ class DataFrameLLM:
 
         call = _verbs.ask_frame(
             self._frame,
-            {**settings, "confidence": confidence, "raw": raw, "examples": examples},
+            {**settings, "confidence": confidence, "raw": raw, "usage": usage, "examples": examples},
             column=column,
             questions=questions,
             prompt=prompt,
@@ -630,8 +857,44 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def aask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        prefix: str | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aask(
+        self,
+        column: Hashable | None,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        prefix: str | None = None,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        overwrite: Overwrite = False,
+        error_into: Hashable | None = None,
+        dry_run: bool | int,
+        **settings: Unpack[AskKeywords],
+    ) -> Estimate: ...
     @takes(AskKeywords)
     async def aask(
         self,
@@ -641,19 +904,21 @@ class DataFrameLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         prefix: str | None = None,
         examples: Rows | None = None,
         where: Mask | None = None,
         overwrite: Overwrite = False,
         error_into: Hashable | None = None,
+        dry_run: bool | int = False,
         **settings: Unpack[AskKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `ask` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.ask_frame(
             self._frame,
-            {**settings, "confidence": confidence, "raw": raw, "examples": examples},
+            {**settings, "confidence": confidence, "raw": raw, "usage": usage, "examples": examples},
             column=column,
             questions=questions,
             prompt=prompt,
@@ -662,7 +927,7 @@ class DataFrameLLM:
             overwrite=overwrite,
             error_into=error_into,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     def to_csv(
         self,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from llmframe._run import Run
+    from llmframe._run import Estimate, Run
     from llmframe.accessor.types import Labels, Message, Rows, Schema
 
 
@@ -21,6 +21,7 @@ def complete(
     prompts: Iterable[str | Sequence[Message] | None],
     *,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[CompletionKeywords],
 ) -> list[str | None]: ...
 @overload
@@ -28,15 +29,25 @@ def complete(
     prompts: Iterable[str | Sequence[Message] | None],
     *,
     wait: Literal[False],
+    dry_run: Literal[False] = False,
     **settings: Unpack[CompletionKeywords],
 ) -> Run: ...
+@overload
+def complete(
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    wait: Literal[True] = True,
+    dry_run: bool | int,
+    **settings: Unpack[CompletionKeywords],
+) -> Estimate: ...
 @takes(CompletionKeywords)
 def complete(
     prompts: Iterable[str | Sequence[Message] | None],
     *,
     wait: bool = True,
+    dry_run: bool | int = False,
     **settings: Unpack[CompletionKeywords],
-) -> list[str | None] | Run:
+) -> list[str | None] | Run | Estimate:
     """Answer many prompts in one call.
 
     Parameters
@@ -45,6 +56,8 @@ def complete(
         Texts or message arrays (lists of `{"role", "content"}` dicts), also mixed; also a column of polars or Arrow.
     wait : bool
         With `False`, return a `Run` at once.
+    dry_run : bool or int
+        As of `df.llm.complete`: an `Estimate` of what the call would cost.
     **settings
 
     Returns
@@ -71,17 +84,34 @@ def complete(
     """
     from llmframe import _verbs  # noqa: PLC0415
 
-    return _verbs.run_or_return(_verbs.complete_list(prompts, settings), wait=wait)  # type: ignore[no-any-return]
+    return _verbs.run_or_return(_verbs.complete_list(prompts, settings), wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
+@overload
+async def acomplete(
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    dry_run: Literal[False] = False,
+    **settings: Unpack[CompletionKeywords],
+) -> list[str | None]: ...
+@overload
+async def acomplete(
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    dry_run: bool | int,
+    **settings: Unpack[CompletionKeywords],
+) -> Estimate: ...
 @takes(CompletionKeywords)
 async def acomplete(
-    prompts: Iterable[str | Sequence[Message] | None], **settings: Unpack[CompletionKeywords]
-) -> list[str | None]:
+    prompts: Iterable[str | Sequence[Message] | None],
+    *,
+    dry_run: bool | int = False,
+    **settings: Unpack[CompletionKeywords],
+) -> list[str | None] | Estimate:
     """Do as `complete` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
-    return await _verbs.awaited(_verbs.complete_list(prompts, settings))  # type: ignore[no-any-return]
+    return await _verbs.awaited(_verbs.complete_list(prompts, settings), dry_run=dry_run)  # type: ignore[no-any-return]
 
 
 @overload
@@ -94,6 +124,7 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ExtractKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -106,8 +137,22 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: Literal[False],
+    dry_run: Literal[False] = False,
     **settings: Unpack[ExtractKeywords],
 ) -> Run: ...
+@overload
+def extract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    quotes: bool = False,
+    examples: Rows | None = None,
+    reask: int = 1,
+    wait: Literal[True] = True,
+    dry_run: bool | int,
+    **settings: Unpack[ExtractKeywords],
+) -> Estimate: ...
 @takes(ExtractKeywords)
 def extract(
     texts: Iterable[str | Sequence[Message] | None],
@@ -118,8 +163,9 @@ def extract(
     examples: Rows | None = None,
     reask: int = 1,
     wait: bool = True,
+    dry_run: bool | int = False,
     **settings: Unpack[ExtractKeywords],
-) -> pd.DataFrame | Run:
+) -> pd.DataFrame | Run | Estimate:
     """Read typed values out of many texts in one call.
 
     Parameters
@@ -134,6 +180,8 @@ def extract(
         An instruction before each text.
     wait : bool
         With `False`, return a `Run` at once.
+    dry_run : bool or int
+        As of `df.llm.complete`: an `Estimate` of what the call would cost.
     **settings
 
     Returns
@@ -163,9 +211,33 @@ def extract(
     call = _verbs.extract_list(
         texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
     )
-    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+    return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
+@overload
+async def aextract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    quotes: bool = False,
+    examples: Rows | None = None,
+    reask: int = 1,
+    dry_run: Literal[False] = False,
+    **settings: Unpack[ExtractKeywords],
+) -> pd.DataFrame: ...
+@overload
+async def aextract(
+    texts: Iterable[str | Sequence[Message] | None],
+    schema: Schema,
+    prompt: str | None = None,
+    *,
+    quotes: bool = False,
+    examples: Rows | None = None,
+    reask: int = 1,
+    dry_run: bool | int,
+    **settings: Unpack[ExtractKeywords],
+) -> Estimate: ...
 @takes(ExtractKeywords)
 async def aextract(
     texts: Iterable[str | Sequence[Message] | None],
@@ -175,15 +247,16 @@ async def aextract(
     quotes: bool = False,
     examples: Rows | None = None,
     reask: int = 1,
+    dry_run: bool | int = False,
     **settings: Unpack[ExtractKeywords],
-) -> pd.DataFrame:
+) -> pd.DataFrame | Estimate:
     """Do as `extract` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
     call = _verbs.extract_list(
         texts, settings, schema=schema, prompt=prompt, quotes=quotes, examples=examples, reask=reask
     )
-    return await _verbs.awaited(call)  # type: ignore[no-any-return]
+    return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
 @overload
@@ -197,6 +270,7 @@ def classify(
     probabilities: Literal[False] = False,
     examples: Rows | None = None,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> list[str | None]: ...
 @overload
@@ -210,6 +284,7 @@ def classify(
     probabilities: bool = False,
     examples: Rows | None = None,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -223,6 +298,7 @@ def classify(
     probabilities: bool = False,
     examples: Rows | None = None,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -236,6 +312,7 @@ def classify(
     probabilities: Literal[True],
     examples: Rows | None = None,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -249,8 +326,23 @@ def classify(
     probabilities: bool = False,
     examples: Rows | None = None,
     wait: Literal[False],
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> Run: ...
+@overload
+def classify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: bool = False,
+    examples: Rows | None = None,
+    wait: Literal[True] = True,
+    dry_run: bool | int,
+    **settings: Unpack[ClassifyKeywords],
+) -> Estimate: ...
 @takes(ClassifyKeywords)
 def classify(
     texts: Iterable[str | Sequence[Message] | None],
@@ -262,8 +354,9 @@ def classify(
     probabilities: bool = False,
     examples: Rows | None = None,
     wait: bool = True,
+    dry_run: bool | int = False,
     **settings: Unpack[ClassifyKeywords],
-) -> list[str | None] | pd.DataFrame | Run:
+) -> list[str | None] | pd.DataFrame | Run | Estimate:
     """Give each of many texts one of some labels, in one call.
 
     Parameters
@@ -276,6 +369,8 @@ def classify(
         An instruction before each text.
     wait : bool
         With `False`, return a `Run` at once.
+    dry_run : bool or int
+        As of `df.llm.complete`: an `Estimate` of what the call would cost.
     **settings
 
     Returns
@@ -316,7 +411,7 @@ def classify(
         labels=labels,
         prompt=prompt,
     )
-    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+    return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
 @overload
@@ -329,6 +424,7 @@ async def aclassify(
     confidence: Literal[False] = False,
     probabilities: Literal[False] = False,
     examples: Rows | None = None,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> list[str | None]: ...
 @overload
@@ -341,6 +437,7 @@ async def aclassify(
     confidence: bool = False,
     probabilities: bool = False,
     examples: Rows | None = None,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -353,6 +450,7 @@ async def aclassify(
     confidence: Literal[True],
     probabilities: bool = False,
     examples: Rows | None = None,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -365,8 +463,22 @@ async def aclassify(
     confidence: bool = False,
     probabilities: Literal[True],
     examples: Rows | None = None,
+    dry_run: Literal[False] = False,
     **settings: Unpack[ClassifyKeywords],
 ) -> pd.DataFrame: ...
+@overload
+async def aclassify(
+    texts: Iterable[str | Sequence[Message] | None],
+    labels: Labels,
+    prompt: str | None = None,
+    *,
+    multi: bool = False,
+    confidence: bool = False,
+    probabilities: bool = False,
+    examples: Rows | None = None,
+    dry_run: bool | int,
+    **settings: Unpack[ClassifyKeywords],
+) -> Estimate: ...
 @takes(ClassifyKeywords)
 async def aclassify(
     texts: Iterable[str | Sequence[Message] | None],
@@ -377,8 +489,9 @@ async def aclassify(
     confidence: bool = False,
     probabilities: bool = False,
     examples: Rows | None = None,
+    dry_run: bool | int = False,
     **settings: Unpack[ClassifyKeywords],
-) -> list[str | None] | pd.DataFrame:
+) -> list[str | None] | pd.DataFrame | Estimate:
     """Do as `classify` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
@@ -394,7 +507,7 @@ async def aclassify(
         labels=labels,
         prompt=prompt,
     )
-    return await _verbs.awaited(call)  # type: ignore[no-any-return]
+    return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
 @overload
@@ -406,6 +519,7 @@ def ask(
     confidence: bool = False,
     examples: Rows | None = None,
     wait: Literal[True] = True,
+    dry_run: Literal[False] = False,
     **settings: Unpack[AskKeywords],
 ) -> pd.DataFrame: ...
 @overload
@@ -417,8 +531,21 @@ def ask(
     confidence: bool = False,
     examples: Rows | None = None,
     wait: Literal[False],
+    dry_run: Literal[False] = False,
     **settings: Unpack[AskKeywords],
 ) -> Run: ...
+@overload
+def ask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    examples: Rows | None = None,
+    wait: Literal[True] = True,
+    dry_run: bool | int,
+    **settings: Unpack[AskKeywords],
+) -> Estimate: ...
 @takes(AskKeywords)
 def ask(
     texts: Iterable[str | Sequence[Message] | None],
@@ -428,8 +555,9 @@ def ask(
     confidence: bool = False,
     examples: Rows | None = None,
     wait: bool = True,
+    dry_run: bool | int = False,
     **settings: Unpack[AskKeywords],
-) -> pd.DataFrame | Run:
+) -> pd.DataFrame | Run | Estimate:
     """Answer several questions in one reading of each of many texts.
 
     Parameters
@@ -442,6 +570,8 @@ def ask(
         An instruction before each text.
     wait : bool
         With `False`, return a `Run` at once.
+    dry_run : bool or int
+        As of `df.llm.complete`: an `Estimate` of what the call would cost.
     **settings
 
     Returns
@@ -476,9 +606,31 @@ def ask(
         questions=questions,
         prompt=prompt,
     )
-    return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+    return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
 
+@overload
+async def aask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    examples: Rows | None = None,
+    dry_run: Literal[False] = False,
+    **settings: Unpack[AskKeywords],
+) -> pd.DataFrame: ...
+@overload
+async def aask(
+    texts: Iterable[str | Sequence[Message] | None],
+    questions: Mapping[str, Any],
+    prompt: str | None = None,
+    *,
+    confidence: bool = False,
+    examples: Rows | None = None,
+    dry_run: bool | int,
+    **settings: Unpack[AskKeywords],
+) -> Estimate: ...
 @takes(AskKeywords)
 async def aask(
     texts: Iterable[str | Sequence[Message] | None],
@@ -487,8 +639,9 @@ async def aask(
     *,
     confidence: bool = False,
     examples: Rows | None = None,
+    dry_run: bool | int = False,
     **settings: Unpack[AskKeywords],
-) -> pd.DataFrame:
+) -> pd.DataFrame | Estimate:
     """Do as `ask` does, for cells and programs that await."""
     from llmframe import _verbs  # noqa: PLC0415
 
@@ -498,4 +651,4 @@ async def aask(
         questions=questions,
         prompt=prompt,
     )
-    return await _verbs.awaited(call)  # type: ignore[no-any-return]
+    return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]

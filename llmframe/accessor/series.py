@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Prompt
-    from llmframe._run import Run
+    from llmframe._run import Estimate, Run
     from llmframe.accessor.types import Labels, Mask, Rows, Schema
 
 
@@ -37,7 +37,9 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: Literal[False] = False,
+        usage: Literal[False] = False,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.Series: ...
     @overload
@@ -47,7 +49,9 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: Literal[True],
+        usage: bool = False,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -57,9 +61,35 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: bool = False,
+        usage: Literal[True],
+        wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def complete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> Run: ...
+    @overload
+    def complete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[CompletionKeywords],
+    ) -> Estimate: ...
     @takes(CompletionKeywords)
     def complete(
         self,
@@ -67,9 +97,11 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[CompletionKeywords],
-    ) -> pd.Series | pd.DataFrame | Run:
+    ) -> pd.Series | pd.DataFrame | Run | Estimate:
         """Answer every cell of the Series.
 
         Parameters
@@ -81,8 +113,12 @@ class SeriesLLM:
             The rows to send; the others are missing in the result.
         raw : bool
             Whether the response, as a dict, is returned too: a DataFrame, with it in the column `f"{answers.name}_raw"`.
+        usage : bool
+            Whether tokens and dollars are returned too, as of `df.llm.complete`: a DataFrame.
         wait : bool
             With `False`, return a `Run` at once and continue in the background.
+        dry_run : bool or int
+            As of `df.llm.complete`: an `Estimate` of what the call would cost.
         **settings
 
         Returns
@@ -109,8 +145,10 @@ class SeriesLLM:
         """
         from llmframe import _verbs  # noqa: PLC0415
 
-        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where, raw=raw)
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        call = _verbs.complete_series(
+            self._series, settings, prompt=prompt, where=where, raw=raw, usage=usage
+        )
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     async def acomplete(
@@ -119,6 +157,8 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: Literal[False] = False,
+        usage: Literal[False] = False,
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.Series: ...
     @overload
@@ -128,8 +168,32 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: Literal[True],
+        usage: bool = False,
+        dry_run: Literal[False] = False,
         **settings: Unpack[CompletionKeywords],
     ) -> pd.DataFrame: ...
+    @overload
+    async def acomplete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: Literal[True],
+        dry_run: Literal[False] = False,
+        **settings: Unpack[CompletionKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def acomplete(
+        self,
+        prompt: Prompt = None,
+        *,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int,
+        **settings: Unpack[CompletionKeywords],
+    ) -> Estimate: ...
     @takes(CompletionKeywords)
     async def acomplete(
         self,
@@ -137,13 +201,17 @@ class SeriesLLM:
         *,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int = False,
         **settings: Unpack[CompletionKeywords],
-    ) -> pd.Series | pd.DataFrame:
+    ) -> pd.Series | pd.DataFrame | Estimate:
         """Do as `complete` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
-        call = _verbs.complete_series(self._series, settings, prompt=prompt, where=where, raw=raw)
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        call = _verbs.complete_series(
+            self._series, settings, prompt=prompt, where=where, raw=raw, usage=usage
+        )
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def extract(
@@ -156,7 +224,9 @@ class SeriesLLM:
         reask: int = 1,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ExtractKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -170,9 +240,27 @@ class SeriesLLM:
         reask: int = 1,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[ExtractKeywords],
     ) -> Run: ...
+    @overload
+    def extract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[ExtractKeywords],
+    ) -> Estimate: ...
     @takes(ExtractKeywords)
     def extract(
         self,
@@ -184,9 +272,11 @@ class SeriesLLM:
         reask: int = 1,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[ExtractKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Read typed values out of every cell of the Series.
 
         Parameters
@@ -195,7 +285,7 @@ class SeriesLLM:
             As of `df.llm.extract`.
         examples : DataFrame or list of dicts, optional
             As of `df.llm.extract`; the texts are in the column with the Series' name, or `text` if it has none.
-        prompt, where, raw, wait
+        prompt, where, raw, usage, wait, dry_run
             As of `complete`; the responses are in the column `f"{series.name}_raw"`.
         **settings
 
@@ -232,9 +322,40 @@ class SeriesLLM:
             reask=reask,
             where=where,
             raw=raw,
+            usage=usage,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def aextract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[ExtractKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aextract(
+        self,
+        schema: Schema,
+        prompt: Prompt = None,
+        *,
+        quotes: bool = False,
+        examples: Rows | None = None,
+        reask: int = 1,
+        where: Mask | None = None,
+        raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int,
+        **settings: Unpack[ExtractKeywords],
+    ) -> Estimate: ...
     @takes(ExtractKeywords)
     async def aextract(
         self,
@@ -246,8 +367,10 @@ class SeriesLLM:
         reask: int = 1,
         where: Mask | None = None,
         raw: bool = False,
+        usage: bool = False,
+        dry_run: bool | int = False,
         **settings: Unpack[ExtractKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `extract` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
@@ -261,8 +384,9 @@ class SeriesLLM:
             reask=reask,
             where=where,
             raw=raw,
+            usage=usage,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def classify(
@@ -274,9 +398,11 @@ class SeriesLLM:
         confidence: Literal[False] = False,
         probabilities: Literal[False] = False,
         raw: Literal[False] = False,
+        usage: Literal[False] = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.Series: ...
     @overload
@@ -289,9 +415,11 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -304,9 +432,11 @@ class SeriesLLM:
         confidence: Literal[True],
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -319,9 +449,11 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: Literal[True],
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -334,9 +466,11 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: Literal[True],
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -349,11 +483,47 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: Literal[True],
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> Run: ...
+    @overload
+    def classify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Estimate: ...
     @takes(ClassifyKeywords)
     def classify(
         self,
@@ -364,18 +534,20 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[ClassifyKeywords],
-    ) -> pd.Series | pd.DataFrame | Run:
+    ) -> pd.Series | pd.DataFrame | Run | Estimate:
         """Give every cell of the Series one of some labels.
 
         Parameters
         ----------
         labels, multi, confidence, probabilities, examples, raw
             As of `df.llm.classify`; the examples' texts are in the column with the Series' name, or `text`, their labels in `label`.
-        prompt, where, wait
+        prompt, where, usage, wait, dry_run
             As of `complete`.
         **settings
 
@@ -412,13 +584,14 @@ class SeriesLLM:
                 "confidence": confidence,
                 "probabilities": probabilities,
                 "raw": raw,
+                "usage": usage,
                 "examples": examples,
             },
             labels=labels,
             prompt=prompt,
             where=where,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     async def aclassify(
@@ -430,8 +603,10 @@ class SeriesLLM:
         confidence: Literal[False] = False,
         probabilities: Literal[False] = False,
         raw: Literal[False] = False,
+        usage: Literal[False] = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.Series: ...
     @overload
@@ -444,8 +619,10 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -458,8 +635,10 @@ class SeriesLLM:
         confidence: Literal[True],
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -472,8 +651,10 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: Literal[True],
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -486,10 +667,44 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: Literal[True],
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: Literal[False] = False,
         **settings: Unpack[ClassifyKeywords],
     ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: Literal[True],
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aclassify(
+        self,
+        labels: Labels,
+        prompt: Prompt = None,
+        *,
+        multi: bool = False,
+        confidence: bool = False,
+        probabilities: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        dry_run: bool | int,
+        **settings: Unpack[ClassifyKeywords],
+    ) -> Estimate: ...
     @takes(ClassifyKeywords)
     async def aclassify(
         self,
@@ -500,10 +715,12 @@ class SeriesLLM:
         confidence: bool = False,
         probabilities: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: bool | int = False,
         **settings: Unpack[ClassifyKeywords],
-    ) -> pd.Series | pd.DataFrame:
+    ) -> pd.Series | pd.DataFrame | Estimate:
         """Do as `classify` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
@@ -515,13 +732,14 @@ class SeriesLLM:
                 "confidence": confidence,
                 "probabilities": probabilities,
                 "raw": raw,
+                "usage": usage,
                 "examples": examples,
             },
             labels=labels,
             prompt=prompt,
             where=where,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
 
     @overload
     def ask(
@@ -531,9 +749,11 @@ class SeriesLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[True] = True,
+        dry_run: Literal[False] = False,
         **settings: Unpack[AskKeywords],
     ) -> pd.DataFrame: ...
     @overload
@@ -544,11 +764,28 @@ class SeriesLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: Literal[False],
+        dry_run: Literal[False] = False,
         **settings: Unpack[AskKeywords],
     ) -> Run: ...
+    @overload
+    def ask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        wait: Literal[True] = True,
+        dry_run: bool | int,
+        **settings: Unpack[AskKeywords],
+    ) -> Estimate: ...
     @takes(AskKeywords)
     def ask(
         self,
@@ -557,18 +794,20 @@ class SeriesLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
         wait: bool = True,
+        dry_run: bool | int = False,
         **settings: Unpack[AskKeywords],
-    ) -> pd.DataFrame | Run:
+    ) -> pd.DataFrame | Run | Estimate:
         """Answer several questions in one reading of every cell.
 
         Parameters
         ----------
         questions, confidence, examples, raw
             As of `df.llm.ask`; the examples' texts are in the column with the Series' name, or `text`.
-        prompt, where, wait
+        prompt, where, usage, wait, dry_run
             As of `complete`.
         **settings
 
@@ -599,13 +838,41 @@ class SeriesLLM:
 
         call = _verbs.ask_series(
             self._series,
-            {**settings, "confidence": confidence, "raw": raw, "examples": examples},
+            {**settings, "confidence": confidence, "raw": raw, "usage": usage, "examples": examples},
             questions=questions,
             prompt=prompt,
             where=where,
         )
-        return _verbs.run_or_return(call, wait=wait)  # type: ignore[no-any-return]
+        return _verbs.run_or_return(call, wait=wait, dry_run=dry_run)  # type: ignore[no-any-return]
 
+    @overload
+    async def aask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[AskKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def aask(
+        self,
+        questions: Mapping[str, Any],
+        prompt: Prompt = None,
+        *,
+        confidence: bool = False,
+        raw: bool = False,
+        usage: bool = False,
+        examples: Rows | None = None,
+        where: Mask | None = None,
+        dry_run: bool | int,
+        **settings: Unpack[AskKeywords],
+    ) -> Estimate: ...
     @takes(AskKeywords)
     async def aask(
         self,
@@ -614,18 +881,20 @@ class SeriesLLM:
         *,
         confidence: bool = False,
         raw: bool = False,
+        usage: bool = False,
         examples: Rows | None = None,
         where: Mask | None = None,
+        dry_run: bool | int = False,
         **settings: Unpack[AskKeywords],
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | Estimate:
         """Do as `ask` does, for cells and programs that await."""
         from llmframe import _verbs  # noqa: PLC0415
 
         call = _verbs.ask_series(
             self._series,
-            {**settings, "confidence": confidence, "raw": raw, "examples": examples},
+            {**settings, "confidence": confidence, "raw": raw, "usage": usage, "examples": examples},
             questions=questions,
             prompt=prompt,
             where=where,
         )
-        return await _verbs.awaited(call)  # type: ignore[no-any-return]
+        return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]

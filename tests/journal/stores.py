@@ -97,8 +97,8 @@ def priced(number, text="Yes.", *, cost=None, **more):
     return Answer(key(number), text_body(text), Usage(3, 1), **more), cost
 
 
-def is_failure(body):
-    return TEXT.judge(load(body)).value is None
+def is_failure(stored):
+    return TEXT.judge(load(stored.body)).value is None
 
 
 async def begin(journal, *, digest=b"recipe", **settings):

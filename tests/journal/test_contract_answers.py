@@ -23,13 +23,14 @@ pytestmark = [pytest.mark.asyncio, keeps_answers]
 
 
 async def test_what_was_recorded_is_looked_up(pair, clock):
-    """Body and time come back with the request's identity; of what nobody answered there is nothing."""
+    """Body, time, tokens, cost and bound come back with the identity; of what nobody answered there is nothing."""
     one, other = pair
-    await one.record(await begin(one), [priced(1, "first"), priced(2, "second", asked=1_700_000_000.0)], [])
+    second = priced(2, "second", asked=1_700_000_000.0, output_bound=5, cost=0.25)
+    await one.record(await begin(one), [priced(1, "first"), second], [])
     found = await other.lookup(await begin(other), KEYS)
     assert sorted(found) == [
-        (KEYS[0], text_body("first"), clock.now),
-        (KEYS[1], text_body("second"), 1_700_000_000.0),
+        (KEYS[0], text_body("first"), clock.now, Usage(3, 1), None, None),
+        (KEYS[1], text_body("second"), 1_700_000_000.0, Usage(3, 1), 0.25, 5),
     ]
 
 
@@ -71,20 +72,24 @@ async def test_what_another_run_answers_meanwhile_is_seen(pair):
         await one.record(mine, [], KEYS[:1])
 
 
-async def test_a_failure_that_another_run_has_just_paid_is_not_asked_for_again(pair, clock):
+async def test_whoever_claims_decides_which_answers_do_not_count(pair, clock):
     """`retry_failed` asks again what failed before the run, and not what failed during it."""
+
+    def is_earlier_failure(stored):
+        return is_failure(stored) and stored.created < theirs.began
+
     one, other = pair
     before = await begin(one)
     await one.claim(before, KEYS[:1])
     await one.record(before, [priced(1, "")], [])
     clock.now += 1
     mine, theirs = await begin(one), await begin(other)
-    assert (await one.claim(mine, KEYS[:1], is_failure=is_failure)).granted == KEYS[:1]
-    assert (await other.claim(theirs, KEYS[:1], is_failure=is_failure)).held == KEYS[:1]
+    assert (await one.claim(mine, KEYS[:1], is_failure=is_earlier_failure)).granted == KEYS[:1]
+    assert (await other.claim(theirs, KEYS[:1], is_failure=is_earlier_failure)).held == KEYS[:1]
     clock.now += 1
     await one.record(mine, [priced(1, "")], [])
-    claimed = await other.claim(theirs, KEYS[:1], is_failure=is_failure)
-    assert ([is_failure(stored.body) for stored in claimed.answered], claimed.granted) == ([True], [])
+    claimed = await other.claim(theirs, KEYS[:1], is_failure=is_earlier_failure)
+    assert ([is_failure(stored) for stored in claimed.answered], claimed.granted) == ([True], [])
 
 
 async def test_an_answer_that_the_run_asks_for_once_more_is_claimed_again(pair, clock):
@@ -189,6 +194,7 @@ async def test_every_answer_is_exported_with_its_recipe_oldest_first(pair, clock
         "tier": "flex",
         "model": "m",
         "created": clock.now,
+        "output_bound": None,
         "recipe": {"verb": "complete", "version": "v1"},
     }
     assert (records[1]["problem"], records[1]["detail"]) == ("empty", "the model's answer is empty")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llmframe
-from llmframe._run.prices import Prices
+from llmframe._run.money import Prices
 from llmframe._values import Answer, Usage
 from llmframe.testing import LocalServer
 

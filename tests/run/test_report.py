@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import llmframe
 from llmframe._run import card, starting
 from llmframe._run.card import duration
-from llmframe._run.prices import dollars
+from llmframe._run.money import dollars
 from llmframe.testing import Fault
 
 

@@ -14,7 +14,7 @@ from helpers import about, asked
 
 import llmframe
 from llmframe._run import Prices
-from llmframe._run.prices import dollars
+from llmframe._run.money import dollars
 from llmframe.cli import main
 from llmframe.testing import Fault, Reply
 

@@ -35,6 +35,14 @@ assert_type(llmframe.llm(reviews).extract(["part"], wait=False), llmframe.Run)
 assert_type(llmframe.llm(reviews).extract(["part"], examples=[{"text": "a", "part": None}]), pd.DataFrame)
 assert_type(llmframe.extract(["a"], ["part"], quotes=True), pd.DataFrame)
 
+assert_type(llmframe.llm(df).complete("review", dry_run=True, max_cost=2.5), llmframe.Estimate)
+assert_type(llmframe.llm(df).classify("review", ["a", "b"], dry_run=20), llmframe.Estimate)
+assert_type(llmframe.llm(df).complete("review", usage=True, dry_run=False), pd.DataFrame)
+assert_type(llmframe.llm(reviews).complete("Shout: {}", usage=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).classify(["a", "b"], usage=True), pd.DataFrame)
+assert_type(llmframe.llm(reviews).extract(["part"], dry_run=True), llmframe.Estimate)
+assert_type(llmframe.complete(["Hello"], dry_run=True), llmframe.Estimate)
+
 LABELS = ["praise", "complaint"]
 assert_type(llmframe.llm(df).classify("review", LABELS, confidence=True, votes=3), pd.DataFrame)
 assert_type(llmframe.llm(df).classify("review", {"a": "x", "b": ""}, other="c", threshold=0.8), pd.DataFrame)

@@ -20,7 +20,7 @@ import llmframe
 
 OPTIONS = [
     "api_key", "base_url", "client", "errors", "journal", "keep_batch_files", "limit_patience", "longest_wait", "loop",
-    "max_concurrency", "max_retries", "mode", "model", "prices", "progress", "reattach", "requests_per_minute", "server", "timeout",
+    "max_concurrency", "max_cost", "max_retries", "mode", "model", "prices", "progress", "reattach", "requests_per_minute", "server", "timeout",
     "tokens_per_minute",
 ]  # fmt: skip
 
@@ -32,7 +32,7 @@ def test_options_are_tab_completable():
 def test_every_option_can_be_read_set_and_set_back():
     values = {
         "api_key": "k", "base_url": "http://localhost:1/v1", "client": None, "errors": "coerce", "journal": False,
-        "keep_batch_files": True, "reattach": False, "requests_per_minute": 600, "tokens_per_minute": 9e4, "loop": "nested", "limit_patience": 1.5, "longest_wait": 2, "max_concurrency": 3, "max_retries": 0, "mode": "offline", "model": "m",
+        "keep_batch_files": True, "reattach": False, "requests_per_minute": 600, "tokens_per_minute": 9e4, "loop": "nested", "limit_patience": 1.5, "longest_wait": 2, "max_concurrency": 3, "max_cost": 2.5, "max_retries": 0, "mode": "offline", "model": "m",
         "prices": {"m": {"input": 1, "cached_input": 0, "cache_write": 1.25, "output": 2}}, "progress": True, "server": "s", "timeout": 0.5,
     }  # fmt: skip
     assert sorted(values) == OPTIONS

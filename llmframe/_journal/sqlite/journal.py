@@ -28,7 +28,7 @@ from llmframe._journal.sqlite.database import Database
 from llmframe._journal.sqlite.schema import check_answer, checksum, not_writable
 from llmframe._journal.sqlite.thread import on_thread
 from llmframe._options import Tuning
-from llmframe._values import LearntLimit, LearntPace, UsageReport
+from llmframe._values import LearntLimit, LearntPace, Usage, UsageReport
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from llmframe._values import Key
 
 _VARIABLES = 500
+_TOKENS = "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, cache_write_tokens"
+"""The columns of a `Usage`, in its order."""
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
 _LEARNT_SECONDS = 86_400.0
@@ -123,16 +125,14 @@ class SqliteJournal:
             for start in range(0, len(keys), _VARIABLES):
                 chunk = keys[start : start + _VARIABLES]
                 rows = connection.execute(
-                    "SELECT key, body, created, checksum FROM answer "  # noqa: S608
+                    f"SELECT key, body, checksum, created, cost, output_bound, {_TOKENS} FROM answer "  # noqa: S608
                     f"WHERE key IN ({marks(chunk)}) AND created >= ? ORDER BY key, id",
                     (*map(bytearray, chunk), session.since),
                 )
-                found.extend(self._undamaged(*row) for row in rows)
+                for key, body, stored, created, cost, bound, *tokens in rows:
+                    check_answer(self._database.path, key, body, stored)
+                    found.append(StoredAnswer(key, body, created, Usage(*tokens), cost, bound))
         return found
-
-    def _undamaged(self, key: Key, body: bytes, created: float, stored: int) -> StoredAnswer:
-        check_answer(self._database.path, key, body, stored)
-        return StoredAnswer(key, body, created)
 
     @on_thread
     def claim(
@@ -140,7 +140,7 @@ class SqliteJournal:
         session: Session,
         keys: Sequence[Key],
         *,
-        is_failure: Callable[[bytes], bool] | None = None,
+        is_failure: Callable[[StoredAnswer], bool] | None = None,
         again: AbstractSet[Key] = frozenset(),
         looked_up: bool = False,
     ) -> ClaimResult:
@@ -148,13 +148,11 @@ class SqliteJournal:
             answered: dict[Key, StoredAnswer] = {}
             if not looked_up or self._changed_by_others(session):
                 answered = {stored.key: stored for stored in self._lookup(session, keys)}
-            if is_failure is not None:
-                answered = {
-                    key: stored
-                    for key, stored in answered.items()
-                    if stored.created >= session.began or not is_failure(stored.body)
-                }
-            answered = {key: stored for key, stored in answered.items() if key not in again}
+            answered = {
+                key: stored
+                for key, stored in answered.items()
+                if key not in again and not (is_failure is not None and is_failure(stored))
+            }
             unanswered = [key for key in keys if key not in answered] if answered else keys
             holders = self._claims.claimed(connection, unanswered, but=session.owner)
             holders.update(claimed_by_parts(connection, unanswered))
@@ -200,9 +198,8 @@ class SqliteJournal:
         with self._claiming() as connection:
             if self._keeps_answers:
                 connection.executemany(
-                    "INSERT INTO answer (key, body, checksum, prompt_tokens, completion_tokens, "
-                    "cached_tokens, reasoning_tokens, cache_write_tokens, cost, lane, tier, model, recipe, created) "
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    f"INSERT INTO answer (key, body, checksum, {_TOKENS}, cost, lane, tier, model, recipe, created, "  # noqa: S608
+                    "output_bound, request_bytes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     _rows(answers, session.recipe, now),
                 )
             self._recorded[session.owner] += 1
@@ -341,8 +338,10 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
             model,
             recipe,
             asked or now,
+            bound,
+            size,
         )
-        for (key, body, usage, lane, tier, model, asked, _), cost in answers
+        for (key, body, usage, lane, tier, model, asked, _, bound, size), cost in answers
     ]
 
 

@@ -41,7 +41,7 @@ def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int,
     with database.outside("read") as connection:
         cursor = connection.execute(
             "SELECT answer.id, checksum, key, body, prompt_tokens, completion_tokens, cached_tokens, "
-            "reasoning_tokens, cache_write_tokens, cost, lane, tier, model, created, description AS recipe "
+            "reasoning_tokens, cache_write_tokens, cost, lane, tier, model, created, output_bound, description AS recipe "
             "FROM answer JOIN recipe ON recipe.id = answer.recipe WHERE answer.id > ? ORDER BY answer.id LIMIT ?",
             (after, _ROWS_AT_ONCE),
         )

@@ -66,7 +66,8 @@ CREATE TABLE answer (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, body BLOB NOT NULL, checksum INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
     reasoning_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, cost REAL, lane TEXT NOT NULL,
-    tier TEXT, model TEXT, recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL);
+    tier TEXT, model TEXT, recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL, output_bound INTEGER,
+    request_bytes INTEGER);
 CREATE INDEX answer_key ON answer (key);
 CREATE TABLE owner (
     id INTEGER PRIMARY KEY AUTOINCREMENT, machine TEXT NOT NULL, pid INTEGER NOT NULL, lease REAL NOT NULL,
@@ -144,7 +145,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
             _has_column(connection, "learnt_pace", "limits"),
             _has_column(connection, "kept_rung", "rung"),
         )
-        complete = version and claims and limits and rungs
+        bounds = _has_column(connection, "answer", "output_bound")
+        complete = version and claims and limits and rungs and bounds
         if not version:
             for statement in (
                 *_SCHEMA.split(";\n"),
@@ -162,6 +164,9 @@ def create_tables(connection: sqlite3.Connection) -> None:
                 connection.execute("ALTER TABLE learnt_pace ADD COLUMN limits TEXT NOT NULL DEFAULT '[]'")
             if not rungs:
                 connection.execute(_KEPT_RUNG)
+            if not bounds:
+                connection.execute("ALTER TABLE answer ADD COLUMN output_bound INTEGER")
+                connection.execute("ALTER TABLE answer ADD COLUMN request_bytes INTEGER")
         # A read-only database refuses this statement; it does not refuse BEGIN IMMEDIATE.
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("ROLLBACK" if complete else "COMMIT")

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 
 class OutcomeSink:
-    """Adds a lane's outcomes to the results and the journal."""
+    """Adds a lane's outcomes to the results and the journal.
 
-    def __init__(self, results: Results, recorder: Recorder) -> None:
+    Parameters
+    ----------
+    output_bound
+        The tokens that each request allows its answer; `None`: not stated.
+    """
+
+    def __init__(self, results: Results, recorder: Recorder, output_bound: int | None = None) -> None:
         self._results = results
         self._recorder = recorder
+        self.output_bound = output_bound
         self.asked_once: set[Key] = set()
         """Requests with a recorded answer whose ending is unknown."""
 
@@ -33,6 +40,10 @@ class OutcomeSink:
             self._results.add_failure(outcome.request.number, failure)
             self._recorder.release_claim(outcome.request.key)
             return None
+        answer = answer._replace(
+            output_bound=answer.output_bound or self.output_bound,
+            request_bytes=len(outcome.request.body) or None,
+        )
         verdict = self._judge(answer, body)
         passing = verdict.again is Again.PASSING
         cost = self._results.price(answer) if passing else self.record(answer)
@@ -83,7 +94,9 @@ class CollectedResults:
         number = self._number(result.key)
         needed = number >= 0 and part.created >= self._since and not self._results.has_outcome(number)
         if result.answer is not None and result.body is not None:
-            answer = result.answer._replace(asked=part.created)
+            # What an earlier call allowed its answers is not known; what they took is the least that it was.
+            bound = result.answer.usage.completion if self._sink.output_bound is not None else None
+            answer = result.answer._replace(asked=part.created, output_bound=bound or None)
             if needed:
                 request = Request(result.key, number, b"")
                 recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))

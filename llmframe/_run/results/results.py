@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmframe._columns import Plan
     from llmframe._journal import StoredAnswer
-    from llmframe._run.prices import Prices
+    from llmframe._run.money import Prices
     from llmframe._values import Answer, AnswerKind, Verdict
 
 
