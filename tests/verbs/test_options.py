@@ -179,7 +179,7 @@ def test_options_are_received_as_the_own_ones(dumps):
 def test_a_context_is_received_with_its_values_but_neither_key_nor_client(dumps, tmp_path):
     """They are the receiver's own, and so is what the context does not set."""
     values = {
-        "model": "m", "errors": "coerce", "journal": tmp_path / "j.sqlite", "max_concurrency": 3, "max_retries": 0,
+        "model": "m", "errors": "coerce", "journal": tmp_path / "j.sqlite", "max_concurrency": 3, "max_cost": 2.5, "max_retries": 0,
         "mode": "offline", "progress": True, "server": "s", "timeout": 0.5, "base_url": "http://localhost:1/v1",
         "prices": {"m": {"input": 1, "output": 2}}, "keep_batch_files": True, "reattach": False, "requests_per_minute": 600, "tokens_per_minute": 9e4, "loop": "nested", "limit_patience": 1.5, "longest_wait": 2,
     }  # fmt: skip
