@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmframe._errors import CompletionError, CompletionWarning, JournalError, LLMFrameError, StoppedError
+from llmframe._errors import (
+    CompletionError,
+    CompletionWarning,
+    CostLimitReached,
+    JournalError,
+    LLMFrameError,
+    StoppedError,
+)
 from llmframe._options import option_context, options
 from llmframe.accessor import (
     aask,
@@ -32,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompletionError",
     "CompletionWarning",
+    "CostLimitReached",
     "Estimate",
     "JournalError",
     "LLMFrameError",

@@ -6,6 +6,7 @@ The others::
     LLMFrameError
     ├── CompletionError        rows without an answer; carries the run and the answers
     │   └── StoppedError       nothing more could succeed: the run ended early
+    │       └── CostLimitReached   the run ended at its max_cost
     └── JournalError           the journal cannot be used, or its disk is full
 
 All of them, and the warning, can be pickled, so that pools of processes and engines can hand them on. As with Python's
@@ -178,6 +179,38 @@ class StoppedError(CompletionError):
     def __init__(self, message: str, *, code: str, run: RunView | None = None, result: Any = None) -> None:
         super().__init__(message, run=run, result=result)
         self.code = code
+
+
+class CostLimitReached(StoppedError):  # noqa: N818 (as users name what happened)
+    """The run ended at its `max_cost`; running it again with another cap goes on.
+
+    Attributes
+    ----------
+    spent : float
+        US dollars of the answers that the run paid.
+    reserved : float
+        US dollars of requests with an unknown outcome, at most: they may have been billed without an answer.
+    to_finish : float
+        US dollars that the rest would cost, by the answers so far.
+    run, result, code, counts, failures
+        As for `StoppedError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        spent: float,
+        reserved: float,
+        to_finish: float,
+        run: RunView | None = None,
+        result: Any = None,
+    ) -> None:
+        super().__init__(message, code=code, run=run, result=result)
+        self.spent = spent
+        self.reserved = reserved
+        self.to_finish = to_finish
 
 
 class JournalError(LLMFrameError):

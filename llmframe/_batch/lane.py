@@ -20,7 +20,7 @@ from llmframe._batch.limited_lines import LimitPause
 from llmframe._batch.submission import UNDECIDED, SubmissionQueue, SubmittedPart
 from llmframe._errors import JournalError
 from llmframe._loop import through
-from llmframe._pacing import Attempts, Retry, StopRun, remedy
+from llmframe._pacing import OVER_BUDGET, Attempts, Retry, StopRun, remedy
 from llmframe._values import BatchError, Failure, FaultKind, Outcome, Request, Stop
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class BatchLane:
             self._earlier_limited = []
             while self.stopped is None and await self._step(feed):
                 pass
+            if self._queue.left_out:
+                self.stop(OVER_BUDGET)
         except StopRun as stopped:
             self.stop(stopped.stop)
         finally:
@@ -163,6 +165,8 @@ class BatchLane:
         if self._open or self._queue.waiting or held:
             await self._pause(held)
             return True
+        if self._queue.closed:
+            return False
         return feed.more and self._queue.keep_for_next(await feed.next())
 
     async def _pause(self, held: float) -> None:
@@ -281,11 +285,21 @@ class BatchLane:
 
         def add_result(result: BatchResult, part: BatchPart) -> float | None:
             number = left.pop(result.key, None)
-            return None if number is None else self._add_own_result(number, result, part, missing, limited)
+            if number is None:
+                return None
+            cost = self._add_own_result(number, result, part, missing, limited)
+            if result.answer is not None:
+                self._context.budget.settle(number, cost)
+            else:
+                self._context.budget.end(
+                    number, uncertain=result.fault is not None and result.fault.uncertain
+                )
+            return cost
 
         self._undecided = False
         await self._collector.collect(part, state, add_result)
         self._undecided = self._undecided or bool(left)
+        self._queue.release(left.values())
         self._pause_after_limits(limited.values(), part)
         if state.status == "failed":
             self._add_line_errors(submitted, state, feed, set(left.values()))
@@ -395,6 +409,7 @@ class BatchLane:
             await self._queue.on_refused(submitted, refusal, state, self._open, feed)
         else:
             await self._collector.close_part(submitted.part)
+            self._queue.release(submitted.numbers)
             self._add_line_errors(submitted, state, feed, set(submitted.numbers))
 
     def _add_line_errors(

@@ -8,6 +8,7 @@ import time
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,11 +16,11 @@ from llmframe._api import COLUMN_KEY, PART_KEY, RECIPE_KEY, BatchSize
 from llmframe._batch.collection import file_name
 from llmframe._batch.enqueued_limit import LAG_SECONDS, EnqueuedLimit, Halve
 from llmframe._batch.lines import request_line
-from llmframe._pacing import StopRun
+from llmframe._pacing import Budget, Fit, StopRun
 from llmframe._values import Failure, LimitWait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from llmframe._api import BatchRefusal
     from llmframe._batch.collection import Collector
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from llmframe._options import Tuning
     from llmframe._values import BatchState, Endpoint, Feed, Key, Request
 
+_MOST_SHRUNK = 5
+"""At most this many parts are made smaller for the cap's sake: each may spend what the one before has left."""
 _REQUESTS_PER_TURN = 500
 """After this many requests, other tasks of the loop may run."""
 _BYTES_PER_TOKEN = 4
@@ -47,6 +50,8 @@ class SubmissionContext:
     keys: Sequence[Key]
     """The identities of the plan's requests, by number."""
     tuning: Tuning
+    budget: Budget = field(default_factory=Budget)
+    """What the run may spend."""
 
 
 @dataclass(eq=False, slots=True)
@@ -91,6 +96,14 @@ class SubmissionQueue:
         self.waiting: deque[SubmittedPart] = deque()
         self.ends = 0
         """The number of this run's batches that have ended."""
+        self.left_out = False
+        """Whether requests were left out because they do not fit into the cap."""
+        self.closed = False
+        """Whether the cap allows no further part."""
+        self._budget = context.budget
+        self._shrunk = 0
+        self._wanting_at = inf
+        """No part is prepared before fewer reservations than these are open, since nothing would fit."""
         self._api = collector.api
         self._collector = collector
         self._store = store
@@ -125,7 +138,8 @@ class SubmissionQueue:
     async def next_part(self, feed: Feed, enqueued: Sequence[SubmittedPart]) -> SubmittedPart | None:
         """Return the next part if there is one and it may be submitted beside the enqueued ones."""
         undecided = any(submitted.state in UNDECIDED for submitted in enqueued)
-        if not self.waiting and not (self._limit.limited and undecided):
+        may_fit = not self.closed and self._budget.open < self._wanting_at
+        if not self.waiting and may_fit and not (self._limit.limited and undecided):
             submitted = await self._prepare(feed)
             if submitted is not None:
                 self.waiting.append(submitted)
@@ -160,6 +174,7 @@ class SubmissionQueue:
     async def _write(self, feed: Feed, lines: IO[bytes]) -> tuple[array[int], BatchSize]:
         """Write requests into a part's file until the next one does not fit or there are no more."""
         numbers, size = array("i"), BatchSize(0, 0)
+        self._wanting_at = inf
         quota = self._quotas.popleft() if self._quotas else self._tuning.batch_requests
         while len(numbers) < quota and (request := await self._next_request(feed)) is not None:
             line = request_line(request, self._context.endpoint)
@@ -170,12 +185,39 @@ class SubmissionQueue:
             if numbers and not self._fits(grown, lines.tell() + len(line)):
                 self._ahead.appendleft(request)
                 break
+            fit = self._budget.fit(len(request.body))
+            if fit is Fit.LATER or (fit is Fit.NEVER and self._budget.used_up):
+                self._ahead.appendleft(request)
+                return self._shrink(numbers, feed, closes=fit is Fit.NEVER), size
+            if fit is Fit.NEVER:
+                self.left_out = True
+                continue
+            self._budget.reserve(request.number, len(request.body))
             lines.write(line)
             numbers.append(request.number)
             size = grown
             if not len(numbers) % _REQUESTS_PER_TURN:
                 await asyncio.sleep(0)
         return numbers, size
+
+    def _shrink(self, numbers: array[int], feed: Feed, *, closes: bool) -> array[int]:
+        """End a part because of the cap; where other parts may still leave something of it, wait for these instead."""
+        if closes:
+            self.left_out = self.closed = True
+        elif self._budget.open > len(numbers):
+            self.release(numbers)
+            feed.put_back(numbers)
+            self._wanting_at = self._budget.open
+            return array("i")
+        self._shrunk += 1
+        if self._shrunk >= _MOST_SHRUNK:
+            self.left_out = self.closed = True
+        return numbers
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Release what is reserved for requests that surely are not billed."""
+        for number in numbers:
+            self._budget.end(number, uncertain=False)
 
     async def _next_request(self, feed: Feed) -> Request | None:
         return self._ahead.popleft() if self._ahead else await feed.next(patient=False)
@@ -240,6 +282,7 @@ class SubmissionQueue:
 
     async def _halve(self, submitted: SubmittedPart, refusal: BatchRefusal, feed: Feed) -> None:
         await self._collector.delete_part(submitted.part)
+        self.release(submitted.numbers)
         count = len(submitted.numbers)
         if count == 1:
             message = f"this row alone is too large: {refusal.message}"

@@ -224,6 +224,9 @@ class Journal(Protocol):
     ) -> None:
         """Commit answers in one transaction, and release the session's claims on them and on `released`."""
 
+    async def longest_answer(self, recipe: int) -> int:
+        """Return the most tokens of an answer by this recipe; where it has none, of any; 0: there is none."""
+
     async def exchange(
         self, session: Session, group: bytes, own: UsageReport | None
     ) -> Mapping[int, UsageReport]:

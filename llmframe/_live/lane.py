@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
 from llmframe._live.attempt import Attempter
-from llmframe._pacing import Attempts, Retry, evenly
+from llmframe._pacing import OVER_BUDGET, Attempts, Budget, Fit, Retry, evenly
 from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _READ_TOGETHER = 64
 class _Waiting:
     """A request in the queue."""
 
-    tokens: int
+    request: Request
     turn: asyncio.Future[Ticket | None]
     refused: bool
     """Whether its key or account was refused the last time."""
@@ -61,6 +61,8 @@ class LiveLane:
         Called with each outcome, on the loop, in their order.
     most_output
         The tokens that each answer may have at most, where its request bounds them.
+    budget
+        What the run may spend; `None`: without a cap.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LiveLane:
         endpoint: Endpoint,
         emit: Emit,
         most_output: int = 0,
+        budget: Budget | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
@@ -81,6 +84,11 @@ class LiveLane:
         self._policy = policy
         self._emit = emit
         self._most_output = most_output
+        self._budget = budget or Budget()
+        self._settled = asyncio.Event()
+        """That a reservation was settled, or the run is stopped."""
+        self._over_budget = False
+        """Whether requests were left out because they do not fit into the cap."""
         self._feed: Feed | None = None
         self._queue: deque[_Waiting] = deque()
         self._stop_event = asyncio.Event()
@@ -140,6 +148,7 @@ class LiveLane:
             self._stop_event.set()
             self._few_left.set()
             self._resumed.set()
+            self._settled.set()
             if self._feed is not None:
                 self._feed.end()
 
@@ -159,6 +168,8 @@ class LiveLane:
             raise first from None
         finally:
             self._read_replies()
+        if self._over_budget:
+            self.stop(OVER_BUDGET)
 
     @property
     def _vacant(self) -> int:
@@ -219,6 +230,7 @@ class LiveLane:
             request, refused=refused, probe=probe
         ):
             if ticket.sent_at - since > _CLAIM_CHECK_SECONDS and self._put_back_if_lapsed(request, since):
+                self._end_attempt(request, uncertain=False)
                 return
             if attempts is _NONE:
                 self.traffic.sent += 1
@@ -230,6 +242,7 @@ class LiveLane:
                 await self._add_reply(request, result, attempts, time.monotonic() - ticket.sent_at)
                 self._continue_in_doubt()
                 return
+            self._end_attempt(request, uncertain=result.fault.uncertain)
             attempts, refused = attempts.after(result.fault), result.fault.kind is FaultKind.ACCESS
             self._read_replies()  # earlier replies are read before the fault
             decision = self._policy.on_fault(result.fault, attempts, time.monotonic(), ticket.sent_at)
@@ -277,14 +290,25 @@ class LiveLane:
         now, tokens = time.monotonic(), self._estimate(request)
         if self._queue or self.stopped is not None or self._policy.paused:
             return None
-        return None if self._pace.admit(now, tokens) else self._pace.send(now, tokens)
+        if self._budget.fit(len(request.body)) is not Fit.NOW or self._pace.admit(now, tokens):
+            return None
+        return self._send(request, now)
+
+    def _send(self, request: Request, now: float) -> Ticket:
+        """Count a request as sent, at the account's limits and at the run's cap."""
+        self._budget.reserve(request.number, len(request.body))
+        return self._pace.send(now, self._estimate(request))
+
+    def _end_attempt(self, request: Request, *, uncertain: bool) -> None:
+        self._budget.end(request.number, uncertain=uncertain)
+        self._settled.set()
 
     async def _admit_in_turn(self, request: Request, *, refused: bool, probe: bool) -> Ticket | None:
         """Wait in the queue until the pace admits the request; `None` when the run stops first."""
         if self._group is None or self.stopped is not None:
             return None
         turn: asyncio.Future[Ticket | None] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(self._estimate(request), turn, refused)
+        waiting = _Waiting(request, turn, refused)
         if probe:
             self._queue.appendleft(waiting)
         else:
@@ -295,6 +319,7 @@ class LiveLane:
         ticket = await turn
         if ticket is not None and self.stopped is not None:
             self._pace.on_cancel()
+            self._end_attempt(request, uncertain=False)
             return None
         return ticket
 
@@ -309,16 +334,29 @@ class LiveLane:
                 self._resumed.clear()
                 await self._resumed.wait()
                 continue
-            seconds = self._pace.admit(now, self._queue[0].tokens) if self.stopped is None else 0.0
-            if seconds:
+            request = self._queue[0].request
+            fit = self._budget.fit(len(request.body)) if self.stopped is None else Fit.NOW
+            if fit is Fit.LATER:
+                self._settled.clear()
+                await self._settled.wait()
+                continue
+            leaves = fit is Fit.NOW and self.stopped is None
+            if leaves and (seconds := self._pace.admit(now, self._estimate(request))):
                 await self._pause(seconds)
                 continue
             waiting = self._queue.popleft()
+            if fit is Fit.NEVER:
+                self._leave_out()
             if not waiting.turn.done():
                 self._probes = max(0, self._probes - 1)
-                ticket = None if self.stopped is not None else self._pace.send(now, waiting.tokens)
-                waiting.turn.set_result(ticket)
+                waiting.turn.set_result(self._send(request, now) if leaves else None)
         self._grow()
+
+    def _leave_out(self) -> None:
+        """Leave a request out that does not fit into the cap; others may, as long as something is left of it."""
+        self._over_budget = True
+        if self._budget.used_up:
+            self.stop(OVER_BUDGET)
 
     def _continue_in_doubt(self) -> None:
         """While the sending is paused and nothing is in flight, send the next probes, or decide."""
@@ -381,6 +419,8 @@ class LiveLane:
             answer = self._endpoint.read_answer(request.key, reply.raw, reply.data, "live")
             count = 1 if attempts is _NONE else attempts.total + 1
             recorded = self._emit(Outcome(request, answer, reply.data, None, count, seconds))
+            self._budget.settle(request.number, None if recorded is None else recorded.cost)
+            self._settled.set()
             if recorded is None:
                 continue
             decision = self._policy.on_answer(recorded.verdict, attempts)

@@ -15,8 +15,9 @@ from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
-from llmframe._pacing import NO_KEY, StopRun
+from llmframe._pacing import NO_KEY, OVER_BUDGET, Budget, StopRun
 from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
+from llmframe._run.money import cost_limit, make_budget
 from llmframe._run.progress_bar import Progress, progress_bar, say
 from llmframe._run.results import CollectedResults, OutcomeSink, Results
 from llmframe._values import Failure, Stop, Traffic
@@ -57,6 +58,8 @@ class Execution:
         self._settings = settings
         self._plan = plan
         self._results = results
+        self.budget = Budget()
+        """What the run may spend, and has."""
         self._rungs = results.rungs
         self._rung_fits = asyncio.Event()
         self._rung_is_kept = False
@@ -72,6 +75,11 @@ class Execution:
         self._announced = False
         self.refused = False
         """Whether the call is refused before anything is sent, although its arguments are valid."""
+
+    @property
+    def unfinished(self) -> int:
+        """The requests without an outcome."""
+        return sum(not self._results.has_outcome(number) for number in range(len(self._plan.keys)))
 
     @property
     def inherited(self) -> int:
@@ -104,6 +112,7 @@ class Execution:
     async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
+            await self._set_cap(journal, session)
             try:
                 await self._ask_by_rungs(journal, session)
             finally:
@@ -111,6 +120,15 @@ class Execution:
                 self._results.restore_kept()
             while self.stop is None and (corrections := self._results.reopen()):
                 await self._ask_again(journal, session, corrections)
+
+    async def _set_cap(self, journal: Journal, session: Session) -> None:
+        try:
+            self.budget = await make_budget(
+                self._settings, self._plan, self._results.prices, journal, session
+            )
+        except ValueError:
+            self.refused = True
+            raise
 
     async def _ask_by_rungs(self, journal: Journal, session: Session) -> None:
         """Ask by the best rung that the server holds to, as far as that is known; find it out live."""
@@ -253,8 +271,10 @@ class Execution:
         results = self._results
         failed = results.failed - known_failures
         done = results.finished - known
+        cap = self.budget.cap
+        cost = self.budget.spent if self.budget.capped else results.cost
         if self._lane is None:
-            return Progress(done, failed, 0, results.cost, unpriced=results.unpriced)
+            return Progress(done, failed, 0, cost, unpriced=results.unpriced, cap=cap)
         waiting = self._lane.waiting()
         limit = self._lane.limit_wait
         if limit is not None and limit.until is not None:
@@ -263,7 +283,7 @@ class Execution:
             waiting = "waiting for another run"
         done += min(results.unfinished, self._lane.ahead)
         in_flight = self._lane.in_flight
-        return Progress(done, failed, in_flight, results.cost, waiting, results.unpriced)
+        return Progress(done, failed, in_flight, cost, waiting, results.unpriced, cap)
 
     @asynccontextmanager
     async def _open_session(
@@ -335,6 +355,7 @@ class Execution:
             journal_failed=self._journal_failed,
             client=client,
             transport=transport,
+            budget=self.budget,
         )
         try:
             async with beside(lease.keep()), beside(self._keep_rung_that_fits(journal)), self._bar():
@@ -360,7 +381,9 @@ class Execution:
     def _take_stop(self) -> None:
         """End the run as its lane was stopped, unless that only ends the asking by this rung."""
         stopped = self._lane.stopped if self._lane is not None else None
-        if self.stop is None and stopped is not None:
+        if self.stop is None and stopped is OVER_BUDGET:
+            self.stop = cost_limit(self.budget, self.unfinished)
+        elif self.stop is None and stopped is not None:
             self.stop = self._rungs.on_stop(stopped)
             self._held_up = self.stop is None
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session, StoredAnswer
+    from llmframe._pacing import Budget
     from llmframe._run.results import CollectedResults, OutcomeSink, Results
     from llmframe._run.settings import AccountSettings, RunSettings
     from llmframe._values import AnswerKind, Endpoint, Key, Stop
@@ -62,6 +63,7 @@ class LaneContext:
     journal_failed: Callable[[JournalError], object]
     client: Client
     transport: Transport
+    budget: Budget
 
     @property
     def label(self) -> PartLabel:
@@ -180,6 +182,7 @@ async def make_live_lane(
         endpoint=verb.endpoint,
         emit=context.sink.add_outcome,
         most_output=settings.most_output or 0,
+        budget=context.budget,
     )
     running = account.running(
         pace,
@@ -200,7 +203,13 @@ async def make_batch_lane(
     if settings.reattach:
         await collector.find_batches(label, session.digest, session.since)
     submission = SubmissionContext(
-        label, session.digest, session.owner, settings.verb.endpoint, context.plan.keys, settings.tuning
+        label,
+        session.digest,
+        session.owner,
+        settings.verb.endpoint,
+        context.plan.keys,
+        settings.tuning,
+        context.budget,
     )
     lane = BatchLane(
         collector,

@@ -20,6 +20,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmframe._errors import short
@@ -55,12 +56,15 @@ class Progress:
     """What the run waits for, other than answers."""
     unpriced: int = 0
     """Paid answers that `cost` leaves out."""
+    cap: float = inf
+    """US dollars that the run may spend."""
 
     def describe(self) -> str:
         """Return a short text beside the bar."""
         parts = [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.in_flight} in flight"] if self.in_flight else []
-        parts += [dollars(self.cost, self.unpriced)] if self.cost else []
+        cap = f" of {dollars(self.cap)}" if self.cap < inf else ""
+        parts += [dollars(self.cost or 0.0, self.unpriced) + cap] if self.cost or cap else []
         return ", ".join([*parts, *([self.waiting] if self.waiting else [])])
 
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmframe._errors import CompletionError, CompletionWarning, StoppedError
+from llmframe._errors import CompletionError, CompletionWarning, CostLimitReached, StoppedError
 from llmframe._loop import LoopTask, ShortTraceback, log_next_failure, uninterrupted, wait_until_shown
-from llmframe._pacing import RungPolicy
+from llmframe._pacing import OVER_BUDGET, RungPolicy
 from llmframe._run import advice, card, report
 from llmframe._run.execution import Execution
 from llmframe._run.money import Prices
@@ -439,6 +439,9 @@ def concluded(run: Run, result: Any) -> Any:
         raise error
     if stop is not None:
         message = f"{stop.message}\n{line}\nTo go on: {advice.stop_remedy(stop, run._settings)}."
+        if stop.code == OVER_BUDGET.code:
+            spent = run._execution.budget.of_cap(run._execution.unfinished)
+            raise CostLimitReached(message, code=stop.code, **spent, run=run, result=result)
         raise StoppedError(message, code=stop.code, run=run, result=result)
     try:
         if run.truncated:

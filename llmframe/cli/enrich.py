@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmframe._files import Table
 
 SETTINGS = (
-    "model", "system", "mode", "errors", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries",
+    "model", "system", "mode", "errors", "max_cost", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries",
     "timeout", "base_url", "journal", "fresh", "retry_failed", "version",
 )  # fmt: skip
 """Options that are arguments of every verb under the same name."""

@@ -280,6 +280,7 @@ def _add_account(add: Any, verb: str) -> None:
         help="coerce: rows that fail stay missing, and the exit code is 0",
     )
     add("--base-url", metavar="URL", help="another server that speaks OpenAI's API")
+    add("--max-cost", type=float, metavar="DOLLARS", help="stop before a request that could take it past")
     add("--max-concurrency", type=int, metavar="N", help="most requests in flight (default: adapts)")
     add("--requests-per-minute", type=float, metavar="N", help="a ceiling beside the server's own limits")
     add("--tokens-per-minute", type=float, metavar="N", help="the same for tokens")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     "column", "prompt", "into", "error_into", "overwrite", "where", "system", "model", "mode", "errors",
-    "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries", "timeout", "base_url", "journal",
+    "max_cost", "max_concurrency", "requests_per_minute", "tokens_per_minute", "max_retries", "timeout", "base_url", "journal",
     "fresh", "retry_failed", "version", "encoding", "sep",
     "schema", "prefix", "quotes", "reask",
     "labels", "multi", "other", "confidence", "probabilities", "threshold", "votes", "engine",
@@ -34,6 +34,8 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
     (r" \(or set llmframe\.options\.model\)", " (or set LLMFRAME_MODEL)"),
     (r"; set llmframe\.options\.prices to see costs", ""),
+    (r"pass max_completion_tokens=(\S+) as well", r"add --param max_completion_tokens=\1"),
+    (r"; set llmframe\.options\.prices = \{.*", ""),
     (r"llmframe\.options\.journal = ", "--journal "),
     (r", or set llmframe\.options\.reattach = False to submit without looking", ""),
     (

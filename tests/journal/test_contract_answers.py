@@ -34,6 +34,22 @@ async def test_what_was_recorded_is_looked_up(pair, clock):
     ]
 
 
+async def test_the_longest_answer_is_the_recipes_own_or_any(pair, clock):
+    """A recipe that nobody has answered yet is told by the others; an empty journal has none."""
+    one, other = pair
+    session, unanswered = await begin(one), await other.begin(b"another", {"verb": "complete"})
+    assert await other.longest_answer(session.recipe) == 0
+    short, long = [
+        (answer._replace(usage=Usage(3, tokens)), cost)
+        for (answer, cost), tokens in zip([priced(1), priced(2)], (5, 70), strict=True)
+    ]
+    await one.record(session, [short], [])
+    await other.record(unanswered, [long], [])
+    assert await one.longest_answer(session.recipe) == 5
+    assert await other.longest_answer(unanswered.recipe) == 70
+    assert await other.longest_answer(unanswered.recipe + 1) == 70
+
+
 async def test_any_number_of_requests_may_be_looked_up_at_once(pair):
     one, other = pair
     many = range(2_500)

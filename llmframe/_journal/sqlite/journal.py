@@ -209,6 +209,15 @@ class SqliteJournal:
         self._database.on_written(sum(len(answer.body) + _ANSWER_OVERHEAD for answer, _ in answers), now)
 
     @on_thread
+    def longest_answer(self, recipe: int) -> int:
+        with self._database.outside("read") as connection:
+            row = connection.execute(
+                "SELECT coalesce(max(completion_tokens) FILTER (WHERE recipe = ?), max(completion_tokens), 0) FROM answer",
+                (recipe,),
+            ).fetchone()
+        return int(row[0])
+
+    @on_thread
     def exchange(self, session: Session, group: bytes, own: UsageReport | None) -> Mapping[int, UsageReport]:
         now = time.time()
         with self._database.transaction() as connection:

@@ -63,6 +63,10 @@ class Prices:
             self._log_once(requested, "An answer of %s cannot be priced: %s", requested, error)
             return None
 
+    def price(self, model: str, lane: LaneName, tier: str | None = None) -> Price | None:
+        """Return what a model's answers cost, by their tokens; `None`: unknown."""
+        return self._find(None, model, lane, tier)
+
     def _find(self, answering: str | None, requested: str, lane: LaneName, tier: str | None) -> Price | None:
         own = self._own.get(requested) or self._own.get(answering or "")
         if own is not None:

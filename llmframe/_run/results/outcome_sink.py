@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmframe._columns import CUT_OFF
 from llmframe._values import Again, Failure, FaultKind, Outcome, Recorded, Request
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class CollectedResults:
             # What an earlier call allowed its answers is not known; what they took is the least that it was.
             bound = result.answer.usage.completion if self._sink.output_bound is not None else None
             answer = result.answer._replace(asked=part.created, output_bound=bound or None)
-            if needed:
+            if needed and self._serves(answer, result.body):
                 request = Request(result.key, number, b"")
                 recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
                 return None if recorded is None else recorded.cost
@@ -106,6 +107,13 @@ class CollectedResults:
         if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
             self._results.add_failure(number, Failure(fault.code, fault.message))
         return None
+
+    def _serves(self, answer: Answer, body: Mapping[str, Any]) -> bool:
+        """Return whether an answer may be this call's: if it was cut off, it was given no less than this call gives."""
+        wanted, given = self._sink.output_bound, answer.output_bound
+        if wanted is None or given is None or given >= wanted:
+            return True
+        return self._results.kind.judge(body).problem not in CUT_OFF
 
     def _number(self, key: Key) -> int:
         if self._numbers is None:

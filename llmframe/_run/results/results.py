@@ -39,6 +39,8 @@ class Results:
     from_journal, asked, unpriced : int
         Distinct requests from the journal, also those without an answer; distinct requests that were answered now; paid
         answers whose cost is unknown.
+    prices : Prices
+        What the answers are priced by.
     latencies, arrivals : array of float
         The latency of each paid answer, and its arrival since the run began, in seconds.
     """
@@ -74,7 +76,7 @@ class Results:
         """How many draws of each answer have no value yet."""
         self._paid_draws: set[int] = set()
         """The answers of several draws of which one was paid now."""
-        self._prices = prices
+        self.prices = prices
         self._model = model
         self._began = time.monotonic()
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=plan.distinct).tolist()
@@ -133,7 +135,7 @@ class Results:
 
     def price(self, answer: Answer) -> float | None:
         """Return the cost of an answer in US dollars; `None` where its model's price or its tokens are unknown."""
-        return self._prices.cost(answer, self._model)
+        return self.prices.cost(answer, self._model)
 
     def judge(self, stored: StoredAnswer) -> Verdict:
         """Decide what a stored body means for this run's verb."""
