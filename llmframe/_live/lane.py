@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
 from llmframe._live.attempt import Attempter
+from llmframe._live.cache_warming import LONGEST_SECONDS, CacheWarming
 from llmframe._pacing import Attempts, Retry, evenly
 from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
@@ -61,6 +62,8 @@ class LiveLane:
         Called with each outcome, on the loop, in their order.
     most_output
         The tokens that each answer may have at most, where its request bounds them.
+    warming
+        Bounds the requests in flight, as the pace knows, until what they have in common is in the provider's cache.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class LiveLane:
         endpoint: Endpoint,
         emit: Emit,
         most_output: int = 0,
+        warming: CacheWarming | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
@@ -81,6 +85,7 @@ class LiveLane:
         self._policy = policy
         self._emit = emit
         self._most_output = most_output
+        self._warming = warming or CacheWarming((None,), {}, 0.0)
         self._feed: Feed | None = None
         self._queue: deque[_Waiting] = deque()
         self._stop_event = asyncio.Event()
@@ -149,6 +154,7 @@ class LiveLane:
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
         self._feed = feed
+        warming_ends = asyncio.get_running_loop().call_later(LONGEST_SECONDS, self._end_warming)
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._grow()
@@ -158,13 +164,21 @@ class LiveLane:
                 first.add_note(f"another request failed meanwhile: {other!r}")
             raise first from None
         finally:
+            warming_ends.cancel()
             self._read_replies()
+
+    def _end_warming(self) -> None:
+        """Hold nothing back for the provider's cache any longer."""
+        self._warming.give_up()
+        self._grow()
 
     @property
     def _vacant(self) -> int:
         """The number of workers that may be added; negative: there are too many."""
         window = self._pace.window
-        additional = min(self._waiting_for_retry, window) if self._waiting_for_retry and window > 1 else 0
+        additional = 0
+        if self._waiting_for_retry and (window > 1 or self._warming.most_in_flight):
+            additional = min(self._waiting_for_retry, window)
         return window + additional - self._workers
 
     def _grow(self) -> None:
@@ -227,6 +241,7 @@ class LiveLane:
             result = await self._attempter.attempt(request, ticket)
             if isinstance(result, Reply):
                 self._limit = None
+                self._warming.on_answer(request.number, time.monotonic())
                 await self._add_reply(request, result, attempts, time.monotonic() - ticket.sent_at)
                 self._continue_in_doubt()
                 return
@@ -331,6 +346,7 @@ class LiveLane:
 
     async def _probe(self) -> None:
         """Let requests of other rows leave first, from all over the rest; without any, conclude."""
+        self._warming.give_up()
         wanted, answered = self._policy.probes, self._policy.answered
         feed, group = self._feed, self._group
         others: Sequence[Request] = []
