@@ -161,25 +161,32 @@ def prompt_cache(
 def _prefix(
     recipe: Recipe, context: Context, spec: PromptSpec, alike: Sequence[bytes]
 ) -> StaticPrefix | None:
-    messages, text = _static_start(spec, context)
-    shared = _shared_messages([context.around(own) for own in alike])
-    if len(shared) > len(messages):
-        messages, text = shared, ""
-    if not (text or (messages and isinstance(messages[-1]["content"], str))):
+    rows = [context.around(own) for own in alike]
+    by_definition = _worth_marking(recipe, *_static_start(spec, context))
+    if by_definition is not None and all(row.startswith(by_definition.plain) for row in rows):
+        return by_definition
+    return _worth_marking(recipe, _shared_messages(rows), "")
+
+
+def _worth_marking(recipe: Recipe, messages: Sequence[dict[str, Any]], text: str) -> StaticPrefix | None:
+    """Return the prefix of these messages and the start of the next one's text, if the provider would keep it."""
+    contents = [message["content"] for message in messages]
+    if not (text or (contents and isinstance(contents[-1], str))):
         return None
-    before = [canonical(recipe.params[name]) for name in _BEFORE_MESSAGES if recipe.params.get(name)]
-    contents = (message["content"] for message in messages)
+    before = [
+        canonical(recipe.params[name], sort=False) for name in _BEFORE_MESSAGES if recipe.params.get(name)
+    ]
     texts = [text, *(each for each in contents if isinstance(each, str)), *map(_json_text, before)]
     if sum(map(estimated_tokens, texts)) < LEAST_TOKENS:
         return None
     plain = _start(messages)
     if text:
+        marked = plain + b'{"content":[' + orjson.dumps(_marked_part(text)) + _NEXT_PART
         plain += b'{"content":' + orjson.dumps(text)[:-1]
-        marked = _start(messages) + b'{"content":[' + orjson.dumps(_marked_part(text)) + _NEXT_PART
     else:
         *first, last = messages
         marked = _start([*first, {**last, "content": [_marked_part(last["content"])]}])
-    digest = blake2b(orjson.dumps([recipe.model, before]) + b"\n" + plain, digest_size=16).digest()
+    digest = blake2b(orjson.dumps([recipe.model, before]) + plain, digest_size=16).digest()
     return StaticPrefix(digest, plain, marked, bool(text))
 
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 _WARM_SECONDS = 300.0
 """A prefix counts as kept for so long after an answer; the provider keeps it for half an hour from its last use."""
-LONGEST_SECONDS = 60.0
-"""The others wait no longer than this for the answer that warms: an answer that hangs holds nothing up for long."""
 
 
 class CacheWarming:
@@ -50,5 +48,5 @@ class CacheWarming:
             self._cold.discard(prefix)
 
     def give_up(self) -> None:
-        """Let all requests leave: it is not the cache that they wait for."""
+        """Hold nothing back any longer: the answer that is to warm the cache does not come."""
         self._cold.clear()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
 from llmframe._live.attempt import Attempter
-from llmframe._live.cache_warming import LONGEST_SECONDS, CacheWarming
+from llmframe._live.cache_warming import CacheWarming
 from llmframe._pacing import Attempts, Retry, evenly
 from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
@@ -64,6 +64,8 @@ class LiveLane:
         The tokens that each answer may have at most, where its request bounds them.
     warming
         Bounds the requests in flight, as the pace knows, until what they have in common is in the provider's cache.
+    warming_seconds
+        The longest time for that.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LiveLane:
         emit: Emit,
         most_output: int = 0,
         warming: CacheWarming | None = None,
+        warming_seconds: float = 60.0,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
@@ -85,6 +88,7 @@ class LiveLane:
         self._policy = policy
         self._emit = emit
         self._most_output = most_output
+        self._warming_seconds = warming_seconds
         self._warming = warming or CacheWarming((None,), {}, 0.0)
         self._feed: Feed | None = None
         self._queue: deque[_Waiting] = deque()
@@ -154,7 +158,7 @@ class LiveLane:
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
         self._feed = feed
-        warming_ends = asyncio.get_running_loop().call_later(LONGEST_SECONDS, self._end_warming)
+        warming_ends = asyncio.get_running_loop().call_later(self._warming_seconds, self._end_warming)
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._grow()

@@ -180,6 +180,7 @@ async def make_live_lane(
         emit=context.sink.add_outcome,
         most_output=settings.most_output,
         warming=warming,
+        warming_seconds=settings.tuning.warming_seconds,
     )
     running = account.running(
         pace,

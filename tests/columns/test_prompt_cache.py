@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi import validator
 
-from llmframe._columns import takes_breakpoints
+from llmframe._columns import Context, takes_breakpoints
 from llmframe._columns.prompt_cache import estimated_tokens
 
 GUIDE = "Read this guide, and answer by it. " * 130
@@ -144,6 +146,19 @@ def test_arrays_are_marked_after_the_messages_that_they_begin_with():
     ]
     assert chats(GUIDE, "Another.") == [[GUIDE, "Question 0"], ["Another.", "Question 1"]]
     assert chats(GUIDE) == [[GUIDE, "Question 0"]]
+
+
+def test_a_verbs_task_before_their_own_system_message_does_not_hide_it():
+    rows = [
+        [{"role": "system", "content": GUIDE}, {"role": "user", "content": f"Question {number}"}]
+        for number in range(2)
+    ]
+    plan = plan_of(pd.DataFrame({"chat": rows}), "chat")
+    plan = replace(plan, context=Context("Do it.", (("Example", "Answer"),)))
+    sent = [body["messages"] for body in bodies(plan.cached(breakpoints=True))]
+    assert [[_shown(message["content"]) for message in messages] for messages in sent] == [
+        [f"Do it.\n\n{GUIDE}", "Example", "Answer|", f"Question {number}"] for number in range(2)
+    ]
 
 
 def test_so_are_the_messages_of_functions():

@@ -166,6 +166,27 @@ def test_while_the_first_row_waits_for_its_retry_the_next_one_warms(openais):
     assert llmframe.last_run().tokens.cache_write == GUIDE_TOKENS
 
 
+def test_an_answer_that_hangs_holds_the_others_up_for_a_time_only(openais):
+    tune(warming_seconds=0.3)
+    openais.faults = [Fault("hang", when="Review 0", times_per_request=1)]
+    run = frame().llm.complete("review", system=GUIDE, into="a", wait=False)
+    assert openais.ledger.wait_for(lambda ledger: ledger.billed == 29, timeout=30)
+    assert run.sent == 30
+    run.cancel()
+
+
+def test_what_is_asked_again_reads_the_cache_too(openais):
+    openais.faults = [
+        Fault("wrong_type", when=lambda body: len(body["messages"]) == 2 and "Review 3'" in str(body))
+    ]
+    frame().llm.extract("review", {"stars": int}, GUIDE)
+    run = llmframe.last_run()
+    assert len(run.reasked) == 1
+    assert len(marks(openais)) == 31
+    assert all(marks(openais))
+    assert run.tokens.cached == 30 * run.tokens.cache_write
+
+
 @pytest.mark.parametrize("fault", ["invalid_api_key", "insufficient_quota", "unsupported_parameter"])
 def test_what_no_row_can_survive_stops_the_run_as_fast(openais, fault):
     """Within no more requests than where nothing is warmed, but the first."""
