@@ -116,6 +116,8 @@ class Tuning(NamedTuple):
     """A limit that by the server's words will not pass today ends the run after this time without an answer."""
     same_limits_seconds: float = 0.005
     """Answers that arrive within this time state the same limits: the headers of one of them are read."""
+    warming_seconds: float = 60.0
+    """Other requests wait at most this time for the one whose answer warms the provider's cache, which may hang."""
     first_poll_seconds: float = 1.0
     """The first poll of a batch follows its submission after this time; the interval grows by half each time."""
     longest_poll_seconds: float = 60.0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pandas as pd
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 import llmframe
+from llmframe._addresses import OPENAI_URL
 from llmframe.testing import made_up_answer
 
 if TYPE_CHECKING:
@@ -46,6 +50,19 @@ def about(*numbers: int) -> Callable[[dict[str, Any]], bool]:
     """Return a condition for faults: the request is one of these rows'."""
     chosen = {f"Tell me about the number {number}." for number in numbers}
     return lambda request: request.get("messages", [{}])[-1].get("content") in chosen
+
+
+def at_openais_address(server: LocalServer) -> AsyncOpenAI:
+    """Return a client of OpenAI's own address whose requests reach a local server; its account is its own."""
+
+    async def to_local_server(request: Any) -> None:
+        request.headers["connection"] = "close"
+        request.url = request.url.copy_with(
+            scheme="http", host="127.0.0.1", port=urlsplit(server.base_url).port
+        )
+
+    http_client = DefaultAsyncHttpxClient(event_hooks={"request": [to_local_server]})
+    return AsyncOpenAI(api_key=f"sk-{uuid4().hex}", base_url=OPENAI_URL, http_client=http_client)
 
 
 def paid_again(server: LocalServer) -> int:

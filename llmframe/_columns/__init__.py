@@ -10,6 +10,7 @@ from llmframe._columns.endings import CUT_OFF
 from llmframe._columns.examples import Examples, text_digest
 from llmframe._columns.list_items import explode
 from llmframe._columns.plan import Plan, make_plan
+from llmframe._columns.prompt_cache import takes_breakpoints
 from llmframe._columns.prompts import Prompt, PromptSpec, is_messages, listed
 from llmframe._columns.questions import (
     MOST_CHOICES,
@@ -85,6 +86,7 @@ __all__ = [
     "recorded",
     "response_format",
     "row_mask",
+    "takes_breakpoints",
     "text_digest",
     "text_series",
 ]

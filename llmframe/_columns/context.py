@@ -61,15 +61,15 @@ class Context:
             systems = (
                 [_before(self.task, systems[0]), *systems[1:]] if systems else [_message("system", self.task)]
             )
-        return orjson.dumps([*systems, *self._pairs, *rest])
+        return orjson.dumps([*systems, *self.pairs, *rest])
 
     @cached_property
     def _head(self) -> bytes:
         task = [] if self.task is None else [_message("system", self.task)]
-        return b"".join(orjson.dumps(message) + b"," for message in (*task, *self._pairs))
+        return b"".join(orjson.dumps(message) + b"," for message in (*task, *self.pairs))
 
     @property
-    def _pairs(self) -> list[dict[str, Any]]:
+    def pairs(self) -> list[dict[str, Any]]:
         return [
             _message(role, text)
             for pair in self.examples

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from llmframe._columns.context import NO_CONTEXT, Context
+from llmframe._columns.prompt_cache import PromptCache, has_breakpoints, prompt_cache
 from llmframe._columns.prompts import PromptFault, PromptSpec, Skipped, render, renders_again, user_text
 from llmframe._columns.recipe import Recipe, hashed, identity
 from llmframe._errors import counted, row_name
@@ -68,6 +69,8 @@ class Plan:
     """The rows' own messages of each distinct request, where they cannot be rendered again."""
     again: Mapping[int, bytes] | None = None
     """Messages of the requests that are asked again for another answer, by number."""
+    cache: PromptCache | None = None
+    """How its requests use the provider's prompt cache; `None`: they do not say."""
 
     @property
     def rows(self) -> int:
@@ -86,9 +89,25 @@ class Plan:
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
         templates, draws, keys = [recipe.template for recipe in self.recipes], self.draws, self.keys
-        body = self.recipes[0].endpoint.body
+        body, cache = self.recipes[0].endpoint.body, self.cache
         for number, messages in self._messages(wanted):
-            yield Request(keys[number], number, body(templates[number % draws], messages))
+            draw = number % draws
+            if cache is None or has_breakpoints(messages):
+                yield Request(keys[number], number, body(templates[draw], messages))
+            else:
+                marked = cache.mark(messages, draw)
+                yield Request(keys[number], number, body(cache.templates[draw], marked))
+
+    def cached(self, *, breakpoints: bool) -> Plan:
+        """Return the plan whose requests use the prompt cache explicitly, and mark what all have in common if they shall."""
+        alike = self._first_and_last() if breakpoints and self.kept is not None else ()
+        contexts = [self.context.of_draw(draw) for draw in range(self.draws)]
+        spec = self.spec if breakpoints else None
+        return replace(self, cache=prompt_cache(self.recipes, contexts, spec, alike))
+
+    def _first_and_last(self) -> tuple[bytes, ...]:
+        """Return the own messages of the first and the last request, where there are two: what they share, all may share."""
+        return () if self.distinct < 2 else tuple(own for _, own in self.own((0, self.distinct - 1)))
 
     def corrected(self, corrections: Mapping[int, tuple[str, str]]) -> Plan:
         """Return the plan in which these requests (by number) are asked again for another answer.

@@ -24,6 +24,9 @@ KEY_BYTES = 16
 OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens")
 """The parameters that bound an answer's tokens: an answer that ended by itself serves any bound."""
 
+_PARTS = b'"content":['
+"""Within a text the quotation marks would be escaped."""
+
 _NOT_IN_IDENTITY = frozenset(
     {"service_tier", "metadata", "user", "safety_identifier", "store", *OUTPUT_BOUNDS}
 )
@@ -112,14 +115,42 @@ def identity(shared: blake2b, content: bytes, draw: int = 0) -> Key:
     """Hash what decides an answer; `draw` distinguishes equal requests.
 
     A message's null `content` counts as none: Arrow adds it to messages that have none. It is never the last key.
+    Adjacent text parts count as one text, and breakpoints of the prompt cache as nothing.
 
     Examples
     --------
     >>> identity(hashed(b"[]"), b"[]").hex()
     '1dc909498904db1477bbd3ce1d821d1f'
     """
+    if _PARTS in content:
+        content = _with_joined_texts(content)
     digest = shared.copy()
     digest.update(content.replace(b'"content":null,', b""))
     if draw:
         digest.update(b"\n%d" % draw)
     return digest.digest()
+
+
+def _with_joined_texts(messages: bytes) -> bytes:
+    """Return messages (a JSON array) with adjacent text parts as one, a content of text alone as text, and no breakpoints."""
+    read = orjson.loads(messages)
+    for message in read:
+        if isinstance(message.get("content"), list):
+            message["content"] = _joined(message["content"])
+    return orjson.dumps(read)
+
+
+def _joined(parts: list[Any]) -> Any:
+    joined: list[Any] = []
+    for part in parts:
+        if not isinstance(part, dict):
+            return parts  # which the API refuses
+        said = {name: value for name, value in part.items() if name != "prompt_cache_breakpoint"}
+        if joined and _is_text(said) and _is_text(joined[-1]):
+            said["text"] = joined.pop()["text"] + said["text"]
+        joined.append(said)
+    return joined[0]["text"] if len(joined) == 1 and _is_text(joined[0]) else joined
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.keys() == {"text", "type"} and part["type"] == "text" and isinstance(part["text"], str)

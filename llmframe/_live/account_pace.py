@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from llmframe._errors import JournalError
+from llmframe._live.cache_warming import CacheWarming
 from llmframe._loop import beside
 from llmframe._pacing import Pace
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from llmframe._journal import Journal, Session
     from llmframe._pacing import RunPace
@@ -39,6 +40,8 @@ class AccountPace:
     def __init__(self, group: bytes, pace: Pace) -> None:
         self.pace = pace
         self._group = group
+        self._cached: dict[bytes, float] = {}
+        """When a request with a prefix that the provider keeps was answered last, by the prefix's digest."""
         self._reporting: _Exchange | None = None
         """Of the run that reports for all of them."""
         self.kept: LearntPace | None = None
@@ -52,6 +55,10 @@ class AccountPace:
             learnt = await journal.learnt_pace(group)
             accounts.setdefault(group, cls(group, Pace(local=local, learnt=learnt, now=time.monotonic())))
         return accounts[group]
+
+    def warming(self, prefixes: Sequence[bytes | None]) -> CacheWarming:
+        """Return what holds a run's requests back until these prefixes are in the provider's cache."""
+        return CacheWarming(prefixes, self._cached, time.monotonic())
 
     @asynccontextmanager
     async def running(

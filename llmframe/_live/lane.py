@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmframe._api import Reply
 from llmframe._live.attempt import Attempter
+from llmframe._live.cache_warming import CacheWarming
 from llmframe._pacing import OVER_BUDGET, Attempts, Budget, Fit, Retry, evenly
 from llmframe._values import Failure, FaultKind, LimitWait, Outcome, Stop, Traffic
 
@@ -63,6 +64,10 @@ class LiveLane:
         The tokens that each answer may have at most, where its request bounds them.
     budget
         What the run may spend; `None`: without a cap.
+    warming
+        Bounds the requests in flight, as the pace knows, until what they have in common is in the provider's cache.
+    warming_seconds
+        The longest time for that.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class LiveLane:
         emit: Emit,
         most_output: int = 0,
         budget: Budget | None = None,
+        warming: CacheWarming | None = None,
+        warming_seconds: float = 60.0,
     ) -> None:
         self.traffic = Traffic()
         self.stopped: Stop | None = None
@@ -89,6 +96,8 @@ class LiveLane:
         """That a reservation was settled, or the run is stopped."""
         self._over_budget = False
         """Whether requests were left out because they do not fit into the cap."""
+        self._warming_seconds = warming_seconds
+        self._warming = warming or CacheWarming((None,), {}, 0.0)
         self._feed: Feed | None = None
         self._queue: deque[_Waiting] = deque()
         self._stop_event = asyncio.Event()
@@ -158,6 +167,7 @@ class LiveLane:
     async def run(self, feed: Feed) -> None:
         """Work until the feed is exhausted or the run is stopped."""
         self._feed = feed
+        warming_ends = asyncio.get_running_loop().call_later(self._warming_seconds, self._end_warming)
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._grow()
@@ -167,15 +177,23 @@ class LiveLane:
                 first.add_note(f"another request failed meanwhile: {other!r}")
             raise first from None
         finally:
+            warming_ends.cancel()
             self._read_replies()
         if self._over_budget:
             self.stop(OVER_BUDGET)
+
+    def _end_warming(self) -> None:
+        """Hold nothing back for the provider's cache any longer."""
+        self._warming.give_up()
+        self._grow()
 
     @property
     def _vacant(self) -> int:
         """The number of workers that may be added; negative: there are too many."""
         window = self._pace.window
-        additional = min(self._waiting_for_retry, window) if self._waiting_for_retry and window > 1 else 0
+        additional = 0
+        if self._waiting_for_retry and (window > 1 or self._warming.most_in_flight):
+            additional = min(self._waiting_for_retry, window)
         return window + additional - self._workers
 
     def _grow(self) -> None:
@@ -239,6 +257,7 @@ class LiveLane:
             result = await self._attempter.attempt(request, ticket)
             if isinstance(result, Reply):
                 self._limit = None
+                self._warming.on_answer(request.number, time.monotonic())
                 await self._add_reply(request, result, attempts, time.monotonic() - ticket.sent_at)
                 self._continue_in_doubt()
                 return
@@ -369,6 +388,7 @@ class LiveLane:
 
     async def _probe(self) -> None:
         """Let requests of other rows leave first, from all over the rest; without any, conclude."""
+        self._warming.give_up()
         wanted, answered = self._policy.probes, self._policy.answered
         feed, group = self._feed, self._group
         others: Sequence[Request] = []

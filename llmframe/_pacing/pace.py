@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmframe._pacing.sharing import share
 from llmframe._pacing.stated_limit import StatedLimit
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmframe._pacing.headers import RateHeaders
-    from llmframe._pacing.rungs import RungPolicy
     from llmframe._values import LearntLimit
 
 _AT_ONCE = 1e-6
@@ -28,6 +27,14 @@ _FULL = 0.02
 _RECENT_SECONDS = 1.0
 _STARTING_SECONDS = 2.0  # in which a run's need is still unknown
 _REFUSED_SECONDS = 10.0  # in which a refused request may wait for its retry
+
+
+class InFlightBound(Protocol):
+    """Bounds a run's requests in flight until something about them is known."""
+
+    @property
+    def most_in_flight(self) -> int | None:
+        """How many may be in flight; `None`: any number."""
 
 
 class Pace:
@@ -93,7 +100,8 @@ class Pace:
         recipe: bytes = b"",
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
-        rungs: RungPolicy | None = None,
+        rungs: InFlightBound | None = None,
+        warming: InFlightBound | None = None,
     ) -> RunPace:
         """Add a run, with what its user allows at most; it ends with `leave`.
 
@@ -107,10 +115,14 @@ class Pace:
             Ceilings of all runs together: the least of those that are stated by a run going on.
         rungs
             Bounds the requests in flight until it is known whether the server holds to what is asked for.
+        warming
+            Bounds them until what they have in common is in the provider's cache.
         """
         if not self.runs:
             self._window = self._window.again()
-        run = RunPace(self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute), rungs)
+        run = RunPace(
+            self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute), (rungs, warming)
+        )
         self.runs.append(run)
         self._apply_ceilings()
         return run
@@ -328,10 +340,10 @@ class RunPace:
         most: int | None,
         recipe: bytes,
         ceilings: tuple[float | None, float | None],
-        rungs: RungPolicy | None = None,
+        bounds: Sequence[InFlightBound | None] = (),
     ) -> None:
         self.most = most
-        self._rungs = rungs
+        self._bounds = [bound for bound in bounds if bound is not None]
         self.ceilings = ceilings
         self.in_flight = 0
         self.waited_seconds = 0.0
@@ -350,8 +362,10 @@ class RunPace:
         size = window.size if self.most is None else self.most
         if window.stopped:
             size = min(window.size, size)
-        held = None if self._rungs is None else self._rungs.most_in_flight
-        return size if held is None else min(size, held)
+        for bound in self._bounds:
+            if (most := bound.most_in_flight) is not None:
+                size = min(size, most)
+        return size
 
     def until_started(self, now: float) -> float:
         """Return the seconds until further requests may leave: few do before it is known whether they are refused."""

@@ -340,9 +340,12 @@ class Execution:
         recorder = Recorder(journal, session, tuning.commit_seconds, self._journal_failed)
         lease = Lease(journal, session, tuning.lease_seconds, self._journal_failed)
         sink = OutcomeSink(self._results, recorder, self._settings.most_output)
+        plan = self._plan
+        if self._settings.caches_explicitly:
+            plan = plan.cached(breakpoints=self._settings.mode == "live")
         context = LaneContext(
             settings=self._settings,
-            plan=self._plan,
+            plan=plan,
             columns=self.columns,
             results=self._results,
             journal=journal,

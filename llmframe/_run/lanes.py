@@ -167,12 +167,15 @@ async def make_live_lane(
     settings, verb, journal = context.settings, context.settings.verb, context.journal
     group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
     account = await AccountPace.of(group, journal, local=is_local(settings.account.base_url))
+    cache = context.plan.cache
+    warming = None if cache is None else account.warming(cache.digests)
     pace = account.pace.join(
         settings.max_concurrency,
         recipe=context.session.digest,
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
         rungs=context.results.rungs,
+        warming=warming,
     )
     feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(
@@ -183,6 +186,8 @@ async def make_live_lane(
         emit=context.sink.add_outcome,
         most_output=settings.most_output or 0,
         budget=context.budget,
+        warming=warming,
+        warming_seconds=settings.tuning.warming_seconds,
     )
     running = account.running(
         pace,

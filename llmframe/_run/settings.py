@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from llmframe._api import BatchApi
-from llmframe._columns import CUT_OFF, NO_CONTEXT, OUTPUT_BOUNDS, Context, Examples, Recipe
+from llmframe._addresses import is_openai
+from llmframe._api import CHAT_COMPLETIONS, BatchApi
+from llmframe._columns import (
+    CUT_OFF,
+    NO_CONTEXT,
+    OUTPUT_BOUNDS,
+    Context,
+    Examples,
+    Recipe,
+    takes_breakpoints,
+)
 from llmframe._values import PARTLY, Again
 
 if TYPE_CHECKING:
@@ -139,6 +148,13 @@ class RunSettings(AccountSettings):
         """Return whether a request is sent although the journal holds its body."""
         lacking = stored.value is None or stored.problem == PARTLY
         return stored.again is Again.PASSING or (self.retry_failed and lacking)
+
+    @property
+    def caches_explicitly(self) -> bool:
+        """Whether the requests say what of them is cached: on OpenAI's own address, unless the user says it."""
+        own_address = is_openai(self.account.base_url) and self.account.api_version is None
+        takes_it = self.verb.endpoint is CHAT_COMPLETIONS and takes_breakpoints(self.model)
+        return own_address and takes_it and "prompt_cache_options" not in self.params
 
     @property
     def most_output(self) -> int | None:

@@ -84,6 +84,7 @@ def test_the_kth_duplicate_draws_for_itself():
     assert keys(["Other", "Hello", "Hello", "Hello"], dedupe=False)[1:] == [plain, *draws]
 
 
+MARKED = {"type": "text", "text": "Hel", "prompt_cache_breakpoint": {"mode": "explicit"}}
 SAME = {
     "the order of keys in a message": ([{"content": "Hello", "role": "user"}], {}),
     "a tuple of messages": (({"role": "user", "content": "Hello"},), {}),
@@ -108,6 +109,13 @@ SAME = {
     "authorization": ("Hello", {"extra_headers": {"Authorization": "Bearer x", "api-key": "y"}}),
     "the address's spelling": ("Hello", {"base_url": "https://API.OpenAI.com:443/v1/"}),
     "fresh": ("Hello", {"fresh": True}),
+    "prompt_cache_options": ("Hello", {"prompt_cache_options": {"mode": "explicit"}}),
+    "a text in one part": ([{"role": "user", "content": [{"type": "text", "text": "Hello"}]}], {}),
+    "a text in parts": (
+        [{"role": "user", "content": [{"type": "text", "text": part} for part in ("Hel", "", "lo")]}],
+        {},
+    ),
+    "a breakpoint": ([{"role": "user", "content": [MARKED, {"type": "text", "text": "lo"}]}], {}),
     "a parameter that is None": ("Hello", {"temperature": None}),
     "n=1": ("Hello", {"n": 1}),
 }
@@ -117,6 +125,26 @@ SAME = {
 def test_what_does_not_decide_the_answer_is_not_in_the_identity(what):
     prompt, settings = SAME[what]
     assert key(prompt, **settings) == key()
+
+
+def test_texts_beside_an_image_are_joined_where_they_are_adjacent():
+    """The image parts them, and what a text part says beyond its text keeps it apart. The golden image has one text."""
+    message, image = IMAGE[0], IMAGE[0]["content"][1]
+
+    def asked(*content):
+        return key([{**message, "content": list(content)}])
+
+    def text(words, **more):
+        return {"type": "text", "text": words, **more}
+
+    assert asked(text("What "), text("is this?"), image) == HASHES["image"]
+    assert (
+        asked(text("What is this?"), {**image, "prompt_cache_breakpoint": {"mode": "explicit"}})
+        == HASHES["image"]
+    )
+    assert asked(text("What is"), image, text(" this?")) != HASHES["image"]
+    assert asked(text("What "), text("is this?", cache_control={}), image) != HASHES["image"]
+    assert key('{"content":[{"type":"text","text":"Hello"}]}') != key()
 
 
 @pytest.mark.parametrize("more", [{}, {"audio": {"id": "a"}}, {"refusal": "No"}])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from helpers import at_openais_address
 
 import llmframe
-from llmframe._addresses import OPENAI_URL
 from llmframe.testing import Fault, LocalServer, Reply, reviews
 
 LABELS = ["praise", "complaint"]
@@ -496,14 +494,7 @@ def test_rows_that_the_other_engine_answered_are_not_asked_by_chance(llm):
 @pytest.fixture
 def openais(llm):
     """Let a client of OpenAI's own address reach the local server."""
-
-    async def to_local_server(request):
-        request.headers["connection"] = "close"
-        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=urlsplit(llm.base_url).port)
-
-    hooks = {"request": [to_local_server]}
-    http_client = DefaultAsyncHttpxClient(event_hooks=hooks)
-    llmframe.options.client = AsyncOpenAI(api_key="any", base_url=OPENAI_URL, http_client=http_client)
+    llmframe.options.client = at_openais_address(llm)
     return llm
 
 

@@ -11,9 +11,11 @@ from llmframe.testing._chat.completions import (
 )
 from llmframe.testing._chat.evidence import fitting_label, holds
 from llmframe.testing._chat.messages import count_tokens, message_texts, prompt_tokens
+from llmframe.testing._chat.prompt_cache import PromptCache
 
 __all__ = [
     "Completion",
+    "PromptCache",
     "answer_body",
     "answer_hash",
     "complete",

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from llmframe.testing._chat.instances import instance
-from llmframe.testing._chat.messages import last_user_text, message_texts, schema_in_instructions
+from llmframe.testing._chat.messages import joined, last_user_text, message_texts, schema_in_instructions
 from llmframe.testing._chat.sentiment import sentiment
 
 # Parameters that do not change the answer: they concern the user, the billing or the cache.
@@ -67,7 +67,7 @@ def made_up_answer(body: dict[str, Any], choice: int = 0) -> str:
     -------
     str
         The same text for the same request. `service_tier`, `metadata`, `user`, `safety_identifier`, `store` and
-        `prompt_cache_*` do not change it.
+        `prompt_cache_*` do not change it, nor does it matter whether a text comes in one part or in several.
 
     Examples
     --------
@@ -104,5 +104,10 @@ def _asked_about(message: str) -> str:
 def answer_hash(body: dict[str, Any], choice: int = 0) -> str:
     """Return a digest of what decides the answer."""
     core = {name: value for name, value in body.items() if name not in _WITHOUT_EFFECT}
+    if "messages" in core:
+        core["messages"] = [
+            {**message, "content": joined(message["content"])} if "content" in message else message
+            for message in core["messages"]
+        ]
     digest = request_digest(core)[:12]
     return f"{digest}-{choice}" if choice else digest

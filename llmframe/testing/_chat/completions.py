@@ -27,6 +27,7 @@ class Completion:
     refusal: str | None = None
     reasoning_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -133,7 +134,11 @@ def _usage(completion: Completion) -> dict[str, Any]:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
         "total_tokens": completion.tokens,
-        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": completion.cached_tokens,
+            "cache_write_tokens": completion.written_tokens,
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": completion.reasoning_tokens,
             "audio_tokens": 0,

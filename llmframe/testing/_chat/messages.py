@@ -17,10 +17,24 @@ def message_texts(body: dict[str, Any]) -> list[str]:
 
 
 def _text(content: Any) -> str:
+    content = joined(content)
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else ()
     return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def joined(content: Any) -> Any:
+    """Return a message's content as a model reads it: adjacent texts are one, and breakpoints of the cache are not read."""
+    if not isinstance(content, list):
+        return content
+    parts: list[dict[str, Any]] = []
+    for part in content:
+        said = {name: value for name, value in part.items() if name != "prompt_cache_breakpoint"}
+        if parts and said.keys() == parts[-1].keys() == {"type", "text"}:
+            said["text"] = parts.pop()["text"] + said["text"]
+        parts.append(said)
+    return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
 def last_user_text(texts: list[str], body: dict[str, Any]) -> str:

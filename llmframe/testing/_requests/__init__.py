@@ -12,6 +12,7 @@ from llmframe.testing._requests.batches import (
 )
 from llmframe.testing._requests.completions import check_completion, parse
 from llmframe.testing._requests.decisions import check_decision
+from llmframe.testing._requests.prompt_cache import takes_cache_options
 
 __all__ = [
     "ENDPOINTS",
@@ -25,4 +26,5 @@ __all__ = [
     "check_line_body",
     "integer",
     "parse",
+    "takes_cache_options",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from llmframe.testing._requests.openapi import component
+from llmframe.testing._requests.prompt_cache import check_prompt_cache
 from llmframe.testing._requests.strict_schemas import check_schema
 from llmframe.testing._requests.validation import checker
 from llmframe.testing._wire import Invalid
@@ -28,6 +29,7 @@ def check_completion(body: dict[str, Any], most: str = "json_schema") -> None:
     if "model" not in body:
         raise Invalid("you must provide a model parameter", None, None)
     _check_shape(body)
+    check_prompt_cache(body)
     if len(body) > 2:
         _check_together(body, most)
 

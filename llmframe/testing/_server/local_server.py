@@ -20,7 +20,7 @@ MODELS = ("gpt-6-luna", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol", "gpt-5-m
 
 _CHANGEABLE = frozenset(
     {
-        *{"latency", "api_key", "answer", "headers", "cached", "response_format"},
+        *{"latency", "api_key", "answer", "headers", "cached", "response_format", "prompt_cache"},
         *{"faults", "limits", "batches"},
     }
 )
@@ -54,8 +54,9 @@ def _unchangeable(name: str) -> str:
 class LocalServer:
     """A server with OpenAI's chat completions, decisions, files and batches on 127.0.0.1: real HTTP, made-up answers, no costs.
 
-    `limits`, `faults`, `batches`, `latency`, `api_key`, `answer`, `headers`, `cached` and `response_format` can be
-    set while the server runs, and count for the requests that arrive afterwards; any other name is an `AttributeError`.
+    `limits`, `faults`, `batches`, `latency`, `api_key`, `answer`, `headers`, `cached`, `response_format` and
+    `prompt_cache` can be set while the server runs, and count for the requests that arrive afterwards; any other name is
+    an `AttributeError`.
 
     Parameters
     ----------
@@ -88,6 +89,11 @@ class LocalServer:
         with "text" JSON objects too; "ignored" takes everything and answers as if it were not there.
     decision_models
         The models that answer decisions; without any there is no such endpoint (404).
+    prompt_cache
+        Whether completions use a prompt cache as OpenAI's do from GPT-5.6 on, and say in their usage what they read from
+        it and wrote into it: prefixes of at least 1,024 tokens, matched exactly at breakpoints, for 30 minutes, which
+        `advance` moves forward; implicit or explicit by the request's `prompt_cache_options`. Schemas and tools then count
+        as tokens of the prompt.
 
     Examples
     --------
@@ -112,12 +118,21 @@ class LocalServer:
         batches: Batches | None = None,
         response_format: str = "json_schema",
         decision_models: Iterable[str] = ("gpt-6-luna",),
+        prompt_cache: bool = False,
     ) -> None:
         # Imported here, so that importing this package does not import pydantic.
         from llmframe.testing._server.service import Service  # noqa: PLC0415
 
         settings = ServiceSettings(
-            latency, tuple(models), api_key, answer, headers, cached, response_format, tuple(decision_models)
+            latency,
+            tuple(models),
+            api_key,
+            answer,
+            headers,
+            cached,
+            response_format,
+            tuple(decision_models),
+            prompt_cache,
         )
         self._ledger = Ledger(keep_bodies=keep_bodies)
         self._service = Service(settings, self._ledger, limits, faults)
@@ -132,6 +147,7 @@ class LocalServer:
     headers = _Setting()
     cached = _Setting()
     response_format = _Setting()
+    prompt_cache = _Setting()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -261,7 +277,7 @@ class LocalServer:
             self.up()
 
     def reset(self) -> None:
-        """Clear the ledger, and reset limits and faults. Files and batches stay."""
+        """Clear the ledger and the prompt cache, and reset limits and faults. Files and batches stay."""
         self._service.reset()
 
     def _running(self) -> HttpServer:

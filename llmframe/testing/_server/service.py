@@ -17,6 +17,8 @@ import orjson
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe.testing._batch import RowResponse, Storage
 from llmframe.testing._chat import (
+    Completion,
+    PromptCache,
     answer_body,
     complete,
     output_cap,
@@ -45,7 +47,6 @@ from llmframe.testing._wire import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmframe.testing._chat import Completion
     from llmframe.testing._settings import Fault, Limits, ServiceSettings
     from llmframe.testing._wire import Ledger
 
@@ -69,6 +70,7 @@ class Service:
         self._numbers = count(1)
         self.limits = limits
         self.faults = faults
+        self._prompt_cache = PromptCache()
         self.storage = Storage(ledger, settings.models, self._answer_row)
 
     @property
@@ -89,8 +91,9 @@ class Service:
         self._rate_limiter = None if limits is None else RateLimiter(limits, time.monotonic())
 
     def reset(self) -> None:
-        """Clear the ledger, and reset limits and faults."""
+        """Clear the ledger and the prompt cache, and reset limits and faults."""
         self.ledger.clear()
+        self._prompt_cache = PromptCache()
         self.limits = self._limits
         self.faults = self._faults.faults
 
@@ -197,13 +200,25 @@ class Service:
         over = self._admit(target.body, answer)
         if over is not None:
             return self._error(over)
-        fault = self._faults.choose(target)
+        fault, delay = self._faults.choose(target), self._delay()
+        if isinstance(answer, Completion):
+            answer = self._with_cache_use(answer, target.body, fault, delay)
         answer = _spoilt(answer, fault, target.body)
         if fault is not None and fault.kind in TRANSPORT_FAULTS:
             response = _with_transport_fault(self._completed(target, answer, time.time()), fault)
         else:
             response = self._answered(fault, target, answer, key, time.time())
-        return replace(response, delay=response.delay + self._delay())
+        return replace(response, delay=response.delay + delay)
+
+    def _with_cache_use(
+        self, completion: Completion, body: dict[str, Any], fault: Fault | None, seconds: float
+    ) -> Completion:
+        """Return a completion with its use of the prompt cache, if there is one; errors do not use it."""
+        kind = None if fault is None else fault.kind
+        completes = kind.completes if isinstance(kind, Reply) else kind is None or kind in ANSWER_FAULTS
+        if not self.settings.prompt_cache or not (completes or kind in TRANSPORT_FAULTS):
+            return completion
+        return self._prompt_cache.used_by(completion, body, self.storage.clock.now(), seconds)
 
     def _admit(self, body: dict[str, Any], answer: Completion | Decision) -> ErrorResponse | None:
         if self._rate_limiter is None:
@@ -263,6 +278,7 @@ class Service:
         self.ledger.body_accepted(body)
         completion = complete(asked, self.settings.answer, self.settings.cached)
         fault = self._faults.choose(target)
+        completion = self._with_cache_use(completion, asked, fault, 0.0)
         if fault is not None and fault.kind == "502":
             # The page is a proxy's, which the rows of batches do not meet.
             return _refused_row(errors.status_error(502))

@@ -25,6 +25,7 @@ class ServiceSettings:
     cached: float = 0.0
     response_format: str = "json_schema"
     decision_models: tuple[str, ...] = ()
+    prompt_cache: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.latency) and not (isinstance(self.latency, int | float) and self.latency >= 0):
@@ -38,3 +39,5 @@ class ServiceSettings:
             raise ValueError(f"response_format must be one of {known}, not {self.response_format!r}.")
         if not (isinstance(self.cached, int | float) and 0 <= self.cached <= 1):
             raise ValueError(f"cached must be between 0 and 1, not {self.cached!r}.")
+        if self.prompt_cache and self.cached:
+            raise ValueError("With prompt_cache the cache tells what is cached; leave cached out.")
