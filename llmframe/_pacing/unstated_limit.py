@@ -179,10 +179,10 @@ class UnstatedLimit:
         refused, self.rate = self.rate, min(rate, self.rate)
         usual = _USUAL_GAIN * refused + (1 - _USUAL_GAIN) * self._usual if self._recovers_until else self.rate
         self._usual = max(usual, self.rate)
-        self._least_recovery = (
-            _FIRST_RECOVERY if not self._recovers_until and seconds < _SHORT_MEASUREMENT else 0.0
-        )
-        self._recovers_until = _DECREASE * refused
+        if accepted >= _MEASURED_REQUESTS or not self._recovers_until:  # fewer do not end a recovery
+            doubtful = not self._recovers_until and seconds < _SHORT_MEASUREMENT
+            self._least_recovery = _FIRST_RECOVERY if doubtful else 0.0
+            self._recovers_until = _DECREASE * refused
         self._increase = self._usual * min(_FASTEST_INCREASE, _INCREASE_PER_REQUEST * self._usual)
         self._cuts, self._lone_429s = 0, _LONE_429S
         self._bucket.rate = self.rate
