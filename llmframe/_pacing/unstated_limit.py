@@ -163,6 +163,7 @@ class UnstatedLimit:
     def _measure(self, ticket: Ticket) -> None:
         """Continue after a cut: below the rate that was refused, or the rate of what was accepted.
 
+        A first, short measurement is in doubt: the rate recovers quickly after it, until another one that counts.
         The rate that was refused counts for as much of the time as it was sent at: a long wait is one for a window's end.
         """
         began = ticket.sent_at if self._began_at is None else self._began_at
