@@ -20,7 +20,7 @@ _STEADY_SECONDS = 20.0  # without a cut, after which the increase grows: the lim
 _LARGEST_STEADY_FACTOR = 10.0  # of the increase
 _FASTEST_RECOVERY = 0.5  # of the rate, per second, up to just below the rate that was refused
 _RECOVERY_PER_REQUEST = 0.0025  # of the rate, per second, for each request per second
-_SHORT_MEASUREMENT = 2.0  # seconds; the first one is mostly of waits, if it took no longer,
+_SHORT_MEASUREMENT = 5.0  # seconds; the first one may be mostly of waits or a pause, if it took no longer,
 _FIRST_RECOVERY = 0.3  # so that the rate recovers by this part of it per second at least
 _LEARNT_GROWTH = 1.0  # of a rate that an earlier process learnt, per second, until it is refused
 _LONGEST_BUCKET_SECONDS = 60.0
@@ -139,15 +139,16 @@ class UnstatedLimit:
             return
         self._round_trip = max(now - ticket.sent_at, 1e-3)
         in_vain = sent - ticket.number + 1
-        if self.rate == inf:
-            self.rate = in_vain / self._round_trip
+        began = ticket.sent_at if self._began_at is None else self._began_at
+        if self.rate == inf:  # a pause of the machine makes either rate far too low
+            before = (ticket.number - self._refused) / max(ticket.sent_at - began, 1e-3)
+            self.rate = max(in_vain / self._round_trip, before)
         hold = (in_vain + 1) / self.rate
         if self._cuts:  # as long as all before
             hold = max(hold, now - self._cut_at)
         else:
             self._cut_at, self._first_cut = ticket.sent_at, sent
             if self._before_first_cut is None:
-                began = ticket.sent_at if self._began_at is None else self._began_at
                 self._before_first_cut = ticket.number - self._refused, ticket.sent_at - began
                 self._at_once = self._recovers_until = 0.0
         hold = min(hold, _LONGEST_HOLD_SECONDS)
@@ -162,6 +163,7 @@ class UnstatedLimit:
     def _measure(self, ticket: Ticket) -> None:
         """Continue after a cut: below the rate that was refused, or the rate of what was accepted.
 
+        A first, short measurement is in doubt: the rate recovers quickly after it, until another one that counts.
         The rate that was refused counts for as much of the time as it was sent at: a long wait is one for a window's end.
         """
         began = ticket.sent_at if self._began_at is None else self._began_at
@@ -178,10 +180,10 @@ class UnstatedLimit:
         refused, self.rate = self.rate, min(rate, self.rate)
         usual = _USUAL_GAIN * refused + (1 - _USUAL_GAIN) * self._usual if self._recovers_until else self.rate
         self._usual = max(usual, self.rate)
-        self._least_recovery = (
-            _FIRST_RECOVERY if not self._recovers_until and seconds < _SHORT_MEASUREMENT else 0.0
-        )
-        self._recovers_until = _DECREASE * refused
+        if accepted >= _MEASURED_REQUESTS or not self._recovers_until:  # fewer do not end a recovery
+            doubtful = not self._recovers_until and seconds < _SHORT_MEASUREMENT
+            self._least_recovery = _FIRST_RECOVERY if doubtful else 0.0
+            self._recovers_until = _DECREASE * refused
         self._increase = self._usual * min(_FASTEST_INCREASE, _INCREASE_PER_REQUEST * self._usual)
         self._cuts, self._lone_429s = 0, _LONE_429S
         self._bucket.rate = self.rate

@@ -17,6 +17,8 @@ import measure
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pacing.simulation import Allowance, BySecond, Server, SimulatedRun, tokens_estimated
 
+from llmframe._pacing import Pace
+
 _LATENCIES = {"0.05 s": (0.05, 0.5, None), "2 s, refused in 0.05": (2.0, 0.5, 0.05)}
 _FORMS = {
     "bucket of 60 s": (Allowance, 60, False),
@@ -72,6 +74,12 @@ def main() -> list[measure.Line]:
         run.change = lambda _now, server=server: setattr(server.requests, "rate", 50)
         run.at(20.0, "change")
         lines.append(_line(f"half after 20 s (share of the new limit), {headers=}", run))
+        for paused_at, rate in ((0.07, 100), (0.22, 300), (0.6, 1_000)):
+            server = Server(Allowance(rate, 0.5), None, 0.02, 0.1, headers=headers, retry="int")
+            server.count_refused = True
+            pause = (paused_at, paused_at + 1.5)
+            run = SimulatedRun(server, 18 * rate, Pace(local=True).join(), seed=1, pause=pause)
+            lines.append(_line(f"{rate}/s, the client pauses for 1.5 s after {paused_at} s, {headers=}", run))
     return lines
 
 

@@ -117,6 +117,7 @@ class SimulatedRun:
     seed: int = 0
     estimate: object = None  # of (rng): a request's estimated tokens, its charge, and what it uses
     began: float = 0.0
+    pause: tuple = (math.inf, math.inf)  # from when until when the client processes nothing
     same_limits_seconds: float = 0.0  # seconds in which the headers of one answer only are read
     read_at: float = -math.inf
     answered: int = 0
@@ -147,8 +148,13 @@ class SimulatedRun:
         self.fill(self.began)
         while self.events:
             now, _, kind, args = heapq.heappop(self.events)
+            paused = self.pause[0] <= now < self.pause[1]
+            if paused and kind != "arrive":
+                self.at(self.pause[1], kind, *args)
+                continue
             getattr(self, kind)(now, *args)
-            self.fill(now)
+            if not paused:
+                self.fill(now)
         return self
 
     def wake(self, _now):

@@ -47,6 +47,19 @@ def test_a_limit_is_learnt_on_a_local_server_whose_small_bucket_counts_refused_r
     assert run.refused < 0.05
 
 
+@pytest.mark.parametrize(
+    ("rate", "seconds", "paused_at"), [(300, 0.5, 0.22), (100, 0.5, 0.07), (1_000, 0.5, 0.6)]
+)
+@pytest.mark.parametrize("pause", [0.5, 1.5])
+def test_a_pause_of_the_machine_at_the_first_refusals_hardly_slows_a_run(rate, seconds, paused_at, pause):
+    """What was refused meanwhile seems to have been sent far more slowly than it was: the rate comes back soon."""
+    server = Server(Allowance(rate, seconds), None, 0.02, 0.1, headers=False, retry="int", count_refused=True)
+    pausing = (paused_at, paused_at + pause)
+    run = SimulatedRun(server, 18 * rate, Pace(local=True).join(), seed=1, pause=pausing).run()
+    assert run.share_and_bucket * run.ended / (run.ended - pause) >= 0.85
+    assert run.refused < 0.05
+
+
 QUICK = [(0.005, 0.2, None), (0.05, 0.2, None)]
 SHORT_RUNS = [*itertools.product([20, 50, 100, 200, 500], [0.1, 0.5, 1], QUICK)]
 SHORT_RUNS += [*itertools.product([50, 100], [0.1, 0.5, 1], [(1.0, 0.2, 0.05)])]
