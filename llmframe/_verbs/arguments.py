@@ -102,6 +102,13 @@ def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
     return settings
 
 
+def journal_place(given: str | os.PathLike[str] | bool | None = None) -> bool | Path:
+    """Return the journal of an argument, the options or the environment."""
+    check("journal", given)
+    place: bool | str | os.PathLike[str] = options.journal if given is None else given
+    return _journal(True if place is None else place)
+
+
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
 
