@@ -105,8 +105,7 @@ def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
 def journal_place(given: str | os.PathLike[str] | bool | None = None) -> bool | Path:
     """Return the journal of an argument, the options or the environment."""
     check("journal", given)
-    place: bool | str | os.PathLike[str] = options.journal if given is None else given
-    return _journal(True if place is None else place)
+    return _journal(_chosen({} if given is None else {"journal": given})["journal"])
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
