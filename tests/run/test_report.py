@@ -15,7 +15,7 @@ import llmframe
 from llmframe._run import card, starting
 from llmframe._run.card import duration
 from llmframe._run.money import dollars
-from llmframe.testing import Fault
+from llmframe.testing import Fault, Reply
 
 
 @pytest.fixture
@@ -175,6 +175,23 @@ def test_a_run_draws_itself(prompts, llm, lane):
     mpl.use("Agg")
     llmframe.complete(prompts)
     assert isinstance(llmframe.last_run().plot(), Figure)
+
+
+def test_a_run_draws_what_it_has_spent_by_when(bad, lane):
+    """From nothing to its cost, also with answers that broke off, and also of a run that was sent elsewhere."""
+    mpl.use("Agg")
+    half = Fault(Reply(choice={"finish_reason": "error"}), times_per_request=1, when="x")
+    bad.faults = [half, *bad.faults]
+    llmframe.complete(["x", "y", "z"])
+    run = llmframe.last_run()
+    for drawn in (run, pickle.loads(pickle.dumps(run))):
+        (line,) = drawn.plot().axes[2].lines
+        seconds, spent = line.get_xdata(), line.get_ydata()
+        assert list(seconds) == sorted(seconds)
+        assert list(spent) == sorted(spent)
+        assert (spent[0], spent[-1]) == (0.0, run.cost)
+        assert spent[-2] == pytest.approx(run.cost)
+        assert len(spent) == 5
 
 
 def test_last_run_is_the_newest_calls(llm, lane):

@@ -10,11 +10,12 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, TypeAlias
 
 from llmframe._loop import log
+from llmframe._values import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmframe._values import Answer, LaneName, RunView, Usage
+    from llmframe._values import Answer, LaneName, RunView
 
 _shortener = Repr()
 _shortener.maxdict, _shortener.maxother = 8, 200
@@ -26,6 +27,7 @@ _LINEAR_TOKENS = 32_000
 """Prices start to depend on a request's length only well above this number of tokens."""
 
 
+_PROBE = Usage(_PROBE_TOKENS, _PROBE_TOKENS)
 _PRICED_SECONDS = 900.0
 """A price is looked up again for each quarter of an hour: it may change by the day, and some by the time of day."""
 
@@ -86,7 +88,7 @@ class Prices:
 
     def _look_up(self, model: str, context: dict[str, str], moment: float) -> Price | None:
         try:
-            return _table_price(model, context, self._price_list, datetime.fromtimestamp(moment, UTC))
+            return _dated_price(model, context, self._price_list, datetime.fromtimestamp(moment, UTC))
         except LookupError:
             return None
         except Exception as error:  # noqa: BLE001 (as above; the other model's price may still be known)
@@ -125,6 +127,20 @@ def _linear(
         return (dollars + cached_tokens * cached + written_tokens * written) / 1e6
 
     return price
+
+
+def _dated_price(model: str, context: dict[str, str], price_list: str | None, at: datetime) -> Price:
+    """Return the price of a model at a time; raise as `_table_price` does.
+
+    The table knows batches and tiers only since somebody looked their prices up. Before that they cost what they do now
+    in relation to the usual price; the table would silently give the full one.
+    """
+    price = _table_price(model, context, price_list, at)
+    if not context or price(_PROBE) != _table_price(model, {}, price_list, at)(_PROBE):
+        return price
+    now = datetime.now(UTC)
+    reduced, usual = _table_price(model, context, price_list, now), _table_price(model, {}, price_list, now)
+    return lambda usage: price(usage) * reduced(usage) / (usual(usage) or 1.0)
 
 
 def _table_price(model: str, context: dict[str, str], price_list: str | None, at: datetime) -> Price:
