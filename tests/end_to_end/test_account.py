@@ -193,16 +193,34 @@ def test_reruns_pay_what_is_new(llm, lane):
 
 def test_earlier_batches_are_paid_by_the_run_that_collects_them(llm, swift):
     """Whoever detached paid nothing that it knows of."""
-    llm.batches = Batches(seconds=3_600)
+    detach(llm)
+    check(llm, ask(asked(ROWS)))
+    assert llm.ledger.batches_created == 1
+
+
+def detach(server):
+    """Submit a batch, let it end, and have no run that knows of it."""
+    server.batches = Batches(seconds=3_600)
     llmframe.options.mode = "batch"
     run = asked(ROWS).llm.complete("q", into="a", wait=False)
-    assert llm.ledger.wait_for(lambda ledger: ledger.batches_created == 1, 60)
+    assert server.ledger.wait_for(lambda ledger: ledger.batches_created == 1, 60)
     run._task.cancel()
     with pytest.raises(llmframe.StoppedError):
         run.result(60)
-    llm.advance(7_200)
-    check(llm, ask(asked(ROWS)))
-    assert llm.ledger.batches_created == 1
+    server.advance(7_200)
+
+
+def test_batches_that_collect_takes_in_are_spent_and_are_no_runs_cost(llm, swift):
+    """Also what broke off in them, whose rows are asked again."""
+    llm.faults = [broken_off(1)]
+    detach(llm)
+    llmframe.collect()
+    before = billed(llm)
+    assert spent() == pytest.approx(before, abs=1e-12)
+    llm.batches = Batches()
+    frame = ask(asked(ROWS))
+    check(llm, frame, before=before)
+    assert frame.index[frame["a_cost"] > 0].tolist() == [3, 4]
 
 
 def test_unknown_outcomes_stand_apart(llm):
@@ -224,6 +242,7 @@ def test_all_of_it_together(llm, lane):
         Fault("500", rate=0.3, times_per_request=1),
         Fault("refusal", when=about(7)),
         Fault("length_empty", when=about(8)),
+        Fault(Reply(choice={"finish_reason": "weird"}), times_per_request=1, when=about(11)),
         Fault(uses(3_000, 1_000, 1_500, 30, 20), when=about(10)),
     ]
     with pytest.warns(llmframe.CompletionWarning):
