@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Levels, explode
     from llmframe._files import read_csv
     from llmframe._run import Estimate, Run, last_run
-    from llmframe._verbs import batches, cancel, collect
+    from llmframe._verbs import batches, cancel, collect, spend
 
 __version__ = "0.1.0"
 
@@ -63,6 +63,7 @@ __all__ = [
     "option_context",
     "options",
     "read_csv",
+    "spend",
 ]
 
 _LATER = {
@@ -75,6 +76,7 @@ _LATER = {
     "explode": "_columns",
     "last_run": "_run",
     "read_csv": "_files",
+    "spend": "_verbs",
 }
 """Names whose rooms are imported when they are first used, to keep `import llmframe` light."""
 

@@ -37,7 +37,11 @@ class Request(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The tokens of one answer, or the sum of many. An answer without prompt tokens is one whose tokens are unknown."""
+    """The tokens of one answer, or the sum of many. An answer without prompt tokens is one whose tokens are unknown.
+
+    Each token is in one class: `uncached`, `cached` and `written` are the prompt's, `output` and `reasoning` the
+    completion's, and the five sum to `total`.
+    """
 
     prompt: int = 0
     completion: int = 0
@@ -49,8 +53,41 @@ class Usage(NamedTuple):
     """Prompt tokens that the provider wrote into its cache (part of `prompt`)."""
 
     @property
+    def uncached(self) -> int:
+        """Prompt tokens at the full price of the input."""
+        return self.prompt - self.cached - self.cache_write
+
+    @property
+    def written(self) -> int:
+        """Prompt tokens that the provider wrote into its cache, which cost more than uncached ones."""
+        return self.cache_write
+
+    @property
+    def output(self) -> int:
+        """Completion tokens of the answer itself, without reasoning."""
+        return self.completion - self.reasoning
+
+    @property
     def total(self) -> int:
         return self.prompt + self.completion
+
+
+class Saved(NamedTuple):
+    """US dollars that a run did not have to pay, as far as prices are known; no dollar is in two of these."""
+
+    journal: float = 0.0
+    """What the answers from the journal had cost."""
+    duplicates: float = 0.0
+    """What the answers to equal rows would have cost again for each copy."""
+    cache: float = 0.0
+    """What the prompt tokens that the provider read from its cache would have cost more as uncached ones, less what the
+    tokens written into it cost more. Below 0 where the writes cost more than the reads saved."""
+    batch: float = 0.0
+    """What the answers by batch would have cost more when sent live."""
+
+    @property
+    def total(self) -> float:
+        return sum(self)
 
 
 class FaultKind(Enum):
@@ -532,6 +569,8 @@ class RunView(Protocol):
     def tokens(self) -> Usage: ...
     @property
     def cost(self) -> float | None: ...
+    @property
+    def saved(self) -> Saved: ...
     @property
     def unpriced(self) -> int: ...
     @property

@@ -5,6 +5,7 @@ the rows into distinct requests with an identity each; `Examples` become message
 for a verb; `TargetColumns` are the columns that a verb may write, checked before anything is sent.
 """
 
+from llmframe._columns.companions import USAGE_COLUMNS, RawAnswers, RequestUsage, UsageAnswers
 from llmframe._columns.context import NO_CONTEXT, Context
 from llmframe._columns.endings import CUT_OFF
 from llmframe._columns.examples import Examples, text_digest
@@ -28,7 +29,6 @@ from llmframe._columns.questions import (
     read_labels,
     read_questions,
 )
-from llmframe._columns.raw_answers import RawAnswers
 from llmframe._columns.recipe import OUTPUT_BOUNDS, Recipe
 from llmframe._columns.schema import Record, Schema, TypedAnswers, read_schema, response_format
 from llmframe._columns.templates import label_text
@@ -50,6 +50,7 @@ __all__ = [
     "NO_CONTEXT",
     "OUTPUT_BOUNDS",
     "TEXT",
+    "USAGE_COLUMNS",
     "ChatQuestionAnswers",
     "Context",
     "DecisionAnswers",
@@ -65,10 +66,12 @@ __all__ = [
     "RawAnswers",
     "Recipe",
     "Record",
+    "RequestUsage",
     "Schema",
     "Shown",
     "TargetColumns",
     "TypedAnswers",
+    "UsageAnswers",
     "decision_questions",
     "explode",
     "full_label",

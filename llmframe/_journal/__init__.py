@@ -12,6 +12,7 @@ from llmframe._journal.protocol import (
     Journal,
     PartLabel,
     Session,
+    Spend,
     StoredAnswer,
 )
 from llmframe._journal.recorder import Recorder
@@ -26,6 +27,7 @@ __all__ = [
     "PartLabel",
     "Recorder",
     "Session",
+    "Spend",
     "StoredAnswer",
     "forgetful_machine",
     "journal_path",

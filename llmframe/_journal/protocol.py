@@ -36,6 +36,25 @@ class StoredAnswer(NamedTuple):
     """As of an answer."""
 
 
+class Spend(NamedTuple):
+    """What the answers of one day, model, verb and lane took."""
+
+    day: int
+    """Days since 1970-01-01, UTC."""
+    model: str
+    """The model that was asked."""
+    verb: str | None
+    """`None`: unknown, as of a batch that another journal's call submitted."""
+    lane: str
+    """`"live"`, `"batch"`, or `"flex"` for answers at that tier."""
+    answers: int
+    """The paid answers, also those that broke off and were asked again."""
+    usage: Usage
+    cost: float | None
+    """US dollars of those whose cost is known; `None`: of none."""
+    unpriced: int
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
     """The result of claiming requests."""
@@ -220,9 +239,16 @@ class Journal(Protocol):
         """
 
     async def record(
-        self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]
+        self,
+        session: Session,
+        answers: Sequence[PricedAnswer],
+        released: Sequence[Key],
+        spent: Sequence[PricedAnswer] = (),
     ) -> None:
-        """Commit answers in one transaction, and release the session's claims on them and on `released`."""
+        """Commit answers in one transaction, and release the session's claims on them and on `released`.
+
+        Of `spent`, answers that broke off, only tokens and dollars are kept: their requests have no answer, and stay claimed.
+        """
 
     async def longest_answer(self, recipe: int) -> int:
         """Return the most tokens of an answer by this recipe; where it has none, of any; 0: there is none."""
@@ -251,10 +277,16 @@ class Journal(Protocol):
         """End a run: its counts are kept, its claims are released."""
 
     async def summary(self, judge: Judge) -> dict[str, Any]:
-        """Count the answers, those without a value by `judge` or without a price, tokens, dollars and claims, with the dates."""
+        """Count the answers, those without a value by `judge` or without a price, those that broke off, tokens, dollars and claims, with the dates."""
+
+    async def spend(self) -> list[Spend]:
+        """Sum what the kept answers took, and those that broke off, by day, model, verb and lane, in this order.
+
+        The day is that of the request of a batch, and otherwise of the answer.
+        """
 
     def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         """Yield every answer with its recipe, and with `problem` and `detail` by `judge`, oldest first."""
 
     async def prune(self, before: float) -> int:
-        """Delete the answers from before this time (seconds since the epoch); return how many."""
+        """Delete the answers, and what was spent, from before this time (seconds since the epoch); return how many answers."""

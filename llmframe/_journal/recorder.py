@@ -38,6 +38,7 @@ class Recorder:
         self._seconds = seconds
         self._journal_failed = journal_failed
         self._answers: list[PricedAnswer] = []
+        self._spent: list[PricedAnswer] = []
         self._released: list[Key] = []
         self._unsent: dict[Key, None] = {}
         """In their order, the unsent requests that the journal still counts as possibly sent."""
@@ -53,6 +54,12 @@ class Recorder:
     def add_answer(self, answer: Answer, cost: float | None) -> None:
         """Add an answer, and its cost in US dollars where it is known."""
         self._answers.append((answer, cost))
+        if self._commit is None:
+            self._commit_soon()
+
+    def add_spend(self, answer: Answer, cost: float | None) -> None:
+        """Add what a body took that broke off, and is no answer; its request stays claimed."""
+        self._spent.append((answer, cost))
         if self._commit is None:
             self._commit_soon()
 
@@ -107,20 +114,22 @@ class Recorder:
 
     @property
     def _unwritten(self) -> bool:
-        return bool(self._answers or self._released or self._unsent)
+        return bool(self._answers or self._spent or self._released or self._unsent)
 
     async def _write(self) -> None:
         answers, self._answers = self._answers, []
+        spent, self._spent = self._spent, []
         released, self._released = self._released, []
         unsent, self._unsent = self._unsent, {}
         self._written_unsent.update(unsent)
         try:
             if unsent:
                 await self._journal.mark_unsent(self._session, list(unsent))
-            if answers or released:
-                await self._journal.record(self._session, answers, released)
+            if answers or released or spent:
+                await self._journal.record(self._session, answers, released, spent)
         except Exception as error:
             self._answers, self._released = answers + self._answers, released + self._released
+            self._spent = spent + self._spent
             self._failed = True
             if isinstance(error, JournalError):
                 self._journal_failed(error)

@@ -10,13 +10,13 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._errors import counted, short
-from llmframe._run.money import cost_text
+from llmframe._run.money import cost_text, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmframe._run.advice import Cause
-    from llmframe._values import RunView
+    from llmframe._values import RunView, Usage
 
 GREEN, BLUE, GREY, RED, AMBER = "#2e9e5b", "#4385d6", "#868686", "#dc4437", "#c27c0e"
 
@@ -51,6 +51,8 @@ class Details(NamedTuple):
     arrivals: Sequence[float]
     latencies: Sequence[float]
     """For each answer of the run: seconds since the run's start, and its latency in seconds."""
+    costs: Sequence[float]
+    """For each answer of the run: US dollars since the one before."""
 
 
 def duration(seconds: float) -> str:
@@ -136,10 +138,7 @@ def _outcomes(run: RunView, details: Details) -> list[tuple[str, int, str]]:
 
 def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
     """Return names and values; what is nothing has no value."""
-    tokens, latency = run.tokens, run.latency
-    saved = [f"{counted(run.from_journal, 'request')} by the journal"] if run.from_journal else []
-    saved += [f"{details.duplicates:,} by duplicates"] if details.duplicates else []
-    cached = f" ({tokens.cached:,} cached)" if tokens.cached else ""
+    latency = run.latency
     now = run.answered - details.rows_from_journal
     per_second = now / run.seconds if run.seconds else 0.0
     speed = [f"{per_second:,.0f} rows/s"] if per_second >= 1 else []
@@ -147,10 +146,10 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
     waited = f"{duration(run.waited_seconds)} for limits" if run.waited_seconds >= 0.05 else ""
     return [
         ("cost", cost_text(run, details.model)),
-        ("saved", ", ".join(saved)),
+        ("saved", ", ".join(_saved(run, details))),
         ("time", duration(run.seconds)),
         ("speed", " · ".join(speed)),
-        ("tokens", f"{tokens.prompt:,} in{cached}, {tokens.completion:,} out" if tokens.total else ""),
+        ("tokens", _tokens(run.tokens)),
         ("waited", waited),
         ("waiting for", short(run.waiting.words, 80) if run.waiting else ""),
         ("retries", f"{run.retries:,}" if run.retries else ""),
@@ -161,6 +160,36 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
         ("cut off", counted(run.truncated, "answer") if run.truncated else ""),
         ("maybe billed, without an answer", counted(run.uncertain, "request") if run.uncertain else ""),
     ]
+
+
+def _saved(run: RunView, details: Details) -> list[str]:
+    """Return what was not to be paid, by what spared it."""
+    saved = run.saved
+    parts = [
+        (f"{counted(run.from_journal, 'request')} by the journal", run.from_journal, saved.journal),
+        (f"{details.duplicates:,} by duplicates", details.duplicates, saved.duplicates),
+    ]
+    said = [f"{what}{f' ({dollars(spared)})' if spared else ''}" for what, count, spared in parts if count]
+    if saved.cache:
+        more = " (it wrote more than it read)" if saved.cache < 0 else ""
+        said.append(f"{dollars(saved.cache)} by the prompt cache{more}")
+    return [*said, *([f"{dollars(saved.batch)} by batch"] if saved.batch else [])]
+
+
+def _tokens(tokens: Usage) -> str:
+    """Return tokens by their classes; uncached ones, and those of the answers themselves, are what is not named."""
+    if not tokens.total:
+        return ""
+    of_prompt = [(tokens.cached, "cached"), (tokens.written, "written")]
+    of_completion = [(tokens.reasoning, "reasoning")]
+    sides = []
+    for total, side, classes in (
+        (tokens.prompt, "in", of_prompt),
+        (tokens.completion, "out", of_completion),
+    ):
+        named = ", ".join(f"{count:,} {name}" for count, name in classes if count)
+        sides.append(f"{total:,} {side}{f' ({named})' if named else ''}")
+    return ", ".join(sides)
 
 
 def _failed(cause: Cause) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from llmframe._api import Client, Transport
     from llmframe._columns import Plan
-    from llmframe._journal import Journal, Session
+    from llmframe._journal import Journal, Session, StoredAnswer
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
@@ -124,7 +124,7 @@ class Execution:
     async def _set_cap(self, journal: Journal, session: Session) -> None:
         try:
             self.budget = await make_budget(
-                self._settings, self._plan, self._results.prices, journal, session
+                self._settings, self._plan, self._results.account.prices, journal, session
             )
         except ValueError:
             self.refused = True
@@ -225,27 +225,28 @@ class Execution:
             context = rung.context.with_examples_of(self._plan.context)
             plan = await asyncio.to_thread(self._plan.asked_as, asking.recipes, self._plan.spec, context)
             missing = array("i")
-            async for number, verdict in self._stored(plan, wanted, journal, session):
-                if verdict is None or verdict.value is None or self._asks_again(number, verdict):
+            async for number, found in self._stored(plan, wanted, journal, session):
+                if found is None or found[0].value is None or self._asks_again(number, found[0]):
                     missing.append(number)
                 else:
-                    self._results.add_stored(number, verdict)
+                    self._results.add_stored(number, *found)
             wanted = missing
         return wanted
 
     async def _stored(
         self, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
-    ) -> AsyncIterator[tuple[int, Verdict | None]]:
-        """Yield these requests of a plan, each with the verdict on its answer in the journal; `None`: there is none."""
+    ) -> AsyncIterator[tuple[int, tuple[Verdict, StoredAnswer] | None]]:
+        """Yield these requests of a plan, each with its answer in the journal and the verdict on it; `None`: there is none."""
         for start in range(0, len(numbers), _LOOKUP_ROWS):
             block = numbers[start : start + _LOOKUP_ROWS]
             keys = [plan.keys[number] for number in block]
             known = {stored.key: stored for stored in await journal.lookup(session, keys)}
             for number, key in zip(block, keys, strict=True):
-                stored = known.get(key)
-                verdict = None if stored is None else self._results.judge(stored)
-                served = stored and verdict and self._settings.is_served_by(stored, verdict)
-                yield number, verdict if served else None
+                found = None
+                if (stored := known.get(key)) is not None:
+                    verdict = self._results.judge(stored)
+                    found = (verdict, stored) if self._settings.is_served_by(stored, verdict) else None
+                yield number, found
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -310,15 +311,15 @@ class Execution:
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
         missing = array("i")
-        async for number, verdict in self._stored(self._plan, numbers, journal, session):
-            if verdict is None:
+        async for number, found in self._stored(self._plan, numbers, journal, session):
+            if found is None:
                 missing.append(number)
-            elif self._asks_again(number, verdict):
-                self._rungs.on_verdict(verdict, stored=True)
-                self._results.keep(number, verdict)
+            elif self._asks_again(number, found[0]):
+                self._rungs.on_verdict(found[0], stored=True)
+                self._results.keep(number, *found)
                 missing.append(number)
             else:
-                self._results.add_stored(number, verdict)
+                self._results.add_stored(number, *found)
         return missing
 
     def _asks_again(self, number: int, verdict: Verdict) -> bool:

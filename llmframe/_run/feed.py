@@ -333,7 +333,7 @@ class ClaimedFeed:
         self._held.extend(requests[key].number for key in claimed.held)
         for stored in claimed.answered:
             if not self._results.has_outcome(number := requests[stored.key].number):
-                self._results.add_stored(number, self._results.judge(stored))
+                self._results.add_stored(number, self._results.judge(stored), stored)
         return [requests[key] for key in claimed.granted]
 
 

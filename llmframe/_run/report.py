@@ -37,6 +37,7 @@ def numbers(run: RunView) -> dict[str, Any]:
         "reasoning_tokens": tokens.reasoning,
         "cost": run.cost,
         "unpriced": run.unpriced,
+        "saved": run.saved._asdict(),
         "seconds": round(run.seconds, 3),
         "waited_seconds": round(run.waited_seconds, 3),
     }
@@ -130,7 +131,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def plot(run: RunView, details: Details) -> Any:
-    """Draw answers per second over the run, and their latencies."""
+    """Draw answers per second over the run, their latencies, and the dollars spent so far."""
     try:
         import matplotlib.pyplot as plt  # noqa: PLC0415 (an extra)
     except ImportError as error:
@@ -140,7 +141,7 @@ def plot(run: RunView, details: Details) -> Any:
         ) from error
 
     arrivals, latencies = details.arrivals, details.latencies
-    figure, (over_time, spread) = plt.subplots(1, 2, figsize=(10, 3.2))
+    figure, (over_time, spread, spent) = plt.subplots(1, 3, figsize=(13, 3.2))
     bins = max(10, min(120, int(max(arrivals, default=1.0)) + 1))
     counts, edges = np.histogram(np.asarray(arrivals), bins=bins)
     over_time.step(edges[:-1], counts / np.diff(edges), where="post")
@@ -151,6 +152,15 @@ def plot(run: RunView, details: Details) -> Any:
     )
     spread.hist(np.asarray(latencies), bins=50)
     spread.set(title="latency", xlabel="seconds", ylabel="answers")
+    spent.step(*cost_curve(run, details), where="post")
+    spent.set(title=cost_text(run, details.model) or "cost", xlabel="seconds", ylabel="US dollars")
+    spent.set_ylim(bottom=0)
     figure.tight_layout()
     plt.close(figure)
     return figure
+
+
+def cost_curve(run: RunView, details: Details) -> tuple[list[float], list[float]]:
+    """Return the seconds of each answer and the US dollars spent by then, from nothing to the run's end and its cost."""
+    seconds = [0.0, *details.arrivals, run.seconds]
+    return seconds, [0.0, *np.cumsum(np.asarray(details.costs, dtype=float)).tolist(), run.cost or 0.0]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._loop import Interrupts
     from llmframe._run.settings import RunSettings
-    from llmframe._values import LimitWait, Usage
+    from llmframe._values import LimitWait, Saved, Usage
 
 
 class WriteBack(Protocol):
@@ -63,10 +63,15 @@ class Run:
         Different requests; those answered from the journal; those sent; further attempts; attempts
         answered 429; and attempts that may have been billed without an answer.
     tokens : Usage
-        Tokens of the answers that this run paid: `prompt`, `completion`, `cached`, `reasoning`,
-        `cache_write`.
+        Tokens of the answers that this run paid, each in one class: `uncached`, `cached` (read from the provider's cache)
+        and `written` (into it) are those of the prompts, `output` and `reasoning` those of the completions. They sum to
+        `total`; `prompt` and `completion` are the sums of either side.
     cost : float or None
         US dollars of these answers, as far as they are known; `None` where none of them is.
+    saved : Saved
+        US dollars that were not to be paid, as far as prices are known: by the `journal` (what its answers had cost), by
+        `duplicates` (their answer's cost for each copy), by the provider's `cache` (below 0 where writing into it cost more
+        than reading from it saved) and by `batch` (against the live price); and their `total`.
     unpriced : int
         Answers whose cost is unknown, because their model has no price or they do not state their tokens;
         totals then say "at least".
@@ -234,6 +239,10 @@ class Run:
         return self._results.cost
 
     @property
+    def saved(self) -> Saved:
+        return self._results.account.saved
+
+    @property
     def unpriced(self) -> int:
         return self._results.unpriced
 
@@ -254,7 +263,7 @@ class Run:
         return report.percentiles(self._results.latencies)
 
     def plot(self) -> Any:
-        """Draw answers per second and latencies as a matplotlib figure (matplotlib comes with the extra `plot`)."""
+        """Draw answers per second, latencies, and dollars over time as a matplotlib figure (matplotlib comes with the extra `plot`)."""
         return report.plot(self, self._details)
 
     def __repr__(self) -> str:
@@ -285,6 +294,7 @@ class Run:
             rows_reasked=results.rows_reasked,
             arrivals=results.arrivals,
             latencies=results.latencies,
+            costs=results.costs,
         )
 
     @property

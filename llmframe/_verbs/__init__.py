@@ -1,6 +1,7 @@
 """The verbs: their arguments, their requests, the kind of their answers, and how they write them back.
 
-`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column.
+`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column, and `spend`
+the journal.
 """
 
 from llmframe._verbs.batches import batches, cancel, collect
@@ -15,6 +16,7 @@ from llmframe._verbs.questions import (
     classify_list,
     classify_series,
 )
+from llmframe._verbs.spending import spend
 
 __all__ = [
     "ask_frame",
@@ -34,4 +36,5 @@ __all__ = [
     "extract_list",
     "extract_series",
     "run_or_return",
+    "spend",
 ]

@@ -102,6 +102,12 @@ def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
     return settings
 
 
+def journal_place(given: str | os.PathLike[str] | bool | None = None) -> bool | Path:
+    """Return the journal of an argument, the options or the environment."""
+    check("journal", given)
+    return _journal(_chosen({} if given is None else {"journal": given})["journal"])
+
+
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
 

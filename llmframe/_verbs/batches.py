@@ -18,6 +18,7 @@ from llmframe._keywords import BatchKeywords, takes
 from llmframe._loop import ShortTraceback, submit
 from llmframe._pacing import NO_KEY, StopRun
 from llmframe._run import Prices, make_collector
+from llmframe._values import Again
 from llmframe._verbs.arguments import resolve_for_batches
 
 if TYPE_CHECKING:
@@ -205,11 +206,12 @@ async def _collect_part(
     recorder = Recorder(journal, session, settings.tuning.commit_seconds, failed.append)
 
     def add_result(result: BatchResult, part: BatchPart) -> float | None:
-        answer = result.answer
-        if answer is None:
+        if result.answer is None or result.body is None:
             return None
+        answer = result.answer._replace(asked=part.created)
         cost = prices.cost(answer, part.model)
-        recorder.add_answer(answer._replace(asked=part.created), cost)
+        broke_off = TEXT.judge(result.body).again is Again.PASSING
+        (recorder.add_spend if broke_off else recorder.add_answer)(answer, cost)
         return cost
 
     try:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from llmframe._columns import (
+    USAGE_COLUMNS,
     Overwrite,
     Plan,
     Prompt,
     PromptSpec,
     RawAnswers,
     TargetColumns,
+    UsageAnswers,
     full_label,
     is_messages,
     label_text,
@@ -211,7 +213,7 @@ def with_response(
     stem: Hashable,
     argument: str,
 ) -> tuple[RunSettings, Sequence[Hashable]]:
-    """Return a call's settings and columns; with `raw` also the column of the responses, `{stem}_raw`.
+    """Return a call's settings and columns, also those that `raw` and `usage` add: `{stem}_raw`, `{stem}_cost`, ….
 
     Parameters
     ----------
@@ -220,18 +222,29 @@ def with_response(
     argument
         The verb's argument that names the columns.
     """
-    if not isinstance(raw, bool):
-        raise TypeError(f"raw must be True or False; got {raw!r}")
-    if not raw:
-        return settings, names
-    response = companion_name(stem, "raw")
-    if response in names:
-        raise ValueError(
-            f"raw: the responses' column would be {plain_repr(response)}, which is another one's name; name them otherwise with {argument}="
-        )
-    columns = [*names, response]
-    verb = replace(settings.verb, kind=RawAnswers(settings.verb.kind, columns, len(settings.recipes)))
-    return replace(settings, verb=verb), columns
+    for name, value in (("raw", raw), ("usage", usage)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False; got {value!r}")
+    kind, draws = settings.verb.kind, len(settings.recipes)
+    if raw:
+        names = _with_companions(names, ["raw"], stem, taken="raw: the responses'", argument=argument)
+        kind = RawAnswers(kind, names, draws)
+    if usage:
+        names = _with_companions(names, USAGE_COLUMNS, stem, taken="usage: one", argument=argument)
+        kind = UsageAnswers(kind, names, draws)
+    return replace(settings, verb=replace(settings.verb, kind=kind)), names
+
+
+def _with_companions(
+    names: Sequence[Hashable], suffixes: Sequence[str], stem: Hashable, *, taken: str, argument: str
+) -> Sequence[Hashable]:
+    companions = [companion_name(stem, suffix) for suffix in suffixes]
+    for name in companions:
+        if name in names:
+            raise ValueError(
+                f"{taken} column would be {plain_repr(name)}, which is another one's name; name them otherwise with {argument}="
+            )
+    return [*names, *companions]
 
 
 def companion_name(stem: Hashable, suffix: str) -> Hashable:

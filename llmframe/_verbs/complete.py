@@ -74,7 +74,7 @@ def complete_series(
     settings, names = with_response(
         resolve(COMPLETE, arguments), [name], raw=raw, usage=usage, stem=name, argument="raw"
     )
-    made = side_by_side if raw else _only
+    made = side_by_side if len(names) > 1 else _only
     return SeriesCall(series, settings, prompt=prompt, where=where, names=names, made=made)
 
 

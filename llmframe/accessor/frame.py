@@ -123,8 +123,8 @@ class DataFrameLLM:
             Whether the response, as a dict, is written too: into `f"{into}_raw"`.
         usage : bool
             Whether tokens and dollars are written too: `f"{into}_input_tokens"`, `f"{into}_output_tokens"` and
-            `f"{into}_cost"`. The dollars are 0 in rows from the journal and in copies of another row, so that they sum to
-            `Run.cost`.
+            `f"{into}_cost"`, of all attempts and draws of the row. Rows from the journal and copies of another row have
+            their answer's own tokens, and 0 dollars: so the dollars sum to `Run.cost`. What is not known is missing.
         wait : bool
             With `False`, return a `Run` at once and continue in the background; its `result()` writes
             the column.
@@ -351,7 +351,7 @@ class DataFrameLLM:
         reask : int
             How often an answer that does not fit is asked again.
         where, overwrite, error_into, usage, wait, dry_run
-            As in `complete`.
+            As in `complete`; tokens and dollars go into `f"{prefix}{column}_cost"` and so on.
         raw : bool
             Whether the response, as a dict, is written too: into `f"{prefix}{column}_raw"`.
         **settings
@@ -585,7 +585,7 @@ class DataFrameLLM:
         raw : bool
             Whether the response, as a dict, is written too, into `…_raw`; with `votes` that of the first.
         where, overwrite, error_into, usage, wait, dry_run
-            As in `complete`.
+            As in `complete`; tokens and dollars go into `…_cost` and so on.
         **settings
 
         Returns
@@ -817,7 +817,7 @@ class DataFrameLLM:
         raw : bool
             Whether the response, as a dict, is written too, into `f"{prefix}{column}_raw"`.
         where, overwrite, error_into, usage, wait, dry_run
-            As in `complete`.
+            As in `complete`; tokens and dollars go into `f"{prefix}{column}_cost"` and so on.
         **settings
 
         Returns

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from math import fsum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import orjson
 
+import llmframe
 from llmframe._columns import judge_any
 from llmframe._files import replacement
 from llmframe._journal import journal_path, open_journal
@@ -28,6 +30,8 @@ T = TypeVar("T")
 
 def show_journal(parsed: argparse.Namespace) -> int:
     path = _existing_journal(parsed.journal)
+    if parsed.spend:
+        return _show_spend(path)
     summary = _with_journal(path, lambda journal: journal.summary(judge_any))
     show(f"journal: {path}")
     show(f"size: {_size(path):,} bytes")
@@ -39,6 +43,21 @@ def show_journal(parsed: argparse.Namespace) -> int:
         show(f"{name.replace('_', ' ')}: {value:,}")
     known = "unknown" if cost is None else f"${cost:,.4f}"
     show(f"cost: {'at least ' if cost is not None and summary['unpriced'] else ''}{known}")
+    return DONE
+
+
+def _show_spend(path: Path) -> int:
+    spent = llmframe.spend(path)
+    if spent.empty:
+        show("nothing was spent")
+        return DONE
+    show(
+        spent.assign(day=spent["day"].dt.strftime("%Y-%m-%d")).to_string(
+            index=False, na_rep="-", float_format="%.6f"
+        )
+    )
+    least = "at least " if spent["unpriced"].any() else ""
+    show(f"cost: {least}${fsum(spent['cost'].dropna()):,.4f}" if spent["cost"].any() else "cost: unknown")
     return DONE
 
 

@@ -372,6 +372,9 @@ def _add_journal(commands: Any) -> None:
     parser = commands.add_parser("journal", help="show, export or prune what is kept of paid answers")
     parser.set_defaults(command=show_journal)
     parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
+    parser.add_argument(
+        "--spend", action="store_true", help="show what was spent, by day, model, verb and lane"
+    )
     actions = parser.add_subparsers(metavar="ACTION")
     export = actions.add_parser("export", help="write every answer as a line of JSON")
     export.set_defaults(command=export_journal)

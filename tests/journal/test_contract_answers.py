@@ -225,6 +225,7 @@ async def test_the_summary_counts_what_is_there(pair, clock):
     assert empty == {
         "answers": 0,
         "without_text": 0,
+        "broken_off": 0,
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "cost": None,
@@ -239,14 +240,15 @@ async def test_the_summary_counts_what_is_there(pair, clock):
     cut = cut._replace(body=text_body("Yes and", "length"))
     await one.record(mine, [priced(1, cost=0.25), priced(2, "", cost=0.5), (cut, None)], [])
     clock.now += 5
-    await other.record(theirs, [priced(4)], [])
+    await other.record(theirs, [priced(4)], [], [priced(5, cost=0.125)])
     await other.claim(theirs, [key(5), key(6)])
     assert await one.summary(TEXT.judge) == {
         "answers": 4,
         "without_text": 1,
-        "prompt_tokens": 12,
-        "completion_tokens": 4,
-        "cost": 0.75,
+        "broken_off": 1,
+        "prompt_tokens": 15,
+        "completion_tokens": 5,
+        "cost": 0.875,
         "unpriced": 2,
         "oldest": clock.now - 5,
         "newest": clock.now,

@@ -19,11 +19,13 @@ class Store:
     def __init__(self, error=None):
         self.error = error
         self.commits = []
+        self.spent = []
 
-    async def record(self, _, answers, released):
+    async def record(self, _, answers, released, spent):
         if self.error is not None:
             raise self.error
         self.commits.append((list(answers), list(released)))
+        self.spent += spent
 
 
 def test_answers_that_arrive_within_a_moment_are_committed_together():

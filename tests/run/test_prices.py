@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import sqlite3
+from datetime import datetime
 
 import genai_prices
 import pandas as pd
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import llmframe
 from llmframe._run.money import Prices
 from llmframe._values import Answer, Usage
-from llmframe.testing import LocalServer
+from llmframe.testing import Batches, LocalServer
 
 MILLION = 1_000_000
 
@@ -92,6 +93,51 @@ def test_own_prices_win_and_those_left_out_are_the_inputs():
     assert cost(usage, own=own, asked="local") == pytest.approx(4.25)
     own["local"]["cache_write"] = 1.5
     assert cost(usage, own=own, asked="local") == pytest.approx(4.75)
+
+
+def at(day, hour=12):
+    return datetime.fromisoformat(f"{day}T{hour:02}:00:00+00:00").timestamp()
+
+
+@pytest.mark.parametrize(
+    ("asked", "rates"),
+    [
+        (at("2026-07-29", 23), (1.0, 6.0)),
+        (at("2026-07-30", 1), (0.2, 1.2)),
+        (None, (0.2, 1.2)),
+    ],
+)
+def test_an_answer_costs_what_it_cost_on_its_day(asked, rates):
+    """The table's price of this model fell on 2026-07-30; an answer without a date is of now."""
+    dated = answer(Usage(MILLION // 10, MILLION // 10), answered="gpt-5.6-luna")._replace(asked=asked)
+    prices = Prices({})
+    assert prices.cost(dated, "gpt-5.6-luna") == pytest.approx(sum(rates) / 10)
+    later = dated._replace(asked=at("2026-08-01"))
+    assert prices.cost(later, "gpt-5.6-luna") == pytest.approx(1.4 / 10), "each day has its own"
+    own = Prices({"gpt-5.6-luna": {"input": 1.0, "output": 2.0}})
+    assert own.cost(dated, "gpt-5.6-luna") == pytest.approx(0.3), "own prices have no day"
+
+
+def test_batches_and_tiers_of_before_the_table_knew_them_cost_their_share_of_the_price_of_then():
+    """The table has those of this model since 2026-10-14, and its price fell on 2026-07-30."""
+    usage = Usage(MILLION // 10, MILLION // 10)
+    for lane, tier in (("batch", None), ("live", "flex")):
+        dated = answer(usage, lane=lane, tier=tier, answered="gpt-5.6-luna")
+        costs = [
+            Prices({}).cost(dated._replace(asked=at(day)), "gpt-5.6-luna")
+            for day in ("2026-07-01", "2026-08-01", "2026-11-01")
+        ]
+        assert costs == pytest.approx([0.35, 0.07, 0.07])
+
+
+def test_some_prices_go_by_the_time_of_day():
+    """At night this model costs half."""
+    dated = answer(Usage(MILLION // 10), answered="deepseek-chat")
+    prices = Prices({})
+    night, noon = (
+        prices.cost(dated._replace(asked=at("2026-10-01", hour)), "deepseek-chat") for hour in (20, 12)
+    )
+    assert noon == pytest.approx(2 * night)
 
 
 @pytest.mark.parametrize("answered", [None, "", "a-name-that-nobody-knows", "x" * 100_000, "\ufffd"])
@@ -209,3 +255,23 @@ def test_an_unknown_price_is_said_once(capsys):
         with llmframe.option_context(prices={"a-model-without-a-price": {"input": 1, "output": 1}}):
             llmframe.complete(["Again"], **settings)
         assert llmframe.last_run().cost > 0
+
+
+def test_a_batch_that_is_collected_later_costs_what_its_day_cost(llm, swift, tmp_path):
+    """The day is that of its submission, wherever it is collected: by the same call, or by `collect`."""
+    llm.batches = Batches(write_batch=lambda shown, _: shown | {"created_at": int(at("2026-07-01"))})
+    settings = {"model": "gpt-5.6-luna", "mode": "batch"}
+    llmframe.complete(["one"], **settings)
+    run = llmframe.last_run()
+    assert run.cost == pytest.approx((run.tokens.prompt * 0.2 + run.tokens.completion * 1.2) / MILLION / 2)
+    (tmp_path / "journal.sqlite").rename(tmp_path / "lost.sqlite")
+    llmframe.complete(["one"], **settings)
+    found = llmframe.last_run()
+    assert found.tokens == run.tokens
+    expected = (run.tokens.prompt * 1.0 + run.tokens.completion * 6.0) / MILLION / 2
+    assert found.cost == pytest.approx(expected)
+    (tmp_path / "journal.sqlite").rename(tmp_path / "lost again.sqlite")
+    llmframe.collect()
+    (spent,) = llmframe.spend().to_dict("records")
+    assert spent["cost"] == pytest.approx(expected)
+    assert str(spent["day"].date()) == "2026-07-01"

@@ -15,7 +15,7 @@ import llmframe
 from llmframe._run import card, starting
 from llmframe._run.card import duration
 from llmframe._run.money import dollars
-from llmframe.testing import Fault
+from llmframe.testing import Fault, Reply
 
 
 @pytest.fixture
@@ -104,19 +104,20 @@ def test_a_duration_has_the_unit_that_suits_it(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("amount", "text"), [(0.0, "$0.0000"), (0.000021, "$0.000021"), (0.25, "$0.2500"), (1234.5, "$1,234.50")]
+    ("amount", "text"), [(0.0, "$0"), (0.000021, "$0.000021"), (0.25, "$0.2500"), (1234.5, "$1,234.50")]
 )
 def test_small_amounts_have_more_digits(amount, text):
     assert dollars(amount) == text
     assert dollars(amount, unpriced=1) == f"at least {text}"
 
 
-def test_a_card_tells_at_a_glance_whether_it_went_well(bad):
+def test_a_card_tells_at_a_glance_whether_it_went_well(bad, lane):
     """The rows by outcome in colour, what it took, and each cause with its first row and its remedy."""
     texts = [f"good {number}" for number in range(1_200)]
     pd.DataFrame({"a": texts[:900]}).llm.complete("a")
     good = llmframe.last_run()._repr_html_()
     assert f'<b style="color:{card.GREEN}">✓ done</b>' in good
+    assert (" by batch<" in good) == (lane == "batch")
     for absent in (
         card.RED,
         card.AMBER,
@@ -125,7 +126,8 @@ def test_a_card_tells_at_a_glance_whether_it_went_well(bad):
         "retries",
         "waited",
         "cut off",
-        "saved",
+        "journal",
+        "duplicates",
         ">0 ",
     ):
         assert absent not in good
@@ -136,7 +138,7 @@ def test_a_card_tells_at_a_glance_whether_it_went_well(bad):
     page = run._repr_html_()
     for shown in (
         f'<b style="color:{card.RED}">✗ done, 2 rows failed</b>', "301 rows answered now", "901 from the journal",
-        "2 failed", "1 not sent (a missing)", "900 requests by the journal, 1 by duplicates", "rows/s", "p99",
+        "2 failed", "1 not sent (a missing)", "900 requests by the journal ($0.00", "), 1 by duplicates ($0.00", "rows/s", "p99",
         "<b>2 × context_length_exceeded</b>", "first label 1210: ", "→ shorten these rows", "1 answer",  # noqa: RUF001
     ):  # fmt: skip
         assert shown in page
@@ -173,6 +175,23 @@ def test_a_run_draws_itself(prompts, llm, lane):
     mpl.use("Agg")
     llmframe.complete(prompts)
     assert isinstance(llmframe.last_run().plot(), Figure)
+
+
+def test_a_run_draws_what_it_has_spent_by_when(bad, lane):
+    """From nothing to its cost, also with answers that broke off, and also of a run that was sent elsewhere."""
+    mpl.use("Agg")
+    half = Fault(Reply(choice={"finish_reason": "error"}), times_per_request=1, when="x")
+    bad.faults = [half, *bad.faults]
+    llmframe.complete(["x", "y", "z"])
+    run = llmframe.last_run()
+    for drawn in (run, pickle.loads(pickle.dumps(run))):
+        (line,) = drawn.plot().axes[2].lines
+        seconds, spent = line.get_xdata(), line.get_ydata()
+        assert list(seconds) == sorted(seconds)
+        assert list(spent) == sorted(spent)
+        assert (spent[0], spent[-1]) == (0.0, run.cost)
+        assert spent[-2] == pytest.approx(run.cost)
+        assert len(spent) == 5
 
 
 def test_last_run_is_the_newest_calls(llm, lane):

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from testing.client import ask, call, get
 
-from llmframe.testing import LocalServer, made_up_answer, request_digest
+from llmframe.testing import Fault, LocalServer, Reply, made_up_answer, request_digest
 
 
 def test_the_ledger_counts_what_was_billed_by_request(server):
@@ -62,3 +62,44 @@ def test_a_client_that_leaves_early_is_not_billed():
             call(server, ask(), timeout=0.1)
         assert server.ledger.wait_for(lambda ledger: ledger.abandoned == 1)
         assert (server.ledger.billed, server.ledger.in_flight) == (0, 0)
+
+
+def stated(server, **more):
+    """Return the usage of an answer."""
+    _, answer, _ = call(server, ask(**more))
+    return answer["usage"]
+
+
+def test_the_ledger_bills_each_token_in_one_class():
+    """By model, lane and tier; reads from the cache and reasoning are known from what the answer states."""
+    with LocalServer(cached=0.5, faults=[Fault("length_empty", when="long")]) as server:
+        plain, long = stated(server, text="x y z " * 20), stated(server, text="long", service_tier="flex")
+        kinds = server.ledger.billed_tokens
+        assert list(kinds) == [("gpt-6-luna", "live", "default"), ("gpt-6-luna", "live", "flex")]
+        first, second = kinds.values()
+        cached = plain["prompt_tokens_details"]["cached_tokens"]
+        assert (first.cached, first.uncached) == (cached, plain["prompt_tokens"] - cached)
+        assert (first.output, first.reasoning) == (plain["completion_tokens"], 0)
+        assert (second.output, second.reasoning) == (0, long["completion_tokens"])
+        assert sum(map(sum, kinds.values())) == server.ledger.tokens
+        price = {"input": 1.0, "cached_input": 0.5, "output": 2.0}
+        dollars = first.uncached + cached / 2 + 2 * first.output
+        dollars += (second.uncached + second.cached / 2 + 2 * second.reasoning) / 2
+        assert server.ledger.dollars({"gpt-6-luna": price}) == pytest.approx(dollars / 1e6)
+        server.reset()
+        assert server.ledger.billed_tokens == {}
+
+
+def test_a_usage_that_a_reply_states_is_billed_as_it_states(server):
+    """One that is none leaves the server's own."""
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 4,
+        "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 3},
+    }
+    for odd, expected in ((usage, (5, 2, 3, 4, 0)), (None, None), ({"prompt_tokens": "many"}, None)):
+        server.reset()
+        server.faults = [Fault(Reply(completion={"usage": odd}))]
+        call(server, ask())
+        ((billed),) = server.ledger.billed_tokens.values()
+        assert billed == expected if expected else sum(billed) == server.ledger.tokens

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from llmframe._journal.protocol import Judge, PricedAnswer
+    from llmframe._journal.protocol import Judge, PricedAnswer, Spend
     from llmframe._values import Key
 
 _VARIABLES = 500
@@ -193,7 +193,13 @@ class SqliteJournal:
             self._claims.add(connection, session.owner, sent, sent=False)
 
     @on_thread
-    def record(self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]) -> None:
+    def record(
+        self,
+        session: Session,
+        answers: Sequence[PricedAnswer],
+        released: Sequence[Key],
+        spent: Sequence[PricedAnswer] = (),
+    ) -> None:
         now = time.time()
         with self._claiming() as connection:
             if self._keeps_answers:
@@ -201,6 +207,11 @@ class SqliteJournal:
                     f"INSERT INTO answer (key, body, checksum, {_TOKENS}, cost, lane, tier, model, recipe, created, "  # noqa: S608
                     "output_bound, request_bytes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     _rows(answers, session.recipe, now),
+                )
+                connection.executemany(
+                    f"INSERT INTO spent ({_TOKENS}, cost, lane, tier, model, recipe, created) "  # noqa: S608
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                    _spent_rows(spent, session.recipe, now),
                 )
             self._recorded[session.owner] += 1
             self._claims.drop(
@@ -310,6 +321,10 @@ class SqliteJournal:
     def summary(self, judge: Judge) -> dict[str, Any]:
         return maintenance.summarise(self._database, judge)
 
+    @on_thread
+    def spend(self) -> list[Spend]:
+        return maintenance.spend(self._database)
+
     async def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         after = 0
         while chunk := await self._export_some(judge, after):
@@ -351,6 +366,14 @@ def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> list[tupl
             size,
         )
         for (key, body, usage, lane, tier, model, asked, _, bound, size), cost in answers
+    ]
+
+
+def _spent_rows(spent: Sequence[PricedAnswer], recipe: int, now: float) -> list[tuple[Any, ...]]:
+    """Return the rows of the table `spent`."""
+    return [
+        (*answer.usage, cost, answer.lane, answer.tier, answer.model, recipe, answer.asked or now)
+        for answer, cost in spent
     ]
 
 

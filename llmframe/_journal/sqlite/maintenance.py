@@ -1,15 +1,21 @@
-"""Maintenance of a journal's file: its summary, its export as JSON, and the deletion of old answers."""
+"""Maintenance of a journal's file: its summary, what was spent, its export as JSON, and the deletion of old answers."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._journal.sqlite.schema import check_answer
+from llmframe._journal.protocol import Spend
+from llmframe._journal.sqlite.schema import check_answer, has_column
 from llmframe._json import load
+from llmframe._values import Usage
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from llmframe._journal.protocol import Judge
     from llmframe._journal.sqlite.database import Database
     from llmframe._values import Key
@@ -19,10 +25,13 @@ _ROWS_AT_ONCE = 500
 
 def summarise(database: Database, judge: Judge) -> dict[str, Any]:
     with database.outside("read") as connection:
+        answers, oldest, newest = connection.execute(
+            "SELECT count(*), min(created), max(created) FROM answer"
+        ).fetchone()
         row = connection.execute(
-            "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "
-            "sum(cost) FILTER (WHERE cost >= 0), count(*) - count(cost) FILTER (WHERE cost >= 0), "
-            "min(created), max(created) FROM answer"
+            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), "  # noqa: S608
+            "sum(cost) FILTER (WHERE cost >= 0), count(*) - count(cost) FILTER (WHERE cost >= 0), count(*) "
+            f"FROM ({_paid(connection)})"
         ).fetchone()
         stored = connection.execute("SELECT key, body, checksum FROM answer")
         without_text = sum(judge(_body(database, *answer)).value is None for answer in stored)
@@ -30,10 +39,51 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
             "SELECT (SELECT count(*) FROM part_claim) + (SELECT coalesce(sum(length(keys)), 0) / 16 FROM claim)"
         ).fetchone()[0]
         runs = connection.execute("SELECT count(*) FROM run").fetchone()[0]
-    answers, *rest = row
-    names = ("prompt_tokens", "completion_tokens", "cost", "unpriced", "oldest", "newest")
-    counted = dict(zip(names, rest, strict=True))
-    return {"answers": answers, "without_text": without_text, **counted, "claims": claims, "runs": runs}
+    *spent, paid = row
+    counted = dict(
+        zip(("prompt_tokens", "completion_tokens", "cost", "unpriced"), spent, strict=True),
+        oldest=oldest,
+        newest=newest,
+    )
+    found = {"answers": answers, "without_text": without_text, "broken_off": paid - answers}
+    return {**found, **counted, "claims": claims, "runs": runs}
+
+
+def _paid(connection: sqlite3.Connection) -> str:
+    """Return the query of all that was paid: the answers, and what broke off, which earlier versions did not keep."""
+    columns = (
+        "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, cache_write_tokens, cost, lane, tier, model, "
+        "recipe, created"
+    )
+    tables = ["answer", *(["spent"] if has_column(connection, "spent", "cost") else [])]
+    return " UNION ALL ".join(f"SELECT {columns} FROM {table}" for table in tables)  # noqa: S608
+
+
+def spend(database: Database) -> list[Spend]:
+    with database.outside("read") as connection:
+        rows = connection.execute(
+            "SELECT CAST(created / 86400 AS INTEGER), recipe, model, "  # noqa: S608
+            "CASE WHEN lane = 'live' AND tier = 'flex' THEN 'flex' ELSE lane END AS way, count(*), "
+            "sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(reasoning_tokens), "
+            "sum(cache_write_tokens), sum(cost) FILTER (WHERE cost >= 0), count(cost) FILTER (WHERE cost >= 0) "
+            f"FROM ({_paid(connection)}) GROUP BY 1, recipe, model, way"
+        ).fetchall()
+        described = dict(connection.execute("SELECT id, description FROM recipe"))
+    recipes = {number: orjson.loads(description) for number, description in described.items()}
+    groups: dict[tuple[int, str, str, str], list[Any]] = defaultdict(list)
+    for day, recipe, answering, lane, *sums in rows:
+        description = recipes.get(recipe, {})
+        model = description.get("model") or answering or ""
+        groups[day, model, description.get("verb") or "", lane].append(sums)
+    return [_summed(group, groups[group]) for group in sorted(groups)]
+
+
+def _summed(group: tuple[int, str, str, str], parts: list[Any]) -> Spend:
+    day, model, verb, lane = group
+    answers, *tokens, costs, priced = zip(*parts, strict=True)
+    cost = fsum(filter(None, costs)) if sum(priced) else None
+    usage = Usage(*map(sum, tokens))
+    return Spend(day, model, verb or None, lane, sum(answers), usage, cost, sum(answers) - sum(priced))
 
 
 def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
@@ -69,6 +119,7 @@ def _body(database: Database, key: Key, body: bytes, checksum: int) -> Any:
 def prune(database: Database, before: float) -> int:
     with database.transaction() as connection:
         pruned = connection.execute("DELETE FROM answer WHERE created < ?", (before,)).rowcount
+        connection.execute("DELETE FROM spent WHERE created < ?", (before,))
         connection.execute("DELETE FROM run WHERE started < ?", (before,))
     with database.outside("written") as connection:
         connection.execute("VACUUM")

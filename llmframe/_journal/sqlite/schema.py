@@ -56,9 +56,17 @@ CREATE TABLE learnt_pace (
 """
 
 _KEPT_RUNG = """
-CREATE TABLE kept_rung (server TEXT NOT NULL, model TEXT NOT NULL, rung TEXT NOT NULL, PRIMARY KEY (server, model))
+CREATE TABLE IF NOT EXISTS kept_rung (server TEXT NOT NULL, model TEXT NOT NULL, rung TEXT NOT NULL, PRIMARY KEY (server, model))
     WITHOUT ROWID
 """
+
+_SPENT = """
+CREATE TABLE IF NOT EXISTS spent (
+    id INTEGER PRIMARY KEY, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, cost REAL,
+    lane TEXT NOT NULL, tier TEXT, model TEXT, recipe INTEGER NOT NULL REFERENCES recipe (id), created REAL NOT NULL)
+"""
+"""What bodies took that broke off; the columns are those of `answer`."""
 
 _SCHEMA = """
 CREATE TABLE recipe (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
@@ -140,18 +148,20 @@ def create_tables(connection: sqlite3.Connection) -> None:
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         claims, paces, limits, rungs = (
-            _has_column(connection, "claim", "sent"),
-            _has_column(connection, "learnt_pace", "learnt"),
-            _has_column(connection, "learnt_pace", "limits"),
-            _has_column(connection, "kept_rung", "rung"),
+            has_column(connection, "claim", "sent"),
+            has_column(connection, "learnt_pace", "learnt"),
+            has_column(connection, "learnt_pace", "limits"),
+            has_column(connection, "kept_rung", "rung"),
         )
-        bounds = _has_column(connection, "answer", "output_bound")
-        complete = version and claims and limits and rungs and bounds
+        bounds = has_column(connection, "answer", "output_bound")
+        spent = has_column(connection, "spent", "cost")
+        complete = version and claims and limits and rungs and bounds and spent
         if not version:
             for statement in (
                 *_SCHEMA.split(";\n"),
                 _LEARNT_PACE,
                 _KEPT_RUNG,
+                _SPENT,
             ):  # not executescript(), which commits
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -162,8 +172,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
                 connection.execute(_LEARNT_PACE)
             elif not limits:
                 connection.execute("ALTER TABLE learnt_pace ADD COLUMN limits TEXT NOT NULL DEFAULT '[]'")
-            if not rungs:
-                connection.execute(_KEPT_RUNG)
+            connection.execute(_KEPT_RUNG)
+            connection.execute(_SPENT)
             if not bounds:
                 connection.execute("ALTER TABLE answer ADD COLUMN output_bound INTEGER")
                 connection.execute("ALTER TABLE answer ADD COLUMN request_bytes INTEGER")
@@ -176,7 +186,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+def has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    """Return whether a file has a column, which earlier versions' files may lack."""
     found = connection.execute(f"SELECT 1 FROM pragma_table_info('{table}') WHERE name = ?", (column,))  # noqa: S608
     return found.fetchone() is not None
 

@@ -46,14 +46,13 @@ class OutcomeSink:
             request_bytes=len(outcome.request.body) or None,
         )
         verdict = self._judge(answer, body)
-        passing = verdict.again is Again.PASSING
-        cost = self._results.price(answer) if passing else self.record(answer)
+        cost = self._record(answer, verdict)
         if verdict.again is Again.ONCE:
             self.asked_once.add(answer.key)
         if verdict.again is None:
-            self._results.add_paid(outcome, verdict, answer.usage, cost)
+            self._results.add_paid(outcome, verdict, answer, cost)
         else:
-            self._results.add_spend(answer.usage, cost)
+            self._results.add_spend(outcome.request.number, answer, cost)
         return Recorded(cost, verdict)
 
     def _judge(self, answer: Answer, body: Mapping[str, Any]) -> Verdict:
@@ -61,16 +60,21 @@ class OutcomeSink:
         try:
             return self._results.kind.judge(body)
         except BaseException:
-            self.record(answer)
+            self._record(answer, None)
             raise
 
-    def record(self, answer: Answer) -> float | None:
-        """Keep a paid answer, whatever becomes of its price; return its cost in US dollars, if known."""
+    def record(self, answer: Answer, body: Mapping[str, Any]) -> float | None:
+        """Keep a paid answer that no request of this run waits for; return its cost in US dollars, if known."""
+        return self._record(answer, self._judge(answer, body))
+
+    def _record(self, answer: Answer, verdict: Verdict | None) -> float | None:
+        """Keep a paid answer, whatever becomes of its price: one that broke off as what was spent, and not as an answer."""
+        broke_off = verdict is not None and verdict.again is Again.PASSING
         cost = None
         try:
             cost = self._results.price(answer)
         finally:
-            self._recorder.add_answer(answer, cost)
+            (self._recorder.add_spend if broke_off else self._recorder.add_answer)(answer, cost)
         return cost
 
 
@@ -102,7 +106,7 @@ class CollectedResults:
                 request = Request(result.key, number, b"")
                 recorded = self._sink.add_outcome(Outcome(request, answer, result.body, None))
                 return None if recorded is None else recorded.cost
-            return self._sink.record(answer)
+            return self._sink.record(answer, result.body)
         fault = result.fault
         if needed and fault is not None and fault.kind in {FaultKind.ROW, FaultKind.PARAMETER}:
             self._results.add_failure(number, Failure(fault.code, fault.message))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmframe._columns import RequestUsage
 from llmframe._json import load
 from llmframe._pacing import RungPolicy
+from llmframe._run.money import Account
 from llmframe._run.results.row_tables import RowTables
-from llmframe._values import PARTLY, Failure, Outcome, Usage
+from llmframe._values import PARTLY, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from llmframe._columns import Plan
     from llmframe._journal import StoredAnswer
     from llmframe._run.money import Prices
-    from llmframe._values import Answer, AnswerKind, Verdict
+    from llmframe._values import Answer, AnswerKind, Outcome, Usage, Verdict
 
 
 class Results:
@@ -32,17 +34,17 @@ class Results:
     ----------
     rungs : RungPolicy
         By which rung is asked; it is given every verdict.
+    account : Account
+        What the answers cost, and what was not to be paid.
     answered, failed, truncated, partly : int
         Rows; those that are answered partly are not among the answered ones.
     rows_from_journal : int
         Rows that were answered from the journal.
-    from_journal, asked, unpriced : int
-        Distinct requests from the journal, also those without an answer; distinct requests that were answered now; paid
-        answers whose cost is unknown.
-    prices : Prices
-        What the answers are priced by.
-    latencies, arrivals : array of float
-        The latency of each paid answer, and its arrival since the run began, in seconds.
+    from_journal, asked : int
+        Distinct requests from the journal, also those without an answer; distinct requests that were answered now.
+    latencies, arrivals, costs : array of float
+        The latency of each paid answer, its arrival since the run began, in seconds, and the US dollars that became known as
+        spent since the arrival before.
     """
 
     def __init__(  # noqa: PLR0917 (what decides the results of a call)
@@ -63,27 +65,28 @@ class Results:
         self.from_journal = 0
         self.rows_from_journal = 0
         self.asked = 0
-        self.unpriced = 0
-        self._tokens = [0] * len(Usage._fields)
+        self.account = Account(prices, model)
         self.latencies = array("f")
         self.arrivals = array("f")
+        self.costs = array("f")
+        self._since_arrival = 0.0
         self._plan = plan
         self._tables = RowTables(plan)
         self._values = kind.storage(len(plan.keys), plan.texts)
+        self._usage = self._values if isinstance(self._values, RequestUsage) else None
+        """What each request took, where the call asks for that."""
         self._has_value = bytearray(len(plan.keys))
         self._distinct, self._draws = plan.distinct, plan.draws
         self._missing_draws = array("i", [self._draws]) * plan.distinct if self._draws > 1 else None
         """How many draws of each answer have no value yet."""
         self._paid_draws: set[int] = set()
         """The answers of several draws of which one was paid now."""
-        self.prices = prices
-        self._model = model
         self._began = time.monotonic()
         self._rows_of: list[int] = np.bincount(plan.codes[plan.codes >= 0], minlength=plan.distinct).tolist()
         self._failures: dict[int, Failure] = {}
         self._partial: dict[int, Failure] = {}
         """What of a value is missing, and why."""
-        self._kept: dict[int, Verdict] = {}
+        self._kept: dict[int, tuple[Verdict, StoredAnswer]] = {}
         """Stored answers with a part of their value, of requests that are asked again."""
         self._most_reasks = most_reasks
         self._reasks: Counter[int] = Counter()
@@ -91,18 +94,21 @@ class Results:
         self._reopened: dict[int, Failure] = {}
         self._first_misfits: dict[int, Failure] = {}
         self._reasked_now: set[int] = set()
-        self._spent = 0.0
-        self._paid = 0
 
     @property
     def cost(self) -> float | None:
         """US dollars of the paid answers whose cost is known; `None` where that is none of them."""
-        return None if self.unpriced and self.unpriced == self._paid else self._spent
+        return self.account.cost
 
     @property
     def tokens(self) -> Usage:
         """Tokens of the paid answers."""
-        return Usage(*self._tokens)
+        return self.account.tokens
+
+    @property
+    def unpriced(self) -> int:
+        """Paid answers whose cost is unknown."""
+        return self.account.unpriced
 
     @property
     def rows(self) -> int:
@@ -135,61 +141,65 @@ class Results:
 
     def price(self, answer: Answer) -> float | None:
         """Return the cost of an answer in US dollars; `None` where its model's price or its tokens are unknown."""
-        return self.prices.cost(answer, self._model)
+        return self.account.price(answer)
 
     def judge(self, stored: StoredAnswer) -> Verdict:
         """Decide what a stored body means for this run's verb."""
         return self.kind.judge(load(stored.body))
 
-    def add_stored(self, number: int, verdict: Verdict) -> None:
-        """Add the verdict on an answer from the journal."""
+    def add_stored(self, number: int, verdict: Verdict, stored: StoredAnswer) -> None:
+        """Add an answer from the journal, and the verdict on it."""
+        self.account.add_stored(stored.cost, self._copies(number))
+        if self._usage is not None:
+            self._usage.add(number, stored.usage, 0.0)
         self._reasked_now.discard(number)
         self.from_journal += 1
         rows = self._add_verdict(number, verdict, attempts=0, stored=True)
         if self._draws == 1 or number // self._draws not in self._paid_draws:
             self.rows_from_journal += rows
 
-    def keep(self, number: int, verdict: Verdict) -> None:
-        """Keep the verdict on a stored answer for which another one is asked."""
+    def keep(self, number: int, verdict: Verdict, stored: StoredAnswer) -> None:
+        """Keep a stored answer for which another one is asked, and the verdict on it."""
         if verdict.value is not None:
-            self._kept[number] = verdict
+            self._kept[number] = verdict, stored
 
     def restore_kept(self) -> None:
         """Add the kept verdicts of requests that were asked again without getting an answer."""
-        for number, verdict in self._kept.items():
+        for number, kept in self._kept.items():
             failure = self._failures.get(number)
             if self._has_value[number] or (failure is not None and failure.paid):
                 continue
             if failure is not None:
                 del self._failures[number]
                 self.failed -= self._failed_by(number)
-            self.add_stored(number, verdict)
+            self.add_stored(number, *kept)
             if failure is not None:
                 self._partial[number] = failure
         self._kept.clear()
 
-    def add_paid(self, outcome: Outcome, verdict: Verdict, usage: Usage, cost: float | None) -> None:
-        """Add the verdict on a lane's paid answer, with its tokens and its cost in US dollars, if known."""
-        self.add_spend(usage, cost)
+    def add_paid(self, outcome: Outcome, verdict: Verdict, answer: Answer, cost: float | None) -> None:
+        """Add a lane's paid answer, its cost in US dollars, if known, and the verdict on it."""
+        number = outcome.request.number
+        self.add_spend(number, answer, cost, copies=self._copies(number))
         self.latencies.append(outcome.seconds)
         self.arrivals.append(time.monotonic() - self._began)
-        number = outcome.request.number
+        self.costs.append(self._since_arrival)
+        self._since_arrival = 0.0
         if self._draws > 1:
             self._paid_draws.add(number // self._draws)
         self._add_verdict(number, verdict, outcome.attempts)
         self.asked += verdict.value is not None
 
-    def add_spend(self, usage: Usage, cost: float | None) -> None:
-        """Add what a paid answer took: its tokens, and US dollars if they are known."""
-        self._paid += 1
-        if cost is None:
-            self.unpriced += 1
-        else:
-            self._spent += cost
-        tokens = self._tokens
-        for field, count in enumerate(usage):
-            if count:
-                tokens[field] += count
+    def add_spend(self, number: int, answer: Answer, cost: float | None, *, copies: int = 0) -> None:
+        """Add what a paid answer took: its tokens, and US dollars if they are known; `copies` as of an account."""
+        self.account.add_paid(answer, cost, copies)
+        self._since_arrival += cost or 0.0
+        if self._usage is not None:
+            self._usage.add(number, answer.usage, cost)
+
+    def _copies(self, number: int) -> int:
+        """Return how many rows have the answer to a request beyond the first."""
+        return self._rows_of[number // self._draws] - 1
 
     def _add_verdict(self, number: int, verdict: Verdict, attempts: int, *, stored: bool = False) -> int:
         """Add a value or a failure; return how many rows it answers."""

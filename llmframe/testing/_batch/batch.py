@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from llmframe.testing._batch.files import StoredFile
     from llmframe.testing._batch.input import CheckedInput
+    from llmframe.testing._wire import Bill
 
 DAY = 86_400
 _VALIDATED, _WORKED, _CANCELLED = 0.1, 0.9, 0.1
@@ -33,7 +34,7 @@ class FinishedRow:
 
     line: bytes
     done: bool
-    bill: tuple[str, int] | None = None
+    bill: Bill | None = None
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Prompt, cached, answer and reasoning tokens."""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from llmframe.testing._batch.clock import Clock
     from llmframe.testing._batch.files import Files
-    from llmframe.testing._wire import Ledger
+    from llmframe.testing._wire import Bill, Ledger
 
 _LISTED = 20
 _SLICE_SECONDS = 0.005
@@ -41,7 +41,7 @@ class RowResponse:
 
     status: int
     body: bytes
-    bill: tuple[str, int] | None = None
+    bill: Bill | None = None
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -181,7 +181,7 @@ class BatchService:
         if batch.cancelling_at is None:
             for row in batch.finish_due_rows(now):
                 if row.bill is not None:
-                    self._ledger.completion_billed(*row.bill)
+                    self._ledger.completion_billed(row.bill)
         outcome = batch.outcome(now)
         if outcome is None:
             return

@@ -225,7 +225,7 @@ class HttpServer:
             entry.end(abandoned=not self._closing)
             return _NoResponse()
         if response.bill is not None:
-            self._ledger.completion_billed(*response.bill)
+            self._ledger.completion_billed(response.bill)
         match response.delivery:
             case "hang":
                 return await _hang(request, response, entry)

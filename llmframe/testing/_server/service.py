@@ -35,6 +35,7 @@ from llmframe.testing._wire import (
     BATCHES,
     DECISIONS,
     FILES,
+    Bill,
     ErrorResponse,
     HttpRequest,
     HttpResponse,
@@ -255,8 +256,10 @@ class Service:
         if fault is None or kind in ANSWER_FAULTS:
             return self._completed(target, answer, now)
         response = self._erroneous(fault, target.body, key, answer.prompt_tokens)
-        billed = isinstance(kind, Reply) and kind.bills
-        return replace(response, bill=(target.digest, answer.tokens)) if billed else response
+        if not (isinstance(kind, Reply) and kind.bills):
+            return response
+        own = self._completed(target, answer, now).bill
+        return replace(response, bill=own and own.stated_by(kind.body))
 
     def _erroneous(self, fault: Fault, body: dict[str, Any], key: str, tokens: int) -> HttpResponse:
         response = self._error(error_response(fault, body, key, tokens))
@@ -306,7 +309,7 @@ class Service:
             body = decision_body(answer, target.body)
         else:
             body = answer_body(answer, target.body, f"{target.digest[:16]}{number:08x}", int(now))
-        bill = (target.digest, answer.tokens)
+        bill = Bill.of(target.digest, answer.tokens, body, row=target.row)
         response = HttpResponse(200, orjson.dumps(body), headers=self._headers(number), bill=bill)
         return response if reply is None else _changed(response, body, reply)
 
@@ -354,13 +357,14 @@ def _spoilt(
 
 def _changed(response: HttpResponse, answer: dict[str, Any], reply: Reply) -> HttpResponse:
     """Return the response to a completed request with the changes of a reply."""
+    changed = with_changes(answer, reply)
     return replace(
         response,
         status=reply.status,
-        body=json_bytes(with_changes(answer, reply)),
+        body=json_bytes(changed),
         headers=response.headers | reply_headers(reply),
         delay=reply.delay,
-        bill=response.bill if reply.bills else None,
+        bill=response.bill.stated_by(changed) if reply.bills and response.bill else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Requests, responses, errors in the API's format, and the ledger that counts them."""
 
 from llmframe.testing._wire import errors
+from llmframe.testing._wire.bills import Bill
 from llmframe.testing._wire.errors import ErrorResponse, Invalid, RefusedRequest
 from llmframe.testing._wire.exchange import (
     BATCHES,
@@ -18,6 +19,7 @@ __all__ = [
     "BATCHES",
     "DECISIONS",
     "FILES",
+    "Bill",
     "ErrorResponse",
     "HttpRequest",
     "HttpResponse",

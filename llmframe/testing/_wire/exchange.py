@@ -11,6 +11,8 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmframe.testing._wire.bills import Bill
+
 FILES = "/v1/files"
 BATCHES = "/v1/batches"
 DECISIONS = "/v1/decisions"
@@ -49,7 +51,7 @@ class HttpRequest:
 class HttpResponse:
     """A response and how it is sent: after `delay` seconds, by a `delivery` that may be a transport fault.
 
-    `bill` is the digest of the request and its tokens; the ledger bills them when the delay is over.
+    The ledger adds the `bill` when the delay is over.
     """
 
     status: int
@@ -59,7 +61,7 @@ class HttpResponse:
     delay: float = 0.0
     delivery: str = "whole"
     seconds: float | None = None
-    bill: tuple[str, int] | None = None
+    bill: Bill | None = None
 
 
 def json_response(value: Any) -> HttpResponse:

@@ -6,11 +6,18 @@ import threading
 import time
 from array import array
 from collections import Counter
+from math import fsum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from llmframe.testing._wire.bills import BilledTokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llmframe.testing._wire.bills import Bill
+
+_FACTORS = MappingProxyType({"batch": 0.5, "flex": 0.5, "priority": 2.0})
 _BODIES_KEPT = 100_000
 
 
@@ -33,7 +40,7 @@ class Ledger:
     in_flight, max_in_flight : int
         POSTs being answered, now and at most.
     tokens : int
-        Billed tokens, prompts and answers together.
+        Billed tokens, prompts and answers together; `billed_tokens` has them by what they cost, and `dollars` the sum.
     uploads, downloads, files_deleted : int
         Files that were stored, contents that were sent, and files that were deleted; also when the answer was
         lost.
@@ -54,6 +61,7 @@ class Ledger:
         self.batches_created = self.batches_cancelled = 0
         self._statuses: Counter[int] = Counter()
         self._billed_by_request: Counter[str] = Counter()
+        self._billed_tokens: dict[tuple[str, str, str], BilledTokens] = {}
         self._arrivals: array[float] = array("d")
         self._bodies: list[dict[str, Any]] = []
         self._headers: Mapping[str, str] = {}
@@ -69,6 +77,35 @@ class Ledger:
         """How often each distinct body was billed, by `llmframe.testing.request_digest`."""
         with self._changed:
             return self._billed_by_request.copy()
+
+    @property
+    def billed_tokens(self) -> dict[tuple[str, str, str], BilledTokens]:
+        """Billed tokens by their classes, for each model, lane ("live" or "batch") and tier."""
+        with self._changed:
+            return self._billed_tokens.copy()
+
+    def dollars(
+        self, prices: Mapping[str, Mapping[str, float]], factors: Mapping[str, float] = _FACTORS
+    ) -> float:
+        """Return what was billed in US dollars.
+
+        Parameters
+        ----------
+        prices
+            US dollars per million tokens by model, as `llmframe.options.prices` has them.
+        factors
+            What a lane or a tier costs of that: by default half for "batch" and "flex", and twice for "priority". A row
+            of a batch has the factor of batches alone.
+
+        Examples
+        --------
+        >>> Ledger().dollars({"gpt-6-luna": {"input": 0.1, "output": 0.5}})
+        0.0
+        """
+        return fsum(
+            factors.get(lane if lane == "batch" else tier, 1.0) * billed.dollars(prices[model])
+            for (model, lane, tier), billed in self.billed_tokens.items()
+        )
 
     @property
     def arrivals(self) -> array[float]:
@@ -138,11 +175,13 @@ class Ledger:
             if self._keep_bodies and len(self._bodies) < _BODIES_KEPT:
                 self._bodies.append(body)
 
-    def completion_billed(self, digest: str, tokens: int) -> None:
+    def completion_billed(self, bill: Bill) -> None:
         with self._changed:
             self.billed += 1
-            self.tokens += tokens
-            self._billed_by_request[digest] += 1
+            self.tokens += bill.tokens
+            self._billed_by_request[bill.digest] += 1
+            kind = (bill.model, bill.lane, bill.tier)
+            self._billed_tokens[kind] = self._billed_tokens.get(kind, BilledTokens()).plus(bill.billed)
             self._changed.notify_all()
 
     def count(self, name: str) -> None:
