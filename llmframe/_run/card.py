@@ -53,6 +53,8 @@ class Details(NamedTuple):
     """For each answer of the run: seconds since the run's start, and its latency in seconds."""
     costs: Sequence[float]
     """For each answer of the run: US dollars since the one before."""
+    cap: float | None
+    """US dollars that the run may spend; `None`: no cap."""
 
 
 def duration(seconds: float) -> str:
@@ -146,6 +148,7 @@ def _numbers(run: RunView, details: Details) -> list[tuple[str, str]]:
     waited = f"{duration(run.waited_seconds)} for limits" if run.waited_seconds >= 0.05 else ""
     return [
         ("cost", cost_text(run, details.model)),
+        ("cap", "" if details.cap is None else dollars(details.cap)),
         ("saved", ", ".join(_saved(run, details))),
         ("time", duration(run.seconds)),
         ("speed", " · ".join(speed)),

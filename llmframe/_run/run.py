@@ -295,6 +295,7 @@ class Run:
             arrivals=results.arrivals,
             latencies=results.latencies,
             costs=results.costs,
+            cap=settings.max_cost,
         )
 
     @property

@@ -147,6 +147,7 @@ def test_what_is_there_is_written_and_the_bar_and_the_error_tell_of_the_cap(llm,
     assert df["q_completion"].notna().sum() == error.run.answered > 0
     assert "of $1.50" in capfd.readouterr().err
     assert "the cap of $1.50 is reached" in str(error)
+    assert "cap</span><br>$1.50" in error.run._repr_html_()
     assert "run the call again" in str(error)
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.spent, copy.reserved, copy.to_finish, copy.code) == (
