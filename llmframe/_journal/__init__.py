@@ -11,6 +11,7 @@ from llmframe._journal.protocol import (
     ClaimResult,
     Journal,
     PartLabel,
+    PastAnswer,
     Session,
     StoredAnswer,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Journal",
     "Lease",
     "PartLabel",
+    "PastAnswer",
     "Recorder",
     "Session",
     "StoredAnswer",

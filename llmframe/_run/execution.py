@@ -104,13 +104,16 @@ class Execution:
     async def carry_out(self, counts: Callable[[], dict[str, Any]]) -> None:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
-            try:
-                await self._ask_by_rungs(journal, session)
-            finally:
-                self._results.close_again()
-                self._results.restore_kept()
-            while self.stop is None and (corrections := self._results.reopen()):
-                await self._ask_again(journal, session, corrections)
+            await self._ask_all(journal, session)
+
+    async def _ask_all(self, journal: Journal, session: Session) -> None:
+        try:
+            await self._ask_by_rungs(journal, session)
+        finally:
+            self._results.close_again()
+            self._results.restore_kept()
+        while self.stop is None and (corrections := self._results.reopen()):
+            await self._ask_again(journal, session, corrections)
 
     async def _ask_by_rungs(self, journal: Journal, session: Session) -> None:
         """Ask by the best rung that the server holds to, as far as that is known; find it out live."""
@@ -270,22 +273,23 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
-        source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
-        digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
+        settings, plan = self._settings, self._plan
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                digest,
-                recipe.describe(),
-                fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
+                recipe_digest(plan),
+                plan.recipes[0].describe(),
+                fresh=_set_hash(plan.all_keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
             try:
                 yield journal, session
             finally:
-                finished = self.stop is None and not self._results.unfinished
                 with suppress(JournalError):
-                    await through(journal.end(session, counts(), finished=finished))
+                    await through(journal.end(session, counts(), finished=self._is_finished(session)))
+
+    def _is_finished(self, session: Session) -> bool:  # noqa: ARG002 (a dry run looks at it)
+        """Return whether a fresh run like this one begins anew; otherwise it goes on with what is answered."""
+        return self.stop is None and not self._results.unfinished and not self._plan.is_part
 
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
@@ -420,6 +424,15 @@ class Execution:
     def _journal_failed(self, error: JournalError) -> None:
         """Stop the run: answers could not be kept."""
         self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+
+
+def recipe_digest(plan: Plan) -> bytes:
+    """Return a digest of what is the same in every row of a call: parameters, schema or questions, prompt, system message and examples.
+
+    The bound on the answers' tokens, the service tier and the lane are no part of it.
+    """
+    source = plan.spec.source + (repr(plan.context) if plan.context != NO_CONTEXT else "")
+    return blake2b(plan.recipes[0].prefix + source.encode(), digest_size=16).digest()
 
 
 def _set_hash(keys: Sequence[Key]) -> bytes:

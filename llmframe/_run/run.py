@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from llmframe._values import LimitWait, Usage
 
 
+def new_results(settings: RunSettings, plan: Plan) -> Results:
+    """Make the results of a call, empty."""
+    return Results(
+        plan,
+        settings.verb.kind,
+        Prices(settings.prices, settings.verb.endpoint.price_list),
+        settings.model,
+        settings.reask,
+        RungPolicy([rung.name for rung in settings.rungs]),
+    )
+
+
 class WriteBack(Protocol):
     """Writes a run's answers to the call's target, in the caller's thread."""
 
@@ -94,15 +106,7 @@ class Run:
     def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
         self._settings = settings
         self._plan = plan
-        rungs = RungPolicy([rung.name for rung in settings.rungs])
-        self._results = Results(
-            plan,
-            settings.verb.kind,
-            Prices(settings.prices, settings.verb.endpoint.price_list),
-            settings.model,
-            settings.reask,
-            rungs,
-        )
+        self._results = new_results(settings, plan)
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -431,15 +435,7 @@ def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
 
 def concluded(run: Run, result: Any) -> Any:
     """Return the result, or raise or warn as the run ended."""
-    line = run._closing_line()
-    error, stop = run._error, run._execution.stop
-    if isinstance(error, asyncio.CancelledError):
-        raise StoppedError(f"the run was cancelled; {line}", code="cancelled", run=run, result=result)
-    if error is not None:
-        raise error
-    if stop is not None:
-        message = f"{stop.message}\n{line}\nTo go on: {advice.stop_remedy(stop, run._settings)}."
-        raise StoppedError(message, code=stop.code, run=run, result=result)
+    unless_stopped(run, result)
     try:
         if run.truncated:
             report.warn(advice.truncation_message(run.truncated, run._settings.params))
@@ -449,6 +445,20 @@ def concluded(run: Run, result: Any) -> Any:
     _raise_if_failed(run, result)
     if run.failed or run.partly:
         report.warn(run._failure_message())
+    return result
+
+
+def unless_stopped(run: Run, result: Any) -> Any:
+    """Return the result of a run that tried every row, or raise as it ended early."""
+    line = run._closing_line()
+    error, stop = run._error, run._execution.stop
+    if isinstance(error, asyncio.CancelledError):
+        raise StoppedError(f"the run was cancelled; {line}", code="cancelled", run=run, result=result)
+    if error is not None:
+        raise error
+    if stop is not None:
+        message = f"{stop.message}\n{line}\nTo go on: {advice.stop_remedy(stop, run._settings)}."
+        raise StoppedError(message, code=stop.code, run=run, result=result)
     return result
 
 

@@ -63,6 +63,18 @@ class Prices:
             self._log_once(requested, "An answer of %s cannot be priced: %s", requested, error)
             return None
 
+    def price_of(
+        self, model: str, lane: LaneName, tier: str | None = None, *, answering: str | None = None
+    ) -> Price | None:
+        """Return US dollars as a function of an answer's tokens, at least one of them the prompt's; `None`: no price is known.
+
+        Parameters
+        ----------
+        answering
+            The model that has answered requests for this one, as responses name it.
+        """
+        return self._find(answering, model, lane, tier)
+
     def _find(self, answering: str | None, requested: str, lane: LaneName, tier: str | None) -> Price | None:
         own = self._own.get(requested) or self._own.get(answering or "")
         if own is not None:

@@ -1,0 +1,345 @@
+"""From what a call would ask to what it would cost: tokens of the input and of the answers, dollars by lane, and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, nan
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from llmframe._addresses import is_azure, is_openai
+from llmframe._errors import counted
+from llmframe._run.estimates.estimate import Estimate, Range
+from llmframe._run.money import (
+    Line,
+    Prices,
+    count_requests,
+    counting,
+    line_through,
+    output_per_answer,
+    share_of,
+)
+from llmframe._values import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from llmframe._run.estimates.survey import Findings, Past, Requests
+    from llmframe._run.money import Price
+    from llmframe._run.settings import RunSettings
+    from llmframe._values import LaneName
+
+    Sizes = npt.NDArray[np.int64]
+    Way = tuple[LaneName, str | None]
+
+_ASSUMED_ANSWER = 300
+_ASSUMED_HIGH = 3
+"""Without a past answer: the tokens of one to a free prompt, and how many times as long it may be."""
+_ASSUMED_REASKS = 0.05
+_CORRECTION_TOKENS = 60
+_CORRECTION_CEILING = 4_000
+"""What tells the model that its answer does not fit: its tokens, as expected and at most."""
+_PROBE = 1_000
+
+
+class _Output(NamedTuple):
+    """The tokens of an answer."""
+
+    expected: float
+    high: float
+    ceiling: float
+    counted_by: str
+
+
+class _Reasks(NamedTuple):
+    """The share of the answers that are asked again; at the ceiling, how often each may be."""
+
+    expected: float
+    high: float
+    ceiling: int
+
+
+class _Input(NamedTuple):
+    """The prompt tokens of each request: as expected and at most, and the share by which the sum may be higher."""
+
+    expected: npt.NDArray[np.float64]
+    most: Sizes
+    margin: float
+    counted_by: str
+    unbounded: bool
+
+
+def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: float | None) -> Estimate:
+    """Return the estimate of a call.
+
+    Parameters
+    ----------
+    sample_cost
+        US dollars that a sample of it took; `None`: there was none.
+    """
+    output, reasks, asked = _output(findings, settings), _reasks(findings, settings), _input(findings)
+    requests, to_ask = float(asked.expected.sum()), findings.to_ask
+    tokens_in = requests * (1 + reasks.expected)
+    tokens_in += to_ask * reasks.expected * (output.expected + _CORRECTION_TOKENS)
+    tokens_out = Range(
+        to_ask * output.expected * (1 + reasks.expected),
+        to_ask * output.high * (1 + reasks.high),
+        to_ask * output.ceiling * (1 + reasks.ceiling) if to_ask else 0.0,
+    )
+    prices = Prices(settings.prices, settings.verb.endpoint.price_list)
+    ways = _ways(settings)
+    lanes = {
+        name: _dollars(
+            prices.price_of(settings.model, *way, answering=findings.answering),
+            asked,
+            output,
+            reasks,
+            _cache_shares(findings.past) if way[0] == "live" else (0.0, 0.0),
+        )
+        for name, way in ways.items()
+    }
+    lane = _own_lane(settings)
+    counted_by = f"input by {asked.counted_by}; answers by {output.counted_by}"
+    if lanes[lane].expected != lanes[lane].expected:
+        counted_by += f"; no price is known for {settings.model}: set llmframe.options.prices"
+    return Estimate(
+        title=title,
+        rows=findings.rows,
+        skipped=findings.skipped,
+        distinct=findings.distinct,
+        from_journal=findings.from_journal,
+        to_ask=to_ask,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        counted_by=counted_by,
+        lane=lane,
+        lanes=lanes,
+        seconds=_seconds(findings, settings, tokens_in + tokens_out.expected),
+        sample_cost=sample_cost,
+    )
+
+
+def _input(findings: Findings) -> _Input:
+    requests = findings.requests
+    sizes = np.concatenate(
+        [np.asarray(each.sizes, dtype=np.int64) for each in requests] or [np.zeros(0, dtype=np.int64)]
+    )
+    past = [each for each in findings.past if each.request_bytes]
+    if past:
+        line = line_through([each.request_bytes or 0 for each in past], [each.prompt for each in past])
+        expected, margin, words = (
+            line.tokens(sizes),
+            line.margin,
+            counted(len(past), "answer") + " to this recipe",
+        )
+    else:
+        way = counting()
+        expected = np.concatenate([_counted(each) for each in requests] or [np.zeros(0)])
+        margin, words = way.margin, way.name
+    return _Input(expected, sizes, margin, words, any(each.media for each in requests))
+
+
+def _counted(requests: Requests) -> npt.NDArray[np.float64]:
+    """Return the tokens of each request by its text; of many requests by those of some, in proportion to the bytes."""
+    tokens = count_requests(requests.bodies, requests.content, counting())
+    sizes = np.asarray(requests.sizes, dtype=np.int64)
+    if len(tokens) == len(sizes):
+        return np.minimum(np.asarray(tokens), sizes)
+    line: Line = line_through([len(body) for body in requests.bodies], tokens)
+    return line.tokens(sizes)
+
+
+def _output(findings: Findings, settings: RunSettings) -> _Output:
+    """Return the tokens of an answer: by past answers, or as assumed."""
+    bound, past, to_ask = settings.most_output, findings.past, findings.to_ask
+    ceiling = inf if bound is None else float(bound)
+    if past:
+        taken = [_taken(each, bound) for each in past]
+        expected, high = output_per_answer(taken, bound, to_ask)
+        return _Output(expected, high, ceiling, f"{counted(len(past), 'answer')} to this recipe")
+    schema = _schema(settings)
+    assumed = _ASSUMED_ANSWER if schema is None else _answer_tokens(schema)
+    expected = min(float(assumed), ceiling)
+    words = (
+        "their bound" if expected == bound else f"an assumption of {counted(round(expected), 'token')} each"
+    )
+    high = min(_ASSUMED_HIGH * expected, ceiling)
+    return _Output(expected, high, ceiling, f"{words} (dry_run=20 measures them)")
+
+
+def _taken(answer: Past, bound: int | None) -> float:
+    """Return the tokens that an answer would take under a bound; one that was cut off earlier may have gone on to it."""
+    cut = answer.output_bound is not None and answer.completion >= answer.output_bound
+    if bound is None:
+        return 2.0 * answer.completion if cut else float(answer.completion)
+    further = answer.output_bound is not None and answer.output_bound < bound
+    return float(bound) if cut and further else float(min(answer.completion, bound))
+
+
+def _schema(settings: RunSettings) -> Mapping[str, Any] | None:
+    """Return the JSON Schema of the answers; `None`: they are free."""
+    params = settings.rungs[0].params if settings.rungs else settings.params
+    if settings.engine == "decisions":
+        return {"properties": {str(at): {} for at, _ in enumerate(params.get("questions", ()))}}
+    form = params.get("response_format")
+    wrapped = form.get("json_schema") if isinstance(form, Mapping) else None
+    schema = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None
+
+
+def _answer_tokens(schema: Mapping[str, Any]) -> int:
+    """Assume the tokens of an answer by its schema's fields."""
+    return 4 + sum(_field_tokens(name, field) for name, field in schema.get("properties", {}).items())
+
+
+def _field_tokens(name: str, field: Any) -> int:
+    return 4 + len(name) // 4 + (_value_tokens(field) if isinstance(field, Mapping) else 8)
+
+
+def _value_tokens(field: Mapping[str, Any]) -> int:
+    if isinstance(field.get("properties"), Mapping):
+        return _answer_tokens(field)
+    options = field.get("anyOf")
+    if isinstance(options, list):
+        return max((_value_tokens(each) for each in options if isinstance(each, Mapping)), default=8)
+    if isinstance(field.get("enum"), list):
+        return max((1 + len(str(value).encode()) // 3 for value in field["enum"]), default=1)
+    if isinstance(field.get("items"), Mapping):
+        return 2 + 4 * _value_tokens(field["items"])
+    return _VALUE_TOKENS.get(str(field.get("type")), 15)
+
+
+_VALUE_TOKENS = {"boolean": 1, "null": 1, "integer": 3, "number": 4}
+
+
+def _reasks(findings: Findings, settings: RunSettings) -> _Reasks:
+    if not settings.reask:
+        return _Reasks(0.0, 0.0, 0)
+    if not findings.looked_at:
+        return _Reasks(0.0, _ASSUMED_REASKS, settings.reask)
+    expected, high = share_of(findings.misfits, findings.looked_at, findings.to_ask)
+    return _Reasks(expected, high, settings.reask)
+
+
+def _cache_shares(past: Sequence[Past]) -> tuple[float, float]:
+    """Return which shares of their prompts past answers read from the provider's cache, and wrote into it."""
+    prompt = sum(each.prompt for each in past)
+    if not prompt:
+        return 0.0, 0.0
+    return sum(each.cached for each in past) / prompt, sum(each.written for each in past) / prompt
+
+
+def _own_lane(settings: RunSettings) -> str:
+    if settings.mode == "batch":
+        return "batch"
+    return "flex" if settings.params.get("service_tier") == "flex" else "live"
+
+
+def _ways(settings: RunSettings) -> dict[str, Way]:
+    """Return the ways that the call could go: what the verb's endpoint and the server have."""
+    own, account, tier = _own_lane(settings), settings.account, settings.params.get("service_tier")
+    ways: dict[str, Way] = {"live": ("live", None if tier == "flex" else tier)}
+    decisions = settings.engine == "decisions"
+    azure = account.api_version is not None or is_azure(account.base_url)
+    if own == "batch" or not (decisions or azure):
+        ways["batch"] = ("batch", None)
+    if own == "flex" or (is_openai(account.base_url) and not decisions):
+        ways["flex"] = ("live", "flex")
+    return ways
+
+
+def _dollars(
+    price: Price | None, asked: _Input, output: _Output, reasks: _Reasks, cache: tuple[float, float]
+) -> Range:
+    """Return the US dollars of all requests by one price."""
+    if not len(asked.most):
+        return Range(0.0, 0.0, 0.0)
+    if price is None:
+        return Range(nan, nan, nan)
+    cached, written = cache
+    expected = _sum_of(price, asked.expected, output.expected, reasks.expected, cached, written)
+    longer = asked.expected * (1 + asked.margin)
+    high = _sum_of(price, np.minimum(longer, asked.most), output.high, reasks.high, cached, written)
+    return Range(expected, max(expected, high), max(expected, high, _ceiling(price, asked, output, reasks)))
+
+
+def _sum_of(  # noqa: PLR0917 (what a sum depends on)
+    price: Price,
+    prompts: npt.NDArray[np.float64],
+    completion: float,
+    reasked: float,
+    cached: float,
+    written: float,
+) -> float:
+    """Return the US dollars of requests with these prompt tokens, a share of which are asked again."""
+    total = 0.0
+    again = completion + _CORRECTION_TOKENS
+    for tokens, count in _distinct(prompts):
+        total += count * _of_one(price, tokens, completion, cached, written)
+        if reasked:
+            total += count * reasked * _of_one(price, tokens + round(again), completion, cached, written)
+    return total
+
+
+def _of_one(price: Price, prompt: int, completion: float, cached: float, written: float) -> float:
+    read = int(prompt * cached)
+    wrote = min(int(prompt * written), prompt - read)
+    return price(Usage(prompt, 0, read, 0, wrote)) + completion * _per_output_token(price, prompt)
+
+
+def _per_output_token(price: Price, prompt: int) -> float:
+    return max(0.0, price(Usage(prompt, _PROBE)) - price(Usage(prompt))) / _PROBE
+
+
+def _ceiling(price: Price, asked: _Input, output: _Output, reasks: _Reasks) -> float:
+    """Return US dollars that are never exceeded: bytes as tokens in the dearest class, answers up to their bound, all asked again."""
+    total = 0.0
+    for size, count in _distinct(asked.most.astype(np.float64)):
+        answer = _times(output.ceiling, _per_output_token(price, size))
+        one = _times(inf if asked.unbounded else 1.0, _dearest(price, size)) + answer
+        total += count * one
+        for at in range(1, reasks.ceiling + 1):
+            if output.ceiling == inf and total < inf:
+                return inf if one else 0.0
+            prompt = size + at * (2 * int(min(output.ceiling, 1e9)) + _CORRECTION_CEILING)
+            total += count * (
+                _dearest(price, prompt) + _times(output.ceiling, _per_output_token(price, prompt))
+            )
+    return total
+
+
+def _dearest(price: Price, prompt: int) -> float:
+    return max(
+        price(Usage(prompt)), price(Usage(prompt, cached=prompt)), price(Usage(prompt, cache_write=prompt))
+    )
+
+
+def _times(number: float, dollars: float) -> float:
+    return number * dollars if dollars else 0.0
+
+
+def _distinct(tokens: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return each number of tokens, at least 1, and how many requests have it."""
+    values, counts = np.unique(np.maximum(1, np.rint(tokens)).astype(np.int64), return_counts=True)
+    return list(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _seconds(findings: Findings, settings: RunSettings, tokens: float) -> float | None:
+    """Return the time that the limits per minute make the call take; `None`: none is known, or nothing is sent live."""
+    if _own_lane(settings) == "batch" or settings.mode == "offline":
+        return None
+    learnt = findings.learnt
+    requests, by_tokens = [settings.requests_per_minute], [settings.tokens_per_minute]
+    if learnt is not None:
+        requests += [limit.limit for limit in (learnt.requests, learnt.unstated) if limit is not None]
+        by_tokens += [learnt.tokens.limit] if learnt.tokens is not None else []
+    minutes = [
+        amount / limit
+        for amount, limits in ((findings.to_ask, requests), (tokens, by_tokens))
+        for limit in limits
+        if limit
+    ]
+    return 60 * max(minutes) if minutes else None

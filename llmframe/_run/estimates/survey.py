@@ -1,0 +1,196 @@
+"""What a call would ask: everything that a run does but the sending."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmframe._journal import PastAnswer
+from llmframe._pacing import evenly
+from llmframe._run.execution import Execution, recipe_digest
+from llmframe._run.lanes import limit_group
+from llmframe._run.money import has_media
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llmframe._columns import Plan
+    from llmframe._journal import Journal, Session
+    from llmframe._run.results import Results
+    from llmframe._run.settings import RunSettings
+    from llmframe._values import LearntPace
+
+_MOST_PAST = 5_000
+"""So many past answers are read of a recipe: more would not make the mean much surer."""
+_MOST_OF_FRAME = 1_000
+"""So many of the call's own rows are looked at that the journal has."""
+_MOST_BODIES = 2_000
+"""So many bodies are kept, from which tokens are counted where no past answer tells them."""
+
+
+class Past(NamedTuple):
+    """What a past answer took; `request_bytes` as of `PastAnswer`."""
+
+    prompt: int
+    completion: int
+    cached: int
+    written: int
+    request_bytes: int | None
+    output_bound: int | None
+
+
+class Requests(NamedTuple):
+    """Requests that would be sent by one recipe."""
+
+    numbers: Sequence[int]
+    sizes: array[int]
+    """The bytes of each body."""
+    bodies: Sequence[bytes]
+    """Bodies spread evenly over all."""
+    content: str
+    """The member of a body that holds the messages."""
+    media: bool
+    """Whether some hold images, audio or files."""
+    corrections: bool
+    """Whether they ask again for answers that do not fit."""
+
+
+class Findings(NamedTuple):
+    """What a call would ask, and what is known before."""
+
+    rows: int
+    skipped: Mapping[str, int]
+    distinct: int
+    from_journal: int
+    requests: Sequence[Requests]
+    past: Sequence[Past]
+    answering: str | None
+    """The model that gave the newest of the past answers."""
+    misfits: int
+    looked_at: int
+    """How many stored first answers were looked at, and how many of them did not fit and were asked again."""
+    learnt: LearntPace | None
+
+    @property
+    def to_ask(self) -> int:
+        return sum(len(requests.numbers) for requests in self.requests)
+
+    @property
+    def first_numbers(self) -> Sequence[int]:
+        """The requests that would be sent, by number, without those that ask again."""
+        return next((each.numbers for each in self.requests if not each.corrections), ())
+
+
+class Survey(Execution):
+    """Looks up what a run would look up, and notes what it would send."""
+
+    def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
+        super().__init__(settings, plan, results, columns)
+        self._whole = plan
+        self._to_send: list[tuple[Plan, RunSettings, Sequence[int]]] = []
+        self._first_plan: Plan | None = None
+        self._misfits = 0
+
+    async def find(self) -> Findings:
+        """Return what the call would ask."""
+        async with self._open_session(dict) as (journal, session):
+            await self._ask_all(journal, session)
+            past = await self._past_answers(journal, session)
+            group = limit_group(self._settings)
+            learnt = await journal.learnt_pace(group) if session.obstacle is None else None
+        requests = await asyncio.to_thread(lambda: [_measured(*each) for each in self._to_send])
+        results, offline = self._results, self._settings.mode == "offline"
+        distinct, to_ask = len(self._whole.keys), sum(len(each.numbers) for each in requests)
+        return Findings(
+            rows=results.rows,
+            skipped=dict(self._whole.skipped),
+            distinct=distinct,
+            from_journal=results.from_journal if offline else distinct - to_ask,
+            requests=requests,
+            past=[_past(each) for each in past if each.usage.prompt],
+            answering=next((each.model for each in past if each.model), None),
+            misfits=self._misfits,
+            looked_at=distinct - len(self._wanted_first),
+            learnt=learnt,
+        )
+
+    @property
+    def _wanted_first(self) -> Sequence[int]:
+        return next((numbers for plan, _, numbers in self._to_send if plan.again is None), ())
+
+    async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:  # noqa: ARG002
+        self._to_send.append((self._plan, self._settings, wanted))
+
+    async def _numbers_of_next_rung(self) -> Sequence[int] | None:
+        return None if self._to_send else await super()._numbers_of_next_rung()
+
+    async def _ask_again(
+        self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
+    ) -> None:
+        if self._first_plan is None:
+            self._first_plan, self._misfits = self._plan, len(corrections)
+        await super()._ask_again(journal, session, corrections)
+
+    def _tell(self, line: str) -> None:
+        """Say nothing: a dry run does not ask in another way."""
+
+    def _is_finished(self, session: Session) -> bool:
+        return (
+            session.since >= session.began
+        )  # otherwise a fresh run was cut short, which the call would go on with
+
+    async def _past_answers(self, journal: Journal, session: Session) -> list[PastAnswer]:
+        """Return past answers of the recipe and of the call's own rows, newest first, with the bytes of the latter's requests."""
+        plan = self._first_plan or self._plan
+        history = await journal.history(recipe_digest(self._whole), _MOST_PAST)
+        past = {each.key: each for each in reversed(history)}
+        wanted = set(self._wanted_first)
+        stored = evenly([number for number in range(len(plan.keys)) if number not in wanted], _MOST_OF_FRAME)
+        numbers = {plan.keys[number]: number for number in stored}
+        for each in await journal.lookup(session, list(numbers)):
+            known = past.get(each.key)
+            model = known.model if known is not None else None
+            size = known.request_bytes if known is not None else None
+            past[each.key] = PastAnswer(each.key, each.usage, size, each.output_bound, model)
+        unsized = [
+            numbers[each.key] for each in past.values() if each.request_bytes is None and each.key in numbers
+        ]
+        for request in plan.requests(sorted(unsized)):
+            past[request.key] = past[request.key]._replace(request_bytes=len(request.body))
+        return list(reversed(past.values()))
+
+
+def _past(answer: PastAnswer) -> Past:
+    usage = answer.usage
+    return Past(
+        usage.prompt,
+        usage.completion,
+        usage.cached,
+        usage.cache_write,
+        answer.request_bytes,
+        answer.output_bound,
+    )
+
+
+def _measured(plan: Plan, settings: RunSettings, numbers: Sequence[int]) -> Requests:
+    sizes, bodies, media = array("q"), [], False
+    stride = max(1, len(numbers) // _MOST_BODIES)
+    for at, request in enumerate(plan.requests(numbers)):
+        sizes.append(len(request.body))
+        media = media or has_media(request.body)
+        if at % stride == 0:
+            bodies.append(request.body)
+    return Requests(
+        numbers,
+        sizes,
+        bodies,
+        settings.verb.endpoint.content,
+        media,
+        corrections=plan.again is not None,
+    )
+
+
+async def survey(settings: RunSettings, plan: Plan, results: Results, columns: str) -> Findings:
+    """Find out what a call would ask; nothing is sent."""
+    return await Survey(settings, plan, results, columns).find()
