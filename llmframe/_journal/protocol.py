@@ -172,6 +172,9 @@ class BatchStore(Protocol):
     async def parts_with(self, keys: Sequence[Key]) -> set[str]:
         """Return the nonces of the open parts that have claimed some of these requests."""
 
+    async def claimed(self, keys: Sequence[Key]) -> set[Key]:
+        """Return those of these requests that open parts have claimed."""
+
 
 class Journal(Protocol):
     """Keeps every paid answer, and the claims on requests."""

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
 
-_LOOKUP_ROWS = 5_000
+LOOKUP_ROWS = 5_000
+"""So many requests are looked up at a time."""
 
 _NOT_IN_JOURNAL = Failure("not_in_journal", "no answer in the journal, and mode='offline' sends nothing", 0)
 
@@ -189,8 +190,8 @@ class Execution:
         """Count these requests of a plan (draws aside) that the journal has answers to, asked in another way."""
         plan = await asyncio.to_thread(plan.asked_as, asking.recipes, asking.spec, asking.context)
         found = 0
-        for start in range(0, len(numbers), _LOOKUP_ROWS):
-            block = [plan.keys[number] for number in numbers[start : start + _LOOKUP_ROWS]]
+        for start in range(0, len(numbers), LOOKUP_ROWS):
+            block = [plan.keys[number] for number in numbers[start : start + LOOKUP_ROWS]]
             found += len(await journal.lookup(session, block))
         return found
 
@@ -222,8 +223,8 @@ class Execution:
         self, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
     ) -> AsyncIterator[tuple[int, Verdict | None]]:
         """Yield these requests of a plan, each with the verdict on its answer in the journal; `None`: there is none."""
-        for start in range(0, len(numbers), _LOOKUP_ROWS):
-            block = numbers[start : start + _LOOKUP_ROWS]
+        for start in range(0, len(numbers), LOOKUP_ROWS):
+            block = numbers[start : start + LOOKUP_ROWS]
             keys = [plan.keys[number] for number in block]
             known = {stored.key: stored for stored in await journal.lookup(session, keys)}
             for number, key in zip(block, keys, strict=True):

@@ -106,14 +106,15 @@ def _sample(run: Run, findings: Findings, count: int) -> Run | None:
         return None
     ordered = sorted(lengths, key=lambda number: (lengths[number], number))
     settings = replace(run._settings, mode="live", errors="coerce")
-    plan = run._plan.part(sorted(_one_of_each(np.array_split(ordered, min(count, len(ordered))))))
+    strata = [stratum.tolist() for stratum in np.array_split(ordered, min(count, len(ordered)))]
+    plan = run._plan.part(sorted(_one_of_each(strata)))
     return Run(settings, plan, run._execution.columns, _nothing)
 
 
 def _one_of_each(strata: Sequence[Sequence[int]]) -> list[int]:
     """Draw one of each; the same again from the same ones."""
     chance = random.Random(len(strata))  # noqa: S311 (which rows are asked first is no secret)
-    return [int(chance.choice(stratum)) for stratum in strata]
+    return [chance.choice(stratum) for stratum in strata]
 
 
 def _nothing(results: Results, record: dict[str, Any], ending: str) -> None:

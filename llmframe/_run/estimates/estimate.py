@@ -40,6 +40,8 @@ class Estimate:
         Rows that are not sent because a cell is missing or blank, by column.
     distinct, from_journal, to_ask : int
         Different requests; those whose answer the journal has; those that would be sent.
+    in_batches : int
+        Requests in batches that are open: they are paid already, and the call would wait for them.
     input_tokens : float
         The tokens of the prompts to be sent, as expected.
     output_tokens : Range
@@ -77,6 +79,7 @@ class Estimate:
     distinct: int
     from_journal: int
     to_ask: int
+    in_batches: int = 0
     input_tokens: float
     output_tokens: Range
     counted_by: str
@@ -130,16 +133,18 @@ class Estimate:
     def _counts(self) -> str:
         unsent = sum(self.skipped.values())
         stored = f", {self.from_journal:,} from the journal" if self.from_journal else ""
-        skipped = f", {unsent:,} rows not sent" if unsent else ""
+        stored += f", {self.in_batches:,} in open batches" if self.in_batches else ""
+        skipped = f", {counted(unsent, 'row')} not sent ({', '.join(self.skipped)} missing)" if unsent else ""
         return f"{counted(self.to_ask, 'request')} to ask for {counted(self.rows, 'row')}{stored}{skipped}"
 
     def _parts(self) -> list[tuple[str, int, str]]:
         """Return the card's bar: colour, size and text."""
         unsent = sum(self.skipped.values())
-        why = f" ({', '.join(self.skipped)} missing or blank)" if unsent else ""
+        why = f" ({', '.join(self.skipped)} missing)" if unsent else ""
         return [
             (card.AMBER, self.to_ask, f"{counted(self.to_ask, 'request')} to ask"),
             (card.BLUE, self.from_journal, f"{self.from_journal:,} from the journal"),
+            (card.AMBER, self.in_batches, f"{self.in_batches:,} in open batches"),
             (card.GREY, unsent, f"{counted(unsent, 'row')} not sent{why}"),
         ]
 

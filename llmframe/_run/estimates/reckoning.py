@@ -12,7 +12,7 @@ from llmframe._addresses import is_azure, is_openai
 from llmframe._errors import counted
 from llmframe._run.estimates.estimate import Estimate, Range
 from llmframe._run.money import (
-    Line,
+    Counting,
     Prices,
     count_requests,
     counting,
@@ -39,6 +39,8 @@ _ASSUMED_ANSWER = 300
 _ASSUMED_HIGH = 3
 """Without a past answer: the tokens of one to a free prompt, and how many times as long it may be."""
 _ASSUMED_REASKS = 0.05
+_ENOUGH_BODIES = 8
+"""Past answers of the call's own rows by which its texts are counted; fewer say less than the recipe's others."""
 _CORRECTION_TOKENS = 60
 _CORRECTION_CEILING = 4_000
 """What tells the model that its answer does not fit: its tokens, as expected and at most."""
@@ -111,6 +113,7 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
         skipped=findings.skipped,
         distinct=findings.distinct,
         from_journal=findings.from_journal,
+        in_batches=findings.in_batches,
         to_ask=to_ask,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
@@ -123,33 +126,43 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
 
 
 def _input(findings: Findings) -> _Input:
+    """Return the prompt tokens: by past answers to rows like these, to the recipe, or by the text alone."""
     requests = findings.requests
-    sizes = np.concatenate(
-        [np.asarray(each.sizes, dtype=np.int64) for each in requests] or [np.zeros(0, dtype=np.int64)]
-    )
-    past = [each for each in findings.past if each.request_bytes]
-    if past:
-        line = line_through([each.request_bytes or 0 for each in past], [each.prompt for each in past])
-        expected, margin, words = (
-            line.tokens(sizes),
-            line.margin,
-            counted(len(past), "answer") + " to this recipe",
-        )
+    sizes = _joined([np.asarray(each.sizes) for each in requests]).astype(np.int64)
+    sized = [each for each in findings.past if each.request_bytes]
+    bodies = [(each.body, each.prompt) for each in sized if each.body is not None]
+    way = counting()
+    if (
+        len(bodies) >= _ENOUGH_BODIES and requests
+    ):  # what the text is like, and not its bytes alone, tells the tokens
+        counts = count_requests([body for body, _ in bodies], requests[0].content, way)
+        line = line_through(counts, [prompt for _, prompt in bodies])
+        expected = line.tokens(_joined([_counted(each, way) for each in requests]))
+        margin, words = line.margin, _answers(bodies)
+    elif sized:
+        line = line_through([each.request_bytes or 0 for each in sized], [each.prompt for each in sized])
+        expected, margin, words = line.tokens(sizes), line.margin, _answers(sized)
     else:
-        way = counting()
-        expected = np.concatenate([_counted(each) for each in requests] or [np.zeros(0)])
+        expected = _joined([_counted(each, way) for each in requests])
         margin, words = way.margin, way.name
-    return _Input(expected, sizes, margin, words, any(each.media for each in requests))
+    return _Input(np.minimum(expected, sizes), sizes, margin, words, any(each.media for each in requests))
 
 
-def _counted(requests: Requests) -> npt.NDArray[np.float64]:
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def _answers(past: Sequence[object]) -> str:
+    return f"{counted(len(past), 'answer')} to this recipe"
+
+
+def _counted(requests: Requests, way: Counting) -> npt.NDArray[np.float64]:
     """Return the tokens of each request by its text; of many requests by those of some, in proportion to the bytes."""
-    tokens = count_requests(requests.bodies, requests.content, counting())
-    sizes = np.asarray(requests.sizes, dtype=np.int64)
-    if len(tokens) == len(sizes):
-        return np.minimum(np.asarray(tokens), sizes)
-    line: Line = line_through([len(body) for body in requests.bodies], tokens)
-    return line.tokens(sizes)
+    tokens = np.asarray(count_requests(requests.bodies, requests.content, way), dtype=np.float64)
+    if len(tokens) == len(requests.sizes):
+        return tokens
+    line = line_through([len(body) for body in requests.bodies], tokens.tolist())
+    return line.tokens(np.asarray(requests.sizes))
 
 
 def _output(findings: Findings, settings: RunSettings) -> _Output:
@@ -159,7 +172,7 @@ def _output(findings: Findings, settings: RunSettings) -> _Output:
     if past:
         taken = [_taken(each, bound) for each in past]
         expected, high = output_per_answer(taken, bound, to_ask)
-        return _Output(expected, high, ceiling, f"{counted(len(past), 'answer')} to this recipe")
+        return _Output(expected, high, ceiling, _answers(past))
     schema = _schema(settings)
     assumed = _ASSUMED_ANSWER if schema is None else _answer_tokens(schema)
     expected = min(float(assumed), ceiling)
@@ -302,7 +315,7 @@ def _ceiling(price: Price, asked: _Input, output: _Output, reasks: _Reasks) -> f
         one = _times(inf if asked.unbounded else 1.0, _dearest(price, size)) + answer
         total += count * one
         for at in range(1, reasks.ceiling + 1):
-            if output.ceiling == inf and total < inf:
+            if output.ceiling == inf:
                 return inf if one else 0.0
             prompt = size + at * (2 * int(min(output.ceiling, 1e9)) + _CORRECTION_CEILING)
             total += count * (

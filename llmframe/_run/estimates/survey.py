@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._journal import PastAnswer
 from llmframe._pacing import evenly
-from llmframe._run.execution import Execution, recipe_digest
+from llmframe._run.execution import LOOKUP_ROWS, Execution, recipe_digest
 from llmframe._run.lanes import limit_group
 from llmframe._run.money import has_media
+from llmframe._values import Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,11 +27,12 @@ _MOST_PAST = 5_000
 _MOST_OF_FRAME = 1_000
 """So many of the call's own rows are looked at that the journal has."""
 _MOST_BODIES = 2_000
-"""So many bodies are kept, from which tokens are counted where no past answer tells them."""
+_MOST_BODY_BYTES = 4_000_000
+"""So many bodies are kept, and bytes of them, to count their tokens by the text."""
 
 
 class Past(NamedTuple):
-    """What a past answer took; `request_bytes` as of `PastAnswer`."""
+    """What a past answer took; `request_bytes` and `output_bound` as of `PastAnswer`."""
 
     prompt: int
     completion: int
@@ -38,6 +40,8 @@ class Past(NamedTuple):
     written: int
     request_bytes: int | None
     output_bound: int | None
+    body: bytes | None
+    """Its request's body, where it is one of the call's own rows."""
 
 
 class Requests(NamedTuple):
@@ -63,6 +67,8 @@ class Findings(NamedTuple):
     skipped: Mapping[str, int]
     distinct: int
     from_journal: int
+    in_batches: int
+    """Requests in batches that are open: the call would wait for them."""
     requests: Sequence[Requests]
     past: Sequence[Past]
     answering: str | None
@@ -91,6 +97,8 @@ class Survey(Execution):
         self._to_send: list[tuple[Plan, RunSettings, Sequence[int]]] = []
         self._first_plan: Plan | None = None
         self._misfits = 0
+        self._answering: str | None = None
+        self._in_batches = 0
 
     async def find(self) -> Findings:
         """Return what the call would ask."""
@@ -106,12 +114,13 @@ class Survey(Execution):
             rows=results.rows,
             skipped=dict(self._whole.skipped),
             distinct=distinct,
-            from_journal=results.from_journal if offline else distinct - to_ask,
+            from_journal=results.from_journal if offline else distinct - to_ask - self._in_batches,
+            in_batches=self._in_batches,
             requests=requests,
-            past=[_past(each) for each in past if each.usage.prompt],
-            answering=next((each.model for each in past if each.model), None),
+            past=past,
+            answering=self._answering,
             misfits=self._misfits,
-            looked_at=distinct - len(self._wanted_first),
+            looked_at=distinct - len(self._wanted_first) - self._in_batches,
             learnt=learnt,
         )
 
@@ -119,8 +128,14 @@ class Survey(Execution):
     def _wanted_first(self) -> Sequence[int]:
         return next((numbers for plan, _, numbers in self._to_send if plan.again is None), ())
 
-    async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:  # noqa: ARG002
-        self._to_send.append((self._plan, self._settings, wanted))
+    async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:  # noqa: ARG002 (nothing is sent)
+        keys, claimed = self._plan.keys, set[Key]()
+        for start in range(0, len(wanted), LOOKUP_ROWS):
+            block = [keys[number] for number in wanted[start : start + LOOKUP_ROWS]]
+            claimed |= await journal.batches.claimed(block)
+        self._in_batches += len(claimed)
+        free = [number for number in wanted if keys[number] not in claimed] if claimed else wanted
+        self._to_send.append((self._plan, self._settings, free))
 
     async def _numbers_of_next_rung(self) -> Sequence[int] | None:
         return None if self._to_send else await super()._numbers_of_next_rung()
@@ -140,11 +155,12 @@ class Survey(Execution):
             session.since >= session.began
         )  # otherwise a fresh run was cut short, which the call would go on with
 
-    async def _past_answers(self, journal: Journal, session: Session) -> list[PastAnswer]:
-        """Return past answers of the recipe and of the call's own rows, newest first, with the bytes of the latter's requests."""
+    async def _past_answers(self, journal: Journal, session: Session) -> list[Past]:
+        """Return what past answers of the recipe, and of the call's own rows, took."""
         plan = self._first_plan or self._plan
         history = await journal.history(recipe_digest(self._whole), _MOST_PAST)
         past = {each.key: each for each in reversed(history)}
+        self._answering = next((each.model for each in history if each.model), None)
         wanted = set(self._wanted_first)
         stored = evenly([number for number in range(len(plan.keys)) if number not in wanted], _MOST_OF_FRAME)
         numbers = {plan.keys[number]: number for number in stored}
@@ -153,34 +169,36 @@ class Survey(Execution):
             model = known.model if known is not None else None
             size = known.request_bytes if known is not None else None
             past[each.key] = PastAnswer(each.key, each.usage, size, each.output_bound, model)
-        unsized = [
-            numbers[each.key] for each in past.values() if each.request_bytes is None and each.key in numbers
-        ]
-        for request in plan.requests(sorted(unsized)):
-            past[request.key] = past[request.key]._replace(request_bytes=len(request.body))
-        return list(reversed(past.values()))
+        own = sorted(number for key, number in numbers.items() if key in past)
+        bodies = {request.key: request.body for request in plan.requests(own)}
+        return [_past(each, bodies.get(each.key)) for each in reversed(past.values()) if each.usage.prompt]
 
 
-def _past(answer: PastAnswer) -> Past:
-    usage = answer.usage
+def _past(answer: PastAnswer, body: bytes | None) -> Past:
+    usage, size = answer.usage, answer.request_bytes
     return Past(
         usage.prompt,
         usage.completion,
         usage.cached,
         usage.cache_write,
-        answer.request_bytes,
+        len(body) if size is None and body is not None else size,
         answer.output_bound,
+        body,
     )
 
 
 def _measured(plan: Plan, settings: RunSettings, numbers: Sequence[int]) -> Requests:
     sizes, bodies, media = array("q"), [], False
-    stride = max(1, len(numbers) // _MOST_BODIES)
+    stride, kept = max(1, len(numbers) // _MOST_BODIES), 0
     for at, request in enumerate(plan.requests(numbers)):
         sizes.append(len(request.body))
         media = media or has_media(request.body)
         if at % stride == 0:
             bodies.append(request.body)
+            kept += len(request.body)
+            if kept > _MOST_BODY_BYTES:
+                bodies, stride = bodies[::2], 2 * stride
+                kept = sum(map(len, bodies))
     return Requests(
         numbers,
         sizes,

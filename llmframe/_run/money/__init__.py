@@ -2,9 +2,10 @@
 
 from llmframe._run.money.forecast import Line, line_through, output_per_answer, share_of
 from llmframe._run.money.prices import Price, Prices, cost_text, dollars
-from llmframe._run.money.tokens import count_requests, counting, has_media
+from llmframe._run.money.tokens import Counting, count_requests, counting, has_media
 
 __all__ = [
+    "Counting",
     "Line",
     "Price",
     "Prices",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import exp, lgamma, log, log1p, sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,19 +23,19 @@ _LEFT_TO_CHANCE = 0.05
 
 
 class Line(NamedTuple):
-    """Tokens by bytes."""
+    """Tokens by the size of a request, in bytes or in tokens as counted."""
 
     start: float
     slope: float
     margin: float
     """The share by which the sum of the true tokens may be higher."""
 
-    def tokens(self, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return np.minimum(self.start + self.slope * sizes, sizes)
+    def tokens(self, sizes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.asarray(self.start + self.slope * sizes, dtype=np.float64)
 
 
 def line_through(sizes: Sequence[float], tokens: Sequence[float]) -> Line:
-    """Fit tokens by bytes; by their plain ratio where a line would say nothing, or what cannot be.
+    """Fit tokens by sizes; by their plain ratio where a line would say nothing, or what cannot be.
 
     Examples
     --------
