@@ -89,10 +89,8 @@ def count_requests(bodies: Sequence[bytes], content: str, way: Counting) -> list
     read = [orjson.loads(body) for body in bodies]
     messages = [_messages(body[content]) for body in read]
     shared = _PER_REQUEST + sum(way.tokens(_shared_texts(read[0])))
-    counts = way.tokens(["\n".join(texts) for texts in messages])
-    return [
-        shared + _PER_MESSAGE * len(texts) + tokens for texts, tokens in zip(messages, counts, strict=True)
-    ]
+    counts = iter(way.tokens([text for texts in messages for text in texts]))
+    return [shared + sum(_PER_MESSAGE + next(counts) for _ in texts) for texts in messages]
 
 
 def _shared_texts(body: Mapping[str, Any]) -> list[str]:
