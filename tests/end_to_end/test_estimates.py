@@ -407,6 +407,21 @@ def test_an_estimate_is_text_a_card_and_pickles(llm):
     assert "live (this call)" in card
 
 
+@pytest.mark.parametrize("rows", [3, 40])
+def test_the_ceiling_holds_on_a_server_that_has_to_be_asked_in_other_ways(rows):
+    """Where schemas are taken and not held to, the first answers by each way are paid in vain."""
+    with LocalServer(response_format="ignored", answer=lambda _: "No. " * 50) as server:
+        options = {"base_url": server.base_url, "api_key": "any", "model": "gpt-6-luna", "errors": "coerce"}
+        call = {"column": "q", "schema": ["price"], "max_completion_tokens": 60, **options}
+        estimate = asked(rows).llm.extract(**call, dry_run=True)
+        with pytest.warns(llmframe.CompletionWarning):
+            asked(rows).llm.extract(**call)
+        run = llmframe.last_run()
+        assert server.ledger.billed > rows
+        assert run.cost <= estimate.ceiling
+        assert run.tokens.completion <= estimate.output_tokens.ceiling
+
+
 def test_rows_answered_in_another_way_to_ask_are_found():
     """A server that does not hold to schemas answers by words in the prompt: that is in the journal."""
     with LocalServer(response_format="text") as server:

@@ -10,6 +10,7 @@ import numpy as np
 
 from llmframe._addresses import is_azure, is_openai
 from llmframe._errors import counted
+from llmframe._pacing import FIRST_ANSWERS
 from llmframe._run.estimates.estimate import Estimate, Range
 from llmframe._run.money import (
     Counting,
@@ -44,6 +45,8 @@ _ENOUGH_BODIES = 8
 _CORRECTION_TOKENS = 60
 _CORRECTION_CEILING = 4_000
 """What tells the model that its answer does not fit: its tokens, as expected and at most."""
+_WORDS_BYTES = 2_000
+"""So much longer may a request be that asks in another way: the schema in words, beside what else its task says."""
 _PROBE = 1_000
 
 
@@ -62,6 +65,8 @@ class _Reasks(NamedTuple):
     expected: float
     high: float
     ceiling: int
+    rungs: int
+    """How many ways to ask may be tried in vain, by the first answers each."""
 
 
 class _Input(NamedTuple):
@@ -86,10 +91,11 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
     requests, to_ask = float(asked.expected.sum()), findings.to_ask
     tokens_in = requests * (1 + reasks.expected)
     tokens_in += to_ask * reasks.expected * (output.expected + _CORRECTION_TOKENS)
+    most_asked = to_ask * (1 + reasks.ceiling) + min(to_ask, FIRST_ANSWERS) * reasks.rungs
     tokens_out = Range(
         to_ask * output.expected * (1 + reasks.expected),
         to_ask * output.high * (1 + reasks.high),
-        to_ask * output.ceiling * (1 + reasks.ceiling) if to_ask else 0.0,
+        most_asked * output.ceiling if to_ask else 0.0,
     )
     prices = Prices(settings.prices, settings.verb.endpoint.price_list)
     ways = _ways(settings)
@@ -229,12 +235,10 @@ _VALUE_TOKENS = {"boolean": 1, "null": 1, "integer": 3, "number": 4}
 
 
 def _reasks(findings: Findings, settings: RunSettings) -> _Reasks:
-    if not settings.reask:
-        return _Reasks(0.0, 0.0, 0)
-    if not findings.looked_at:
-        return _Reasks(0.0, _ASSUMED_REASKS, settings.reask)
-    expected, high = share_of(findings.misfits, findings.looked_at, findings.to_ask)
-    return _Reasks(expected, high, settings.reask)
+    expected, high = 0.0, _ASSUMED_REASKS if settings.reask else 0.0
+    if settings.reask and findings.looked_at:
+        expected, high = share_of(findings.misfits, findings.looked_at, findings.to_ask)
+    return _Reasks(expected, high, settings.reask, findings.rungs_left)
 
 
 def _cache_shares(past: Sequence[Past]) -> tuple[float, float]:
@@ -309,19 +313,25 @@ def _per_output_token(price: Price, prompt: int) -> float:
 
 def _ceiling(price: Price, asked: _Input, output: _Output, reasks: _Reasks) -> float:
     """Return US dollars that are never exceeded: bytes as tokens in the dearest class, answers up to their bound, all asked again."""
-    total = 0.0
+    total, margin = 0.0, _WORDS_BYTES if reasks.rungs else 0
     for size, count in _distinct(asked.most.astype(np.float64)):
-        answer = _times(output.ceiling, _per_output_token(price, size))
-        one = _times(inf if asked.unbounded else 1.0, _dearest(price, size)) + answer
+        one = _most(price, size + margin, asked, output)
         total += count * one
         for at in range(1, reasks.ceiling + 1):
             if output.ceiling == inf:
                 return inf if one else 0.0
-            prompt = size + at * (2 * int(min(output.ceiling, 1e9)) + _CORRECTION_CEILING)
-            total += count * (
-                _dearest(price, prompt) + _times(output.ceiling, _per_output_token(price, prompt))
-            )
+            longer = size + margin + at * (2 * int(output.ceiling) + _CORRECTION_CEILING)
+            total += count * _most(price, longer, asked, output)
+    if reasks.rungs:
+        in_vain = min(len(asked.most), FIRST_ANSWERS) * reasks.rungs
+        total += in_vain * _most(price, int(asked.most.max()) + margin, asked, output)
     return total
+
+
+def _most(price: Price, prompt: int, asked: _Input, output: _Output) -> float:
+    """Return the US dollars that one request may cost at most."""
+    answer = _times(output.ceiling, _per_output_token(price, prompt))
+    return _times(inf if asked.unbounded else 1.0, _dearest(price, prompt)) + answer
 
 
 def _dearest(price: Price, prompt: int) -> float:
@@ -342,7 +352,7 @@ def _distinct(tokens: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
 
 def _seconds(findings: Findings, settings: RunSettings, tokens: float) -> float | None:
     """Return the time that the limits per minute make the call take; `None`: none is known, or nothing is sent live."""
-    if _own_lane(settings) == "batch" or settings.mode == "offline":
+    if _own_lane(settings) == "batch" or not findings.to_ask:
         return None
     learnt = findings.learnt
     requests, by_tokens = [settings.requests_per_minute], [settings.tokens_per_minute]

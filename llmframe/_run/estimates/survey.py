@@ -77,6 +77,8 @@ class Findings(NamedTuple):
     looked_at: int
     """How many stored first answers were looked at, and how many of them did not fit and were asked again."""
     learnt: LearntPace | None
+    rungs_left: int
+    """How many other ways to ask may have to be tried, as it is not known by which one the server's answers fit."""
 
     @property
     def to_ask(self) -> int:
@@ -122,6 +124,7 @@ class Survey(Execution):
             misfits=self._misfits,
             looked_at=distinct - len(self._wanted_first) - self._in_batches,
             learnt=learnt,
+            rungs_left=0 if self._rungs.proven else len(self._settings.rungs) - 1 - self._rungs.at,
         )
 
     @property
