@@ -114,6 +114,38 @@ def test_without_a_tokenizer_characters_do_and_err_high(billed, kind, monkeypatc
     assert llmframe.last_run().cost <= estimate.high <= estimate.ceiling < math.inf
 
 
+def test_a_sample_counts_more_than_the_recipes_answers_to_other_texts(llm):
+    """Those were long."""
+    llm.answer = lambda body: "word " * (400 if "old" in last_text(body) else 20)
+    old = pd.DataFrame({"q": [f"old {number}" for number in range(40)]})
+    new = pd.DataFrame({"q": [f"new {number}" for number in range(60)]})
+    old.llm.complete("q")
+    estimate = new.llm.complete("q", dry_run=20)
+    new.llm.complete("q")
+    assert estimate.output_tokens.expected == pytest.approx(llmframe.last_run().tokens.completion, rel=0.05)
+
+
+def test_what_the_providers_cache_gave_is_expected_again(llm):
+    llm.cached = 0.5
+    frame = asked(40)
+    frame.head(20).copy().llm.complete("q")
+    estimate = frame.llm.complete("q", dry_run=True)
+    frame.llm.complete("q")
+    run = llmframe.last_run()
+    assert run.tokens.cached > 0.4 * run.tokens.prompt
+    assert estimate.expected == pytest.approx(run.cost, rel=0.1)
+    assert estimate.lanes["batch"].expected > estimate.expected / 2
+
+
+def test_a_sample_has_its_closing_line_and_an_estimate_no_line(llm, capfd):
+    llmframe.options.progress = True
+    frame = asked(10)
+    frame.llm.complete("q", dry_run=True)
+    assert capfd.readouterr().err == ""
+    frame.llm.complete("q", dry_run=4)
+    assert "llmframe: 4 rows answered" in capfd.readouterr().err
+
+
 def test_nothing_is_sent_written_or_shown_and_no_key_is_needed(server, capfd):
     frame = pd.DataFrame({"q": [*texts(5), None]})
     before = llmframe.last_run()

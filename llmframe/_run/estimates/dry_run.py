@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from functools import partial
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from llmframe._loop import refuse_on_private_loop, submit, uninterrupted
 from llmframe._run.estimates.reckoning import reckon
-from llmframe._run.estimates.survey import survey
+from llmframe._run.estimates.survey import Survey
 from llmframe._run.run import Run, new_results, unless_stopped
 from llmframe._run.starting import await_run, run_to_end, start
 
@@ -80,7 +79,7 @@ async def await_estimate(run: Run, dry_run: bool | int) -> Estimate:
 def _surveying(run: Run) -> LoopTask[Findings]:
     """Begin to find out what a call would ask, on the private loop: no client is needed for it."""
     settings, plan = run._settings, run._plan
-    return submit(partial(survey, settings, plan, new_results(settings, plan), run._execution.columns))
+    return submit(Survey(settings, plan, new_results(settings, plan), run._execution.columns).find)
 
 
 def _waited(task: LoopTask[Findings]) -> Findings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, nan
+from math import inf, isnan, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,8 @@ _ASSUMED_HIGH = 3
 _ASSUMED_REASKS = 0.05
 _ENOUGH_BODIES = 8
 """Past answers of the call's own rows by which its texts are counted; fewer say less than the recipe's others."""
+_ENOUGH_OWN = 20
+"""Past answers to the call's own rows on which the length of answers rests; fewer say less than the recipe's others."""
 _CORRECTION_TOKENS = 60
 _CORRECTION_CEILING = 4_000
 """What tells the model that its answer does not fit: its tokens, as expected and at most."""
@@ -88,30 +90,10 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
         US dollars that a sample of it took; `None`: there was none.
     """
     output, reasks, asked = _output(findings, settings), _reasks(findings, settings), _input(findings)
-    requests, to_ask = float(asked.expected.sum()), findings.to_ask
-    tokens_in = requests * (1 + reasks.expected)
-    tokens_in += to_ask * reasks.expected * (output.expected + _CORRECTION_TOKENS)
-    most_asked = to_ask * (1 + reasks.ceiling) + min(to_ask, FIRST_ANSWERS) * reasks.rungs
-    tokens_out = Range(
-        to_ask * output.expected * (1 + reasks.expected),
-        to_ask * output.high * (1 + reasks.high),
-        most_asked * output.ceiling if to_ask else 0.0,
-    )
-    prices = Prices(settings.prices, settings.verb.endpoint.price_list)
-    ways = _ways(settings)
-    lanes = {
-        name: _dollars(
-            prices.price_of(settings.model, *way, answering=findings.answering),
-            asked,
-            output,
-            reasks,
-            _cache_shares(findings.past) if way[0] == "live" else (0.0, 0.0),
-        )
-        for name, way in ways.items()
-    }
-    lane = _own_lane(settings)
+    lanes, lane = _lanes(findings, settings, asked, output, reasks), _own_lane(settings)
+    tokens_in, tokens_out = _tokens(findings.to_ask, asked, output, reasks)
     counted_by = f"input by {asked.counted_by}; answers by {output.counted_by}"
-    if lanes[lane].expected != lanes[lane].expected:
+    if isnan(lanes[lane].expected):
         counted_by += f"; no price is known for {settings.model}: set llmframe.options.prices"
     return Estimate(
         title=title,
@@ -120,7 +102,7 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
         distinct=findings.distinct,
         from_journal=findings.from_journal,
         in_batches=findings.in_batches,
-        to_ask=to_ask,
+        to_ask=findings.to_ask,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
         counted_by=counted_by,
@@ -131,6 +113,32 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
     )
 
 
+def _tokens(to_ask: int, asked: _Input, output: _Output, reasks: _Reasks) -> tuple[float, Range]:
+    """Return the tokens of all prompts, as expected, and of all answers."""
+    if not to_ask:
+        return 0.0, Range(0.0, 0.0, 0.0)
+    again = to_ask * reasks.expected
+    prompts = float(asked.expected.sum()) * (1 + reasks.expected)
+    most = to_ask * (1 + reasks.ceiling) + min(to_ask, FIRST_ANSWERS) * reasks.rungs
+    answers = Range(
+        (to_ask + again) * output.expected, to_ask * (1 + reasks.high) * output.high, most * output.ceiling
+    )
+    return prompts + again * (output.expected + _CORRECTION_TOKENS), answers
+
+
+def _lanes(
+    findings: Findings, settings: RunSettings, asked: _Input, output: _Output, reasks: _Reasks
+) -> dict[str, Range]:
+    """Return the US dollars of each way that the call could go; by batch no cache is counted on."""
+    prices = Prices(settings.prices, settings.verb.endpoint.price_list)
+    cache = _cache_shares(findings.past)
+    lanes = {}
+    for name, (lane, tier) in _ways(settings).items():
+        price = prices.price_of(settings.model, lane, tier, answering=findings.answering)
+        lanes[name] = _dollars(price, asked, output, reasks, cache if lane == "live" else (0.0, 0.0))
+    return lanes
+
+
 def _input(findings: Findings) -> _Input:
     """Return the prompt tokens: by past answers to rows like these, to the recipe, or by the text alone."""
     requests = findings.requests
@@ -138,9 +146,8 @@ def _input(findings: Findings) -> _Input:
     sized = [each for each in findings.past if each.request_bytes]
     bodies = [(each.body, each.prompt) for each in sized if each.body is not None]
     way = counting()
-    if (
-        len(bodies) >= _ENOUGH_BODIES and requests
-    ):  # what the text is like, and not its bytes alone, tells the tokens
+    # What the text is like, and not its bytes alone, tells the tokens.
+    if len(bodies) >= _ENOUGH_BODIES and requests:
         counts = count_requests([body for body, _ in bodies], requests[0].content, way)
         line = line_through(counts, [prompt for _, prompt in bodies])
         expected = line.tokens(_joined([_counted(each, way) for each in requests]))
@@ -173,7 +180,9 @@ def _counted(requests: Requests, way: Counting) -> npt.NDArray[np.float64]:
 
 def _output(findings: Findings, settings: RunSettings) -> _Output:
     """Return the tokens of an answer: by past answers, or as assumed."""
-    bound, past, to_ask = settings.most_output, findings.past, findings.to_ask
+    bound, to_ask = settings.most_output, findings.to_ask
+    own = [each for each in findings.past if each.body is not None]
+    past = own if len(own) >= _ENOUGH_OWN else findings.past
     ceiling = inf if bound is None else float(bound)
     if past:
         taken = [_taken(each, bound) for each in past]

@@ -84,11 +84,6 @@ class Findings(NamedTuple):
     def to_ask(self) -> int:
         return sum(len(requests.numbers) for requests in self.requests)
 
-    @property
-    def first_numbers(self) -> Sequence[int]:
-        """The requests that would be sent, by number, without those that ask again."""
-        return next((each.numbers for each in self.requests if not each.corrections), ())
-
 
 class Survey(Execution):
     """Looks up what a run would look up, and notes what it would send."""
@@ -154,12 +149,11 @@ class Survey(Execution):
         """Say nothing: a dry run does not ask in another way."""
 
     def _is_finished(self, session: Session) -> bool:
-        return (
-            session.since >= session.began
-        )  # otherwise a fresh run was cut short, which the call would go on with
+        """Leave a fresh run open that was cut short, which the call would go on with, and no other one."""
+        return session.since >= session.began
 
     async def _past_answers(self, journal: Journal, session: Session) -> list[Past]:
-        """Return what past answers of the recipe, and of the call's own rows, took."""
+        """Return what past answers to requests of the recipe, and to the call's own rows, took."""
         plan = self._first_plan or self._plan
         history = await journal.history(recipe_digest(self._whole), _MOST_PAST)
         past = {each.key: each for each in reversed(history)}
@@ -210,8 +204,3 @@ def _measured(plan: Plan, settings: RunSettings, numbers: Sequence[int]) -> Requ
         media,
         corrections=plan.again is not None,
     )
-
-
-async def survey(settings: RunSettings, plan: Plan, results: Results, columns: str) -> Findings:
-    """Find out what a call would ask; nothing is sent."""
-    return await Survey(settings, plan, results, columns).find()
