@@ -106,11 +106,11 @@ def html(run: RunView, details: Details, causes: Sequence[Cause]) -> str:
 
 
 def estimate_html(
-    title: str, counts: str, parts: Sequence[tuple[str, int, str]], numbers: Iterable[tuple[str, str]]
+    title: str, expected: str, parts: Sequence[tuple[str, int, str]], numbers: Iterable[tuple[str, str]]
 ) -> str:
-    """Return an estimate as a card like a run's: what would be asked, by colour, size and text, and its numbers by name."""
+    """Return an estimate as a card like a run's: what is expected, what would be asked by colour, size and text, and numbers by name."""
     head = (
-        f'<b style="color:{BLUE}">≈ {escape(counts)}</b> '
+        f'<b style="color:{BLUE}">≈ {escape(expected)}</b> '
         f'<span style="opacity:.7"> · estimate · {escape(title)}</span>'
     )
     return _card(head, parts, numbers)

@@ -428,7 +428,7 @@ def test_an_estimate_is_text_a_card_and_pickles(llm):
     lines = repr(estimate).splitlines()
     assert (
         lines[0]
-        == "Estimate of q → <a> · gpt-6-luna: 5 requests to ask for 6 rows, 1 row not sent (q missing)"
+        == "Estimate of q → <a> · gpt-6-luna: 5 requests to ask for 6 rows, 1 row not sent (q missing or blank)"
     )
     assert [line.split()[0] for line in lines[2:4]] == ["live", "batch"]
     assert "← this call" in lines[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,11 +60,18 @@ def test_expected_is_never_above_high_nor_high_above_the_bound(taken, rest):
     st.lists(st.tuples(st.integers(50, 10_000), st.integers(1, 5_000)), min_size=1, max_size=50),
     st.integers(50, 100_000),
 )
-def test_a_line_never_falls_nor_begins_below_zero(points, size):
+def test_a_line_never_falls_and_gives_every_prompt_a_token(points, size):
     line = line_through([bytes_ for bytes_, _ in points], [tokens for _, tokens in points])
-    assert line.start >= 0
-    assert line.slope >= 0
+    few, more = line.tokens(np.array([size, size + 100]))
+    assert 1 <= few <= more
     assert line.margin > 0
+
+
+def test_what_a_body_holds_beside_the_prompt_costs_no_tokens():
+    """As of parameters, or a schema that a server does not count: the line begins below zero."""
+    sizes = [600 + 10 * number for number in range(20)]
+    line = line_through(sizes, [(size - 500) / 4 for size in sizes])
+    assert line.tokens(np.array([2_500]))[0] == pytest.approx(500)
 
 
 def test_equal_sizes_give_their_ratio():

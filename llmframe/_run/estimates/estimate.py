@@ -104,7 +104,7 @@ class Estimate:
         rows = [
             (name, *map(_money, self.lanes[name]), "← this call" * (name == self.lane)) for name in self.lanes
         ]
-        table = [("", "expected", "high", "at most", ""), *rows]
+        table = [("", "expected", "high", "ceiling", ""), *rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(
@@ -120,27 +120,37 @@ class Estimate:
         return "\n".join([f"Estimate of {self.title}: {self._counts}", *map(str.rstrip, lines), *notes])
 
     def _repr_html_(self) -> str:
-        money = [
+        requests = counted(self.to_ask, "request")
+        head = (
+            f"{requests} at an unknown price"
+            if isnan(self.expected)
+            else f"{_money(self.expected)} for {requests}"
+        )
+        lanes = [
             (
                 name + " (this call)" * (name == self.lane),
-                f"{_money(cost.expected)} (high {_money(cost.high)}, at most {_money(cost.ceiling)})",
+                f"{_money(cost.expected)} · high {_money(cost.high)} · ceiling {_money(cost.ceiling)}",
             )
             for name, cost in self.lanes.items()
         ]
-        return card.estimate_html(self.title, self._counts, self._parts(), [*money, *self._notes()])
+        return card.estimate_html(self.title, head, self._parts(), [*lanes, *self._notes()])
 
     @property
     def _counts(self) -> str:
         unsent = sum(self.skipped.values())
         stored = f", {self.from_journal:,} from the journal" if self.from_journal else ""
         stored += f", {self.in_batches:,} in open batches" if self.in_batches else ""
-        skipped = f", {counted(unsent, 'row')} not sent ({', '.join(self.skipped)} missing)" if unsent else ""
+        skipped = (
+            f", {counted(unsent, 'row')} not sent ({', '.join(self.skipped)} missing or blank)"
+            if unsent
+            else ""
+        )
         return f"{counted(self.to_ask, 'request')} to ask for {counted(self.rows, 'row')}{stored}{skipped}"
 
     def _parts(self) -> list[tuple[str, int, str]]:
         """Return the card's bar: colour, size and text."""
         unsent = sum(self.skipped.values())
-        why = f" ({', '.join(self.skipped)} missing)" if unsent else ""
+        why = f" ({', '.join(self.skipped)} missing or blank)" if unsent else ""
         return [
             (card.AMBER, self.to_ask, f"{counted(self.to_ask, 'request')} to ask"),
             (card.BLUE, self.from_journal, f"{self.from_journal:,} from the journal"),
@@ -151,14 +161,14 @@ class Estimate:
     def _notes(self) -> Iterator[tuple[str, str]]:
         output = self.output_tokens
         if self.to_ask:
-            most = "without a bound" if output.ceiling == inf else f"at most {output.ceiling:,.0f}"
+            most = "no ceiling" if output.ceiling == inf else f"ceiling {output.ceiling:,.0f}"
             yield (
                 "tokens",
                 f"{self.input_tokens:,.0f} in, {output.expected:,.0f} out (high {output.high:,.0f}, {most})",
             )
             yield "counted", self.counted_by
             if output.ceiling == inf and self.ceiling == inf:
-                yield "at most", "pass max_completion_tokens= for a ceiling"
+                yield "ceiling", "none without max_completion_tokens="
         if self.seconds is not None:
             yield "time", f"at least {card.duration(self.seconds)} by the limits"
         if self.sample_cost is not None:
@@ -168,4 +178,4 @@ class Estimate:
 def _money(amount: float) -> str:
     if isnan(amount):
         return "unknown"
-    return "no bound" if amount == inf else dollars(amount)
+    return "none" if amount == inf else dollars(amount)

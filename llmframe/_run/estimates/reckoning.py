@@ -41,7 +41,7 @@ _ASSUMED_HIGH = 3
 """Without a past answer: the tokens of one to a free prompt, and how many times as long it may be."""
 _ASSUMED_REASKS = 0.05
 _ENOUGH_BODIES = 8
-"""Past answers of the call's own rows by which its texts are counted; fewer say less than the recipe's others."""
+"""Past answers to the call's own rows on which the tokens of its prompts rest; fewer say less than the recipe's others."""
 _ENOUGH_OWN = 20
 """Past answers to the call's own rows on which the length of answers rests; fewer say less than the recipe's others."""
 _CORRECTION_TOKENS = 60
@@ -92,7 +92,9 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
     output, reasks, asked = _output(findings, settings), _reasks(findings, settings), _input(findings)
     lanes, lane = _lanes(findings, settings, asked, output, reasks), _own_lane(settings)
     tokens_in, tokens_out = _tokens(findings.to_ask, asked, output, reasks)
-    counted_by = f"input by {asked.counted_by}; answers by {output.counted_by}"
+    counted_by = asked.counted_by
+    if output.counted_by != counted_by:
+        counted_by = f"prompts by {asked.counted_by}; answers by {output.counted_by}"
     if isnan(lanes[lane].expected):
         counted_by += f"; no price is known for {settings.model}: set llmframe.options.prices"
     return Estimate(
@@ -144,20 +146,22 @@ def _input(findings: Findings) -> _Input:
     requests = findings.requests
     sizes = _joined([np.asarray(each.sizes) for each in requests]).astype(np.int64)
     sized = [each for each in findings.past if each.request_bytes]
-    bodies = [(each.body, each.prompt) for each in sized if each.body is not None]
+    own = [each for each in sized if each.body is not None]
     way = counting()
-    # What the text is like, and not its bytes alone, tells the tokens.
-    if len(bodies) >= _ENOUGH_BODIES and requests:
-        counts = count_requests([body for body, _ in bodies], requests[0].content, way)
-        line = line_through(counts, [prompt for _, prompt in bodies])
-        expected = line.tokens(_joined([_counted(each, way) for each in requests]))
-        margin, words = line.margin, _answers(bodies)
-    elif sized:
-        line = line_through([each.request_bytes or 0 for each in sized], [each.prompt for each in sized])
-        expected, margin, words = line.tokens(sizes), line.margin, _answers(sized)
-    else:
+    if not sized:
         expected = _joined([_counted(each, way) for each in requests])
         margin, words = way.margin, way.name
+    else:
+        fitted = own if len(own) >= _ENOUGH_BODIES else sized
+        prompts = [each.prompt for each in fitted]
+        line, words = line_through([each.request_bytes or 0 for each in fitted], prompts), _answers(fitted)
+        expected, margin = line.tokens(sizes), line.margin
+        if fitted is own and requests:
+            bodies = [each.body for each in own if each.body is not None]
+            by_text = line_through(count_requests(bodies, requests[0].content, way), prompts)
+            if by_text.margin < margin:  # as where rows are of several languages
+                expected = by_text.tokens(_joined([_counted(each, way) for each in requests]))
+                margin = by_text.margin
     return _Input(np.minimum(expected, sizes), sizes, margin, words, any(each.media for each in requests))
 
 

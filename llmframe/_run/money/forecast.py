@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _FEW = 8
 """A line is fitted through this many points or more."""
-_LITTLE_SPREAD = 0.1
-"""Sizes that differ less than this, by standard deviation over mean, tell no slope."""
+_SURE = 4
+"""A slope that is not so many times its standard error tells nothing."""
 _LEAST_MARGIN = 0.03
 _AT_BOUND = 0.98
 """An answer with this share of the tokens that it may have counts as one that ran away."""
@@ -26,12 +26,13 @@ class Line(NamedTuple):
     """Tokens by the size of a request, in bytes or in tokens as counted."""
 
     start: float
+    """It may be below 0: what a body holds beside the prompt has a size and no tokens."""
     slope: float
     margin: float
     """The share by which the sum of the true tokens may be higher."""
 
     def tokens(self, sizes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        return np.asarray(self.start + self.slope * sizes, dtype=np.float64)
+        return np.maximum(1.0, self.start + self.slope * sizes, dtype=np.float64)
 
 
 def line_through(sizes: Sequence[float], tokens: Sequence[float]) -> Line:
@@ -47,10 +48,11 @@ def line_through(sizes: Sequence[float], tokens: Sequence[float]) -> Line:
     """
     x, y = np.asarray(sizes, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
     start, slope = 0.0, float(y.sum() / x.sum())
-    if len(x) >= _FEW and x.std() > _LITTLE_SPREAD * x.mean():
+    if len(x) >= _FEW and x.std() > 0:
         fitted = float(np.cov(x, y, bias=True)[0, 1] / x.var())
         beginning = float(y.mean() - fitted * x.mean())
-        if fitted >= 0 and beginning >= 0:
+        error = float(np.sqrt(np.mean((y - beginning - fitted * x) ** 2) / len(x)) / x.std())
+        if fitted > _SURE * error and beginning + fitted * x.min() > 0:
             start, slope = beginning, fitted
     spread = float(np.sqrt(np.mean((y - start - slope * x) ** 2)) / y.mean())
     margin = _LEAST_MARGIN + 2 * spread / sqrt(len(x)) + 0.5 / len(x)
