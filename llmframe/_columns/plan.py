@@ -71,6 +71,8 @@ class Plan:
     """Messages of the requests that are asked again for another answer, by number."""
     cache: PromptCache | None = None
     """How its requests use the provider's prompt cache; `None`: they do not say."""
+    whole: Sequence[Key] | None = None
+    """The identities of the plan that this one is a part of; `None`: it is no part."""
 
     @property
     def rows(self) -> int:
@@ -85,6 +87,36 @@ class Plan:
     def draws(self) -> int:
         """How many requests ask for each answer: those of the distinct request n have the numbers from n × draws on."""  # noqa: RUF002
         return len(self.recipes)
+
+    @property
+    def is_part(self) -> bool:
+        return self.whole is not None
+
+    @property
+    def all_keys(self) -> Sequence[Key]:
+        """The identities of the requests, of a part those of the whole plan."""
+        return self.keys if self.whole is None else self.whole
+
+    def part(self, numbers: Sequence[int]) -> Plan:
+        """Return the plan that asks only these distinct requests (ascending, draws aside), each for its first row."""
+        first = self.first[list(numbers)]
+        codes = np.full(self.rows, -1, dtype=np.int32)
+        codes[first] = np.arange(len(first))
+        selected = np.zeros(self.rows, dtype=np.bool_)
+        selected[first] = True
+        draws = self.draws
+        return replace(
+            self,
+            selected=selected,
+            codes=codes,
+            keys=[key for number in numbers for key in self.keys[number * draws : (number + 1) * draws]],
+            first=first,
+            skipped=Counter(),
+            refused={},
+            lacking=Counter(),
+            kept=None if self.kept is None else [self.kept[number] for number in numbers],
+            whole=self.keys,
+        )
 
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""

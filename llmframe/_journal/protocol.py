@@ -55,6 +55,19 @@ class Spend(NamedTuple):
     unpriced: int
 
 
+class PastAnswer(NamedTuple):
+    """What an answer in the journal took."""
+
+    key: Key
+    usage: Usage
+    request_bytes: int | None
+    """The size of its request's body; `None`: unknown, as of a batch."""
+    output_bound: int | None
+    """As of an answer."""
+    model: str | None
+    """The model that answered, as the response named it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
     """The result of claiming requests."""
@@ -178,6 +191,9 @@ class BatchStore(Protocol):
     async def parts_with(self, keys: Sequence[Key]) -> set[str]:
         """Return the nonces of the open parts that have claimed some of these requests."""
 
+    async def claimed(self, keys: Sequence[Key]) -> set[Key]:
+        """Return those of these requests that open parts have claimed."""
+
 
 class Journal(Protocol):
     """Keeps every paid answer, and the claims on requests."""
@@ -209,6 +225,17 @@ class Journal(Protocol):
 
     async def lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
         """Return the answers to these requests; of several to one request, the newest comes last."""
+
+    async def history(self, digest: bytes, limit: int) -> list[PastAnswer]:
+        """Return what answers to requests of a recipe took, newest first.
+
+        Parameters
+        ----------
+        digest
+            The recipe's.
+        limit
+            At most so many; very old ones may be left out.
+        """
 
     async def claim(
         self,

@@ -21,11 +21,12 @@ from llmframe._pacing.refusals import (
     stated_status,
 )
 from llmframe._pacing.retry import NO_KEY, Attempts, GiveUp, Patience, Retry, RetryPolicy, StopRun
-from llmframe._pacing.rungs import RungPolicy
+from llmframe._pacing.rungs import FIRST_ANSWERS, RungPolicy
 from llmframe._pacing.ticket import Ticket
 
 __all__ = [
     "ASK_AGAIN",
+    "FIRST_ANSWERS",
     "NO_KEY",
     "OVER_BUDGET",
     "Attempts",

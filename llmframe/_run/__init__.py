@@ -1,11 +1,12 @@
 """The execution of one call: answers from the journal first, then a lane for the other requests; results, bar, cost.
 
 A `Run` holds the state of a call during and after its work; `start`, `run_to_end` and `await_run` begin it on the
-loop to which its client belongs. The verb decides how its answers are written.
+loop to which its client belongs; `estimate` tells what it would cost instead. The verb decides how its answers are written.
 """
 
+from llmframe._run.estimates import Estimate, await_estimate, check_dry_run, estimate
 from llmframe._run.lanes import make_collector
-from llmframe._run.money import Estimate, Prices
+from llmframe._run.money import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
@@ -22,7 +23,10 @@ __all__ = [
     "RunSettings",
     "Rung",
     "Verb",
+    "await_estimate",
     "await_run",
+    "check_dry_run",
+    "estimate",
     "last_run",
     "make_collector",
     "run_to_end",

@@ -101,24 +101,45 @@ def html(run: RunView, details: Details, causes: Sequence[Cause]) -> str:
         sign, colour = "✗", RED
     lacking = (run.failed, "failed"), (run.partly, "partly")
     status = ", ".join([run.status, *(f"{counted(rows, 'row')} {how}" for rows, how in lacking if rows)])
-    outcomes = _outcomes(run, details)
+    head = (
+        f'<b style="color:{colour}">{sign} {escape(status)}</b> '
+        f'<span style="opacity:.7"> · {escape(details.verb)} · {escape(details.title)}</span>'
+    )
+    reasons = "".join(map(_failed, causes[:_SHOWN_CAUSES]))
+    return _card(head, _outcomes(run, details), _numbers(run, details), reasons)
+
+
+def estimate_html(
+    title: str, expected: str, parts: Sequence[tuple[str, int, str]], numbers: Iterable[tuple[str, str]]
+) -> str:
+    """Return an estimate as a card like a run's: what is expected, what would be asked by colour, size and text, and numbers by name."""
+    head = (
+        f'<b style="color:{BLUE}">≈ {escape(expected)}</b> '
+        f'<span style="opacity:.7"> · estimate · {escape(title)}</span>'
+    )
+    return _card(head, parts, numbers)
+
+
+def _card(
+    head: str, parts: Sequence[tuple[str, int, str]], numbers: Iterable[tuple[str, str]], below: str = ""
+) -> str:
     legend = "".join(
         f'<span style="white-space:nowrap"><span style="color:{shade}">●</span> {escape(name)}</span> '
-        for shade, size, name in outcomes
+        for shade, size, name in parts
         if size
     )
-    numbers = "".join(
+    cells = "".join(
         f'<span style="display:inline-block;margin:6px 22px 0 0;vertical-align:top"><span style="opacity:.7;font-size:11px">{escape(name)}</span>'
         f"<br>{escape(value)}</span>"
-        for name, value in _numbers(run, details)
+        for name, value in numbers
         if value
     )
     return (
         f'<div style="{_FONT};border:1px solid {_LINE};border-radius:6px;padding:10px 14px;margin:2px 0;max-width:56em">'
-        f'<div><b style="color:{colour}">{sign} {escape(status)}</b> <span style="opacity:.7"> · {escape(details.verb)} · {escape(details.title)}</span></div>'
-        f'<div style="margin:8px 0 6px">{_stacked(outcomes, 10)}</div>'
+        f"<div>{head}</div>"
+        f'<div style="margin:8px 0 6px">{_stacked(parts, 10)}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:0 16px">{legend}</div>'
-        f"<div>{numbers}</div>{''.join(map(_failed, causes[:_SHOWN_CAUSES]))}</div>"
+        f"<div>{cells}</div>{below}</div>"
     )
 
 

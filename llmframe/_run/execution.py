@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
 
-_LOOKUP_ROWS = 5_000
+LOOKUP_ROWS = 5_000
+"""So many requests are looked up at a time."""
 
 _NOT_IN_JOURNAL = Failure("not_in_journal", "no answer in the journal, and mode='offline' sends nothing", 0)
 
@@ -113,13 +114,16 @@ class Execution:
         """Execute the plan; `counts` returns the numbers that the journal keeps of the run at its end."""
         async with self._open_session(counts) as (journal, session):
             await self._set_cap(journal, session)
-            try:
-                await self._ask_by_rungs(journal, session)
-            finally:
-                self._results.close_again()
-                self._results.restore_kept()
-            while self.stop is None and (corrections := self._results.reopen()):
-                await self._ask_again(journal, session, corrections)
+            await self._ask_all(journal, session)
+
+    async def _ask_all(self, journal: Journal, session: Session) -> None:
+        try:
+            await self._ask_by_rungs(journal, session)
+        finally:
+            self._results.close_again()
+            self._results.restore_kept()
+        while self.stop is None and (corrections := self._results.reopen()):
+            await self._ask_again(journal, session, corrections)
 
     async def _set_cap(self, journal: Journal, session: Session) -> None:
         try:
@@ -204,8 +208,8 @@ class Execution:
         """Count these requests of a plan (draws aside) that the journal has answers to, asked in another way."""
         plan = await asyncio.to_thread(plan.asked_as, asking.recipes, asking.spec, asking.context)
         found = 0
-        for start in range(0, len(numbers), _LOOKUP_ROWS):
-            block = [plan.keys[number] for number in numbers[start : start + _LOOKUP_ROWS]]
+        for start in range(0, len(numbers), LOOKUP_ROWS):
+            block = [plan.keys[number] for number in numbers[start : start + LOOKUP_ROWS]]
             found += len(await journal.lookup(session, block))
         return found
 
@@ -237,8 +241,8 @@ class Execution:
         self, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
     ) -> AsyncIterator[tuple[int, tuple[Verdict, StoredAnswer] | None]]:
         """Yield these requests of a plan, each with its answer in the journal and the verdict on it; `None`: there is none."""
-        for start in range(0, len(numbers), _LOOKUP_ROWS):
-            block = numbers[start : start + _LOOKUP_ROWS]
+        for start in range(0, len(numbers), LOOKUP_ROWS):
+            block = numbers[start : start + LOOKUP_ROWS]
             keys = [plan.keys[number] for number in block]
             known = {stored.key: stored for stored in await journal.lookup(session, keys)}
             for number, key in zip(block, keys, strict=True):
@@ -291,22 +295,23 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
-        source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
-        digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
+        settings, plan = self._settings, self._plan
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                digest,
-                recipe.describe(),
-                fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
+                recipe_digest(plan),
+                plan.recipes[0].describe(),
+                fresh=_set_hash(plan.all_keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
             try:
                 yield journal, session
             finally:
-                finished = self.stop is None and not self._results.unfinished
                 with suppress(JournalError):
-                    await through(journal.end(session, counts(), finished=finished))
+                    await through(journal.end(session, counts(), finished=self._is_finished(session)))
+
+    def _is_finished(self, session: Session) -> bool:  # noqa: ARG002 (a dry run looks at it)
+        """Return whether a fresh run like this one begins anew; otherwise it goes on with what is answered."""
+        return self.stop is None and not self._results.unfinished and not self._plan.is_part
 
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
@@ -447,6 +452,15 @@ class Execution:
     def _journal_failed(self, error: JournalError) -> None:
         """Stop the run: answers could not be kept."""
         self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+
+
+def recipe_digest(plan: Plan) -> bytes:
+    """Return a digest of what is the same in every row of a call: parameters, schema or questions, prompt, system message and examples.
+
+    The bound on the answers' tokens, the service tier and the lane are no part of it.
+    """
+    source = plan.spec.source + (repr(plan.context) if plan.context != NO_CONTEXT else "")
+    return blake2b(plan.recipes[0].prefix + source.encode(), digest_size=16).digest()
 
 
 def _set_hash(keys: Sequence[Key]) -> bytes:

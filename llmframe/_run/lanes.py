@@ -158,6 +158,11 @@ def make_collector(  # noqa: PLR0917 (the parts of a collector)
     )
 
 
+def limit_group(settings: RunSettings) -> bytes:
+    """Identify the limits of a call: those of its account for its model."""
+    return blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
+
+
 async def make_live_lane(
     context: LaneContext, wanted: Sequence[int]
 ) -> tuple[LiveLane, ClaimedFeed, AbstractAsyncContextManager[None]]:
@@ -165,8 +170,7 @@ async def make_live_lane(
     add_result = context.collected.add_result
     await collect_before_live(context.collector(), context.label, context.keys(wanted), add_result)
     settings, verb, journal = context.settings, context.settings.verb, context.journal
-    group = blake2b(settings.account.limit_group + settings.model.encode(), digest_size=16).digest()
-    account = await AccountPace.of(group, journal, local=is_local(settings.account.base_url))
+    account = await AccountPace.of(limit_group(settings), journal, local=is_local(settings.account.base_url))
     cache = context.plan.cache
     warming = None if cache is None else account.warming(cache.digests)
     pace = account.pace.join(

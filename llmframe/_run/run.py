@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from llmframe._values import LimitWait, Saved, Usage
 
 
+def new_results(settings: RunSettings, plan: Plan) -> Results:
+    """Make the results of a call, empty."""
+    return Results(
+        plan,
+        settings.verb.kind,
+        Prices(settings.prices, settings.verb.endpoint.price_list),
+        settings.model,
+        settings.reask,
+        RungPolicy([rung.name for rung in settings.rungs]),
+    )
+
+
 class WriteBack(Protocol):
     """Writes a run's answers to the call's target, in the caller's thread."""
 
@@ -99,15 +111,7 @@ class Run:
     def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
         self._settings = settings
         self._plan = plan
-        rungs = RungPolicy([rung.name for rung in settings.rungs])
-        self._results = Results(
-            plan,
-            settings.verb.kind,
-            Prices(settings.prices, settings.verb.endpoint.price_list),
-            settings.model,
-            settings.reask,
-            rungs,
-        )
+        self._results = new_results(settings, plan)
         self._execution = Execution(settings, plan, self._results, columns)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
@@ -442,6 +446,21 @@ def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
 
 def concluded(run: Run, result: Any) -> Any:
     """Return the result, or raise or warn as the run ended."""
+    unless_stopped(run, result)
+    try:
+        if run.truncated:
+            report.warn(advice.truncation_message(run.truncated, run._settings.params))
+    except CompletionWarning:  # the user's filter makes it an error, which does not hide failed rows
+        _raise_if_failed(run, result)
+        raise
+    _raise_if_failed(run, result)
+    if run.failed or run.partly:
+        report.warn(run._failure_message())
+    return result
+
+
+def unless_stopped(run: Run, result: Any) -> Any:
+    """Return the result of a run that tried every row, or raise as it ended early."""
     line = run._closing_line()
     error, stop = run._error, run._execution.stop
     if isinstance(error, asyncio.CancelledError):
@@ -454,15 +473,6 @@ def concluded(run: Run, result: Any) -> Any:
             spent = run._execution.budget.of_cap(run._execution.unfinished)
             raise CostLimitReached(message, code=stop.code, **spent, run=run, result=result)
         raise StoppedError(message, code=stop.code, run=run, result=result)
-    try:
-        if run.truncated:
-            report.warn(advice.truncation_message(run.truncated, run._settings.params))
-    except CompletionWarning:  # the user's filter makes it an error, which does not hide failed rows
-        _raise_if_failed(run, result)
-        raise
-    _raise_if_failed(run, result)
-    if run.failed or run.partly:
-        report.warn(run._failure_message())
     return result
 
 

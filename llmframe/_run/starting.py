@@ -22,6 +22,8 @@ from llmframe._run.progress_bar import say
 from llmframe._run.run import concluded, written
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmframe._run.run import Run
 
 _EXIT_SECONDS = 5.0
@@ -83,15 +85,15 @@ def _warn_of_forgetting(run: Run) -> None:
     )
 
 
-def run_to_end(run: Run) -> Any:
+def run_to_end(run: Run, *, conclude: Callable[[Run, Any], Any] = concluded) -> Any:
     """Start a run, wait for it and write it back; Ctrl-C is held back throughout."""
     refuse_on_private_loop()
     with uninterrupted() as interrupts:
         result = written(start(run), None, interrupts)
-    return concluded(run, result)
+    return conclude(run, result)
 
 
-async def await_run(run: Run) -> Any:
+async def await_run(run: Run, *, conclude: Callable[[Run, Any], Any] = concluded) -> Any:
     """Await a started run on the caller's loop and write it back; cancelling the caller ends it as Ctrl-C does."""
     try:
         if run._task is not None:
@@ -99,7 +101,7 @@ async def await_run(run: Run) -> Any:
     finally:
         with uninterrupted():
             result = run._write_once()
-    return concluded(run, result)
+    return conclude(run, result)
 
 
 @atexit.register

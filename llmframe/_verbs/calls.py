@@ -32,7 +32,7 @@ from llmframe._columns import (
 )
 from llmframe._errors import plain_repr
 from llmframe._loop import ShortTraceback
-from llmframe._run import Run, await_run, run_to_end, start
+from llmframe._run import Run, await_estimate, await_run, check_dry_run, estimate, run_to_end, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -365,10 +365,16 @@ def run_or_return(call: Call, *, wait: bool, dry_run: bool | int = False) -> Any
     """Wait for the result, or return the run, which continues in the background; with `dry_run` an estimate instead."""
     if not isinstance(wait, bool):
         raise TypeError(f"wait must be True or False; got {wait!r}")
+    check_dry_run(call.run, dry_run, wait=wait)
+    if dry_run:
+        return estimate(call.run, dry_run)
     return run_to_end(call.run) if wait else start(call.run, background=True)
 
 
 async def awaited(call: Call, *, dry_run: bool | int = False) -> Any:
     """Await the result on the caller's loop; with `dry_run` an estimate instead."""
     with ShortTraceback():
+        check_dry_run(call.run, dry_run)
+        if dry_run:
+            return await await_estimate(call.run, dry_run)
         return await await_run(start(call.run, awaiting=True))

@@ -96,6 +96,7 @@ UNREACHABLE = (
     "<div", "<span", "font:", "flex", "text-align",  # HTML
     "df.llm.complete does",  # arguments that --param refuses
     "await df.llm",
+    "dry_run", "none without max_completion_tokens=", ": set llmframe.options.prices",  # of estimates
     "llmframe.Levels",  # of `ask`, which is no command
 )  # fmt: skip
 PYTHON = re.compile(

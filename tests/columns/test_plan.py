@@ -265,6 +265,24 @@ def test_each_draw_is_asked_with_its_own_task():
     assert len({*alike.keys, *asked.keys}) == 6
 
 
+def test_a_part_of_a_plan_has_its_requests_each_for_its_first_row():
+    """Also of duplicates with a draw of their own, and of prompts that were made once."""
+    df = pd.DataFrame({"a": ["x", "y", "x", None, "z"]})
+    for prompt, settings in ((None, {}), (None, {"dedupe": False}), (lambda row: row["a"], {})):
+        plan = (
+            plan_of(df, "a", prompt, **settings) if prompt is None else plan_of(df, None, prompt, **settings)
+        )
+        numbers = list(range(1, plan.distinct))
+        part = plan.part(numbers)
+        assert part.keys == plan.keys[1:]
+        assert bodies(part) == bodies(plan)[1:]
+        assert part.selected.tolist() == [at in plan.first[1:] for at in range(5)]
+        assert part.codes[plan.first[1:]].tolist() == list(range(len(numbers)))
+        assert part.all_keys == plan.keys
+        assert part.is_part
+        assert not plan.is_part
+
+
 def test_planning_many_rows_keeps_their_order_across_chunks():
     chance = random.Random(5)
     texts = [f"text {chance.randrange(6000)}" for _ in range(10_000)]

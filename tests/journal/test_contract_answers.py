@@ -17,6 +17,7 @@ from journal.stores import (
 
 from llmframe._api import CHAT_COMPLETIONS
 from llmframe._columns import TEXT
+from llmframe._journal import PastAnswer
 from llmframe._values import Usage
 
 pytestmark = [pytest.mark.asyncio, keeps_answers]
@@ -48,6 +49,25 @@ async def test_the_longest_answer_is_the_recipes_own_or_any(pair, clock):
     assert await one.longest_answer(session.recipe) == 5
     assert await other.longest_answer(unanswered.recipe) == 70
     assert await other.longest_answer(unanswered.recipe + 1) == 70
+
+
+async def test_a_recipes_history_is_what_its_answers_took_newest_first(pair):
+    """Of all runs of the recipe and no other one, whatever a fresh run counts."""
+    one, other = pair
+    mine, another = await begin(one), await begin(one, digest=b"another")
+    assert await other.history(b"recipe", 10) == []
+    await one.record(mine, [priced(1), priced(2, output_bound=5, request_bytes=70, model="m")], [])
+    await one.record(another, [priced(3)], [])
+    await other.record(await begin(other, fresh=b"set"), [priced(1)], [])
+    taken = Usage(3, 1)
+    whole = [
+        PastAnswer(KEYS[0], taken, None, None, None),
+        PastAnswer(KEYS[1], taken, 70, 5, "m"),
+        PastAnswer(KEYS[0], taken, None, None, None),
+    ]
+    assert await other.history(b"recipe", 10) == whole
+    assert await other.history(b"recipe", 2) == whole[:2]
+    assert await other.history(b"unknown", 10) == []
 
 
 async def test_any_number_of_requests_may_be_looked_up_at_once(pair):

@@ -64,6 +64,8 @@ async def test_a_part_takes_over_what_its_run_has_claimed_and_adopts_what_nobody
     assert await claimers(other, keys) == [{"own"}, {"own"}, set(), {"found"}]
     assert await one.batches.parts_with(keys) == {"own", "found"}
     assert await one.batches.parts_with(keys[2:3]) == set()
+    assert await other.batches.claimed(keys) == {*keys[:2], keys[3]}
+    assert await other.batches.claimed([]) == set()
     await one.end(mine, {}, finished=False)
     claimed = await other.claim(theirs, keys)
     assert (claimed.granted, claimed.held) == ([keys[2]], [*keys[:2], keys[3]])

@@ -131,6 +131,11 @@ class SqliteBatchStore:
         with self._database.outside("read") as connection:
             return set(nonces_of(connection, set(claimed_by_parts(connection, keys).values())))
 
+    @on_thread
+    def claimed(self, keys: Sequence[Key]) -> set[Key]:
+        with self._database.outside("read") as connection:
+            return set(claimed_by_parts(connection, keys))
+
     def _is_alive(self, connection: sqlite3.Connection, owner: int) -> bool:
         row = connection.execute("SELECT machine, pid, lease FROM owner WHERE id = ?", (owner,)).fetchone()
         return row is not None and self._liveness.is_alive(owner, *row)

@@ -13,7 +13,7 @@ import orjson
 
 from llmframe._errors import JournalError
 from llmframe._journal.liveness import Liveness, machine
-from llmframe._journal.protocol import ClaimResult, Session, StoredAnswer
+from llmframe._journal.protocol import ClaimResult, PastAnswer, Session, StoredAnswer
 from llmframe._journal.sqlite import maintenance
 from llmframe._journal.sqlite.batch_store import SqliteBatchStore, nonces_of
 from llmframe._journal.sqlite.claims import (
@@ -44,6 +44,8 @@ _TOKENS = "prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, ca
 """The columns of a `Usage`, in its order."""
 _ANSWER_OVERHEAD = 400
 _PAGE_BYTES = 4096
+_HISTORY_ROWS = 200_000
+"""A history is looked for among so many of the newest answers: there is no index by recipe, which every answer would pay for."""
 _LEARNT_SECONDS = 86_400.0
 """What was learnt of limits is used for a day."""
 _SILENT_SECONDS = 3.0
@@ -133,6 +135,19 @@ class SqliteJournal:
                     check_answer(self._database.path, key, body, stored)
                     found.append(StoredAnswer(key, body, created, Usage(*tokens), cost, bound))
         return found
+
+    @on_thread
+    def history(self, digest: bytes, limit: int) -> list[PastAnswer]:
+        with self._database.outside("read") as connection:
+            rows = connection.execute(
+                f"SELECT key, request_bytes, output_bound, model, {_TOKENS} FROM answer "  # noqa: S608
+                "WHERE recipe = (SELECT id FROM recipe WHERE digest = ?) AND id > (SELECT max(id) FROM answer) - ? "
+                "ORDER BY id DESC LIMIT ?",
+                (digest, _HISTORY_ROWS, limit),
+            ).fetchall()
+        return [
+            PastAnswer(key, Usage(*tokens), size, bound, model) for key, size, bound, model, *tokens in rows
+        ]
 
     @on_thread
     def claim(

@@ -42,7 +42,7 @@ async def make_budget(
     if settings.max_cost is None or settings.mode == "offline":
         return Budget()
     lane: LaneName = "batch" if settings.mode == "batch" else "live"
-    found = [prices.price(settings.model, lane, tier) for tier in _tiers(settings)]
+    found = [prices.price_of(settings.model, lane, tier) for tier in _tiers(settings)]
     if None in found:
         raise ValueError(
             f"max_cost: no price is known for {settings.model!r}, so that nothing can be kept within it; set "

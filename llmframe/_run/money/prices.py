@@ -72,9 +72,17 @@ class Prices:
             self._log_once(requested, "An answer of %s cannot be priced: %s", requested, error)
             return None
 
-    def price(self, model: str, lane: LaneName, tier: str | None = None) -> Price | None:
-        """Return what a model's answers cost now, by their tokens; `None`: unknown."""
-        return self._find(None, model, lane, tier, int(time.time() / _PRICED_SECONDS))
+    def price_of(
+        self, model: str, lane: LaneName, tier: str | None = None, *, answering: str | None = None
+    ) -> Price | None:
+        """Return US dollars as a function of an answer's tokens, at least one of them the prompt's; `None`: no price is known.
+
+        Parameters
+        ----------
+        answering
+            The model that has answered requests for this one, as responses name it.
+        """
+        return self._find(answering, model, lane, tier, int(time.time() / _PRICED_SECONDS))
 
     def _find(
         self, answering: str | None, requested: str, lane: LaneName, tier: str | None, quarter: int
