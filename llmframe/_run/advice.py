@@ -10,7 +10,7 @@ import pandas as pd
 
 from llmframe._columns import label_text
 from llmframe._errors import counted, plain_repr, row_name, short
-from llmframe._pacing import ASK_AGAIN, concerns_answer_form, names_answer_form, row_remedy
+from llmframe._pacing import ASK_AGAIN, OVER_BUDGET, concerns_answer_form, names_answer_form, row_remedy
 from llmframe._values import FaultKind
 
 if TYPE_CHECKING:
@@ -224,6 +224,8 @@ def stop_remedy(stop: Stop, settings: RunSettings) -> str:
     if stop.code == "empty_answers":
         kept = settings.journal is not False and not (settings.fresh or settings.retry_failed)
         return f"{more_tokens(settings.params)}; then run the call again{' with retry_failed=True' * kept}"
+    if stop.code == OVER_BUDGET.code and settings.journal is False:
+        return "raise max_cost (with journal=False, the same call asks for all rows again)"
     fault = stop.fault
     if settings.engine == "decisions" and fault and fault.kind in _NOT_THERE and fault.status not in _ACCESS:
         return f"pass engine='chat' if this server or model has no /v1/decisions; otherwise {stop.remedy}"

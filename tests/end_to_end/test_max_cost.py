@@ -155,6 +155,12 @@ def test_what_is_there_is_written_and_the_bar_and_the_error_tell_of_the_cap(llm,
     )  # fmt: skip
 
 
+def test_without_a_journal_the_error_says_that_all_is_asked_again(llm):
+    assert "with journal=False, the same call asks for all rows again" in str(
+        reached(rows(60), max_cost=1.5, journal=False)
+    )
+
+
 def test_one_request_that_is_too_dear_does_not_keep_the_others_from_being_asked(llm):
     frame = pd.DataFrame({"q": ["word " * 3_000, *texts(5)]})
     error = reached(frame, max_cost=3)
