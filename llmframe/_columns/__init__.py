@@ -24,21 +24,35 @@ from llmframe._columns.questions import (
     decision_questions,
     judge_any,
     question_record,
+    questions_as_json,
+    questions_from_json,
     read_labels,
     read_questions,
 )
 from llmframe._columns.raw_answers import RawAnswers
 from llmframe._columns.recipe import OUTPUT_BOUNDS, Recipe
-from llmframe._columns.schema import Record, Schema, TypedAnswers, read_schema, response_format
+from llmframe._columns.schema import (
+    Record,
+    Schema,
+    TypedAnswers,
+    read_schema,
+    response_format,
+    schema_as_json,
+)
 from llmframe._columns.templates import label_text
 from llmframe._columns.text_answers import TEXT, text_series
 from llmframe._columns.write_back import (
     Overwrite,
+    RecordedCall,
     TargetColumns,
+    call_of,
+    comparable,
     full_label,
     occurrences,
     put_columns,
     recorded,
+    recorded_elsewhere,
+    row_digest,
     row_mask,
 )
 
@@ -64,10 +78,13 @@ __all__ = [
     "RawAnswers",
     "Recipe",
     "Record",
+    "RecordedCall",
     "Schema",
     "Shown",
     "TargetColumns",
     "TypedAnswers",
+    "call_of",
+    "comparable",
     "decision_questions",
     "explode",
     "full_label",
@@ -79,12 +96,17 @@ __all__ = [
     "occurrences",
     "put_columns",
     "question_record",
+    "questions_as_json",
+    "questions_from_json",
     "read_labels",
     "read_questions",
     "read_schema",
     "recorded",
+    "recorded_elsewhere",
     "response_format",
+    "row_digest",
     "row_mask",
+    "schema_as_json",
     "text_digest",
     "text_series",
 ]

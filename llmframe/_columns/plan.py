@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import chain, groupby, islice, tee
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,20 @@ class Plan:
     def draws(self) -> int:
         """How many requests ask for each answer: those of the distinct request n have the numbers from n × draws on."""  # noqa: RUF002
         return len(self.recipes)
+
+    @property
+    def recipe_digest(self) -> bytes:
+        """Identifies what all rows have in common: recipe, prompt and context."""
+        source = self.spec.source + (repr(self.context) if self.context != NO_CONTEXT else "")
+        return blake2b(self.recipes[0].prefix + source.encode(), digest_size=16).digest()
+
+    @property
+    def requests_digest(self) -> bytes:
+        """Identifies the requests of all rows, in their order."""
+        digest = blake2b(self.codes.tobytes(), digest_size=16)
+        for key in self.keys:
+            digest.update(key)
+        return digest.digest()
 
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""

@@ -6,6 +6,7 @@ any loop.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -66,6 +67,8 @@ class Session:
     """When the run began, in seconds since the epoch."""
     digest: bytes = b""
     """Identifies the recipe in every journal."""
+    until: float = math.inf
+    """Only answers up to this time count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,9 @@ class Journal(Protocol):
 
     async def lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
         """Return the answers to these requests; of several to one request, the newest comes last."""
+
+    def answers_of(self, digest: bytes, until: float = math.inf) -> AsyncIterator[bytes]:
+        """Yield the bodies of all answers to a recipe's requests, by the recipe's digest, that are from this time or before."""
 
     async def claim(
         self,

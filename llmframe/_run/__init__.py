@@ -10,7 +10,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
 from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
-from llmframe._run.starting import await_run, last_run, run_to_end, start
+from llmframe._run.starting import await_run, last_run, look_up, run_to_end, start
 
 __all__ = [
     "AccountSettings",
@@ -24,6 +24,7 @@ __all__ = [
     "Verb",
     "await_run",
     "last_run",
+    "look_up",
     "make_collector",
     "run_to_end",
     "say",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
-from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
@@ -270,18 +269,16 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
-        source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
-        digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
+        settings = self._settings
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                digest,
-                recipe.describe(),
+                self._plan.recipe_digest,
+                self._plan.recipes[0].describe(),
                 fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
             try:
-                yield journal, session
+                yield journal, replace(session, until=settings.answers_until)
             finally:
                 finished = self.stop is None and not self._results.unfinished
                 with suppress(JournalError):

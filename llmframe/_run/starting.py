@@ -22,6 +22,7 @@ from llmframe._run.progress_bar import say
 from llmframe._run.run import concluded, written
 
 if TYPE_CHECKING:
+    from llmframe._run.results import Results
     from llmframe._run.run import Run
 
 _EXIT_SECONDS = 5.0
@@ -89,6 +90,17 @@ def run_to_end(run: Run) -> Any:
     with uninterrupted() as interrupts:
         result = written(start(run), None, interrupts)
     return concluded(run, result)
+
+
+def look_up(run: Run) -> Results:
+    """Carry out a run that sends nothing and return what it found; it writes and says nothing, and is not the last run."""
+    refuse_on_private_loop()
+    with uninterrupted() as interrupts:
+        run._begin(submit)
+        run._wait(None, interrupts)
+    if run._error is not None:
+        raise run._error
+    return run._results
 
 
 async def await_run(run: Run) -> Any:
