@@ -146,6 +146,25 @@ class Plan:
             context=self.context,
         )
 
+    def limited(self, rows: npt.NDArray[np.bool_]) -> Plan:
+        """Return the plan of these rows of the selected ones; each of equal rows keeps its own draw."""
+        selected = rows if self.selected is None else rows & self.selected
+        used, renumbered = np.unique(self.codes[selected & (self.codes >= 0)], return_inverse=True)
+        codes = np.where(selected & (self.codes < 0), self.codes, -1).astype(np.int32)
+        codes[selected & (self.codes >= 0)] = renumbered
+        numbers, draws = used.tolist(), self.draws
+        reasons = [int((codes == -2 - index).sum()) for index in range(len(self.skipped))]
+        return replace(
+            self,
+            selected=selected,
+            codes=codes,
+            keys=[self.keys[number * draws + draw] for number in numbers for draw in range(draws)],
+            first=self.first[used],
+            kept=None if self.kept is None else [self.kept[number] for number in numbers],
+            skipped=Counter(dict(zip(self.skipped, reasons, strict=True))),
+            refused={position: failure for position, failure in self.refused.items() if selected[position]},
+        )
+
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield numbers (ascending, draws aside) and the messages that their rows give, without the context."""
         if self.kept is not None:

@@ -1,6 +1,6 @@
 """The verbs: their arguments, their requests, the kind of their answers, and how they write them back.
 
-`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column.
+`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `stale` and `refresh` on columns that these wrote; `batches`, `collect` and `cancel` concern batches and no column.
 """
 
 from llmframe._verbs.batches import batches, cancel, collect
@@ -15,8 +15,10 @@ from llmframe._verbs.questions import (
     classify_list,
     classify_series,
 )
+from llmframe._verbs.refresh import arefreshed, prepared_refresh, refreshed, stale_rows
 
 __all__ = [
+    "arefreshed",
     "ask_frame",
     "ask_list",
     "ask_series",
@@ -33,5 +35,8 @@ __all__ = [
     "extract_frame",
     "extract_list",
     "extract_series",
+    "prepared_refresh",
+    "refreshed",
     "run_or_return",
+    "stale_rows",
 ]

@@ -102,6 +102,13 @@ def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
     return settings
 
 
+def server_in_use(arguments: Mapping[str, Any]) -> str:
+    """Return the server's name in identities, as a call with these keywords would have it."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    chosen = _chosen(given)
+    return _server(_account(given, chosen), chosen["server"])
+
+
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
 

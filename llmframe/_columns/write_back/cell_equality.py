@@ -45,13 +45,17 @@ def _comparable(cell: Any) -> Any:  # noqa: PLR0911 (a table)
         return None if isnan(cell) else int(cell) if cell.is_integer() else cell
     if isinstance(cell, date):
         moment = pd.Timestamp(cell)
-        moment = moment.tz_convert("UTC") if isinstance(cell, datetime) and cell.tzinfo is not None else moment
+        moment = (
+            moment.tz_convert("UTC") if isinstance(cell, datetime) and cell.tzinfo is not None else moment
+        )
         return moment.tz_localize(None)
     if isinstance(cell, list | tuple | np.ndarray):
         return tuple(map(_comparable, cell))
     if isinstance(cell, dict):  # Parquet gives all dicts of a column the same keys
         members = ((str(name), _comparable(value)) for name, value in cell.items())
-        return tuple(sorted((member for member in members if member[1] is not None), key=lambda each: each[0]))
+        return tuple(
+            sorted((member for member in members if member[1] is not None), key=lambda each: each[0])
+        )
     return cell
 
 

@@ -113,7 +113,9 @@ def call_of(frame: pd.DataFrame, column: Hashable) -> RecordedCall:
         return RecordedCall({}, [column], None, unchanged=False)
     if key is None:
         return RecordedCall(record, [column], None, unchanged=False)
-    theirs = {name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.get("call") == key}
+    theirs = {
+        name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.get("call") == key
+    }
     found = [(name, theirs[label_text(name)]) for name in frame.columns if label_text(name) in theirs]
     columns = [(name, entry) for name, entry in found if entry.get("verb") != "reasons"]
     reasons = next((name for name, entry in found if entry.get("verb") == "reasons"), None)

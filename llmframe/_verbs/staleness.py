@@ -1,0 +1,248 @@
+"""Which rows of a column are stale, and which hold what its call did not answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from llmframe._columns import comparable, row_digest
+from llmframe._errors import plain_repr
+from llmframe._journal import open_journal
+from llmframe._json import load
+from llmframe._loop import submit
+from llmframe._run import Run, look_up
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from llmframe._columns import Plan
+    from llmframe._run import Results
+    from llmframe._verbs.calls import FrameCall
+    from llmframe._verbs.calls_again import CallAgain
+
+    Rows = npt.NDArray[np.bool_]
+    Cells = tuple[Any, ...]
+    """A row's comparable cells, one for each value column."""
+
+_OFFLINE = {"mode": "offline", "progress": False, "max_cost": None}
+MOST_EDITED = 1_000
+"""A record lists at most this many edited rows."""
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """What the journal has for a call's rows.
+
+    Attributes
+    ----------
+    answered
+        The rows whose request is there, also those whose answer gave no value.
+    columns
+        The values, by column.
+    """
+
+    call: FrameCall
+    answered: Rows
+    columns: Mapping[Hashable, pd.Series]
+
+    @property
+    def sendable(self) -> Rows:
+        """The rows that have a request."""
+        return self.call.plan.codes >= 0
+
+    def holds(self, rows: Sequence[Cells], names: Sequence[Hashable]) -> Rows:
+        """Return the rows whose cells hold what their request was answered; of equal rows with a draw each, any of these."""
+        found = rows_of([self.columns[name] for name in names])
+        plan = self.call.plan
+        if plan.dedupe:
+            return np.fromiter(map(_equal, rows, found), dtype=bool, count=len(rows))
+        alike = replace(plan, dedupe=True).of_rows(plan.selected).codes.tolist()
+        drawn = {(code, cells) for code, cells in zip(alike, found, strict=True)}
+        return np.array([each in drawn for each in zip(alike, rows, strict=True)], dtype=bool)
+
+
+def _equal(cells: Cells, found: Cells) -> bool:
+    return cells == found
+
+
+def rows_of(columns: Sequence[pd.Series]) -> list[Cells]:
+    return list(zip(*map(comparable, columns), strict=True))
+
+
+def looked_up(again: CallAgain, arguments: Mapping[str, Any], how: Mapping[str, Any]) -> LookedUp:
+    """Look a call's rows up in the journal as it was when the column was written: what came later is in no cell."""
+    call = again.made(arguments, {**how, **_OFFLINE})
+    until = again.again.get("written", math.inf)
+    run = Run(replace(call.settings, answers_until=until), call.plan, call.title, _unwritten)
+    results = look_up(run)
+    plan = call.plan
+    missing = np.isin(plan.codes, results.failed_by("not_in_journal"))
+    columns = results.columns(again.frame.index, call.names)
+    return LookedUp(call, (plan.codes >= 0) & ~missing, dict(zip(call.names, columns, strict=True)))
+
+
+def _unwritten(results: Results, record: dict[str, Any], ending: str) -> Results:  # noqa: ARG001
+    return results
+
+
+class Staleness:
+    """The state of a column's rows.
+
+    Attributes
+    ----------
+    written : frozenset
+        The columns that a refreshing call writes.
+    stale : bool array
+        The rows whose answer no longer matches.
+    edited : bool array
+        The rows that hold what the call did not answer.
+    """
+
+    def __init__(self, again: CallAgain, *, limited: bool) -> None:
+        self._again = again
+        self._before = looked_up(again, again.before, again.how_before)
+        self.now = self._before
+        if again.changed:
+            self.now = looked_up(again, again.now, again.how_now)
+        self._ours = self._compared()
+        self.written, added = self._to_write()
+        self._rows = rows_of([again.frame[name] for name in self._ours])
+        self._empty = np.array([cells.count(None) == len(cells) for cells in self._rows], dtype=bool)
+        unmatched = ~self._fresh(added=bool(added), limited=limited)
+        self.edited = self._edited(unmatched & ~self._empty)
+        self.stale = unmatched & ~self.edited
+
+    def _compared(self) -> list[Hashable]:
+        """Return the value columns that tell whether a row is as it was answered."""
+        again, call = self._again, self._before.call
+        own = again.recorded.columns if again.recorded.record else list(again.frame.columns)
+        ours = [name for name in call.value_columns if name in own and name in again.frame.columns]
+        if not ours or again.column not in {*call.names, *again.recorded.columns, again.recorded.reasons}:
+            raise ValueError(
+                f"column: this call would write {', '.join(map(plain_repr, call.names))}, and not {plain_repr(again.column)}; pass what "
+                "its own call was given, prefix= too"
+            )
+        return ours
+
+    def _to_write(self) -> tuple[frozenset[Hashable], list[Hashable]]:
+        """Return the columns to write, and which of them are new; columns that another call has written since stay."""
+        again, before, now = self._again, self._before.call.names, self.now.call.names
+        there = set(again.frame.columns)
+        own = set(again.recorded.columns) if again.recorded.record else there & set(before)
+        added = [name for name in now if name not in before]
+        if taken := [name for name in added if name in there]:
+            raise ValueError(
+                f"column: {', '.join(map(plain_repr, taken))} is already there and would be overwritten; rename it first"
+            )
+        return frozenset([*(name for name in now if name in own), *added]), added
+
+    def _fresh(self, *, added: bool, limited: bool) -> Rows:
+        """Return the rows that a refresh has nothing to do for.
+
+        Parameters
+        ----------
+        limited
+            Whether the call was made for some rows only, which are not known any more: an empty row may not be its own.
+        """
+        now = self.now
+        sendable = now.sendable
+        if added:
+            return ~sendable & self._empty
+        names = [name for name in self._ours if name in now.columns]
+        rows = self._rows if names == self._ours else rows_of([self._again.frame[name] for name in names])
+        matching = now.answered & now.holds(rows, names)
+        fresh = np.where(sendable, matching, self._empty)
+        if limited:
+            fresh |= sendable & self._empty & ~now.answered
+        if not self._again.changed and self._written_as_planned:
+            fresh |= ~self._empty
+        return np.asarray(fresh, dtype=bool)
+
+    @cached_property
+    def _listed(self) -> Rows:
+        """The rows that an earlier refresh found edited."""
+        listed, found = set(self._again.again.get("edited", ())), np.zeros(len(self._rows), dtype=bool)
+        if listed:
+            found[[at for at, digest in self._digests() if digest in listed]] = True
+        return found
+
+    def _digests(self) -> list[tuple[int, str]]:
+        labels = self._again.frame.index
+        return [(at, row_digest(labels[at], cells)) for at, cells in enumerate(self._rows)]
+
+    @cached_property
+    def _as_written(self) -> bool:
+        """Whether the columns are exactly as llmframe wrote them, so that nothing but the listed rows is edited."""
+        again = self._again.again
+        all_listed = self._listed.sum() >= len(again.get("edited", ()))
+        return bool(again) and self._again.recorded.unchanged and not again["mixed"] and bool(all_listed)
+
+    @property
+    def _written_as_planned(self) -> bool:
+        """Whether neither the columns nor what they were asked by have changed, which needs no journal."""
+        requests = self._again.again.get("requests")
+        return self._as_written and requests == self._before.call.plan.requests_digest.hex()
+
+    def _edited(self, doubtful: Rows) -> Rows:
+        """Return which of these rows, that have a value, hold none of the call's."""
+        edited: Rows = self._listed & ~self._empty
+        doubtful = doubtful & ~edited
+        if self._as_written or not doubtful.any():
+            return edited
+        before = self._before
+        known = before.answered
+        own = known & before.holds(self._rows, self._ours)
+        edited |= doubtful & known & ~own
+        unknown = doubtful & ~known
+        if unknown.any():
+            answers = self._answers()
+            if not answers and not known.any():
+                raise ValueError(
+                    f"journal: it has none of the answers of {plain_repr(self._again.column)}, so that it cannot be told which rows are "
+                    "stale; pass the journal= that has them, or what the column's own call was given"
+                )
+            others = np.array([cells not in answers for cells in self._rows], dtype=bool)
+            edited |= unknown & others
+        return edited
+
+    def _answers(self) -> set[Cells]:
+        """Return the values of all answers that the journal has for the column's calls, whichever rows they were for."""
+        again, call = self._again.again, self._before.call
+        recipes = [bytes.fromhex(digest) for digest in again.get("recipes", ())] or [call.plan.recipe_digest]
+        bodies = _bodies(call, recipes, again.get("written", math.inf))
+        kind, draws = call.settings.verb.kind, call.plan.draws
+        values = [value for body in bodies if (value := kind.judge(load(body)).value) is not None]
+        stored = kind.storage(len(values) * draws, lambda numbers: ("" for _ in numbers))
+        for number, value in enumerate(values):
+            for draw in range(draws):  # as if all draws had agreed
+                stored[number * draws + draw] = value
+        codes = np.arange(len(values), dtype=np.int32)
+        made = dict(
+            zip(call.names, kind.columns(stored, codes, pd.RangeIndex(len(values)), call.names), strict=True)
+        )
+        return set(rows_of([made[name] for name in self._ours]))
+
+    def edited_digests(self) -> list[str]:
+        """Return the digests of the edited rows, for the record."""
+        edited = set(np.flatnonzero(self.edited).tolist())
+        return [digest for at, digest in self._digests() if at in edited] if edited else []
+
+    def plan_of(self, rows: Rows) -> Plan:
+        return self.now.call.plan.limited(rows)
+
+
+def _bodies(call: FrameCall, recipes: Sequence[bytes], until: float) -> list[bytes]:
+    async def read() -> list[bytes]:
+        async with open_journal(call.settings.journal, call.settings.tuning) as journal:
+            return [body for recipe in recipes async for body in journal.answers_of(recipe, until)]
+
+    task = submit(read)
+    task.wait()
+    return task.future.result()
