@@ -85,12 +85,6 @@ class Plan:
         return len(self.recipes)
 
     @property
-    def recipe_digest(self) -> bytes:
-        """Identifies what all rows have in common: recipe, prompt and context."""
-        source = self.spec.source + (repr(self.context) if self.context != NO_CONTEXT else "")
-        return blake2b(self.recipes[0].prefix + source.encode(), digest_size=16).digest()
-
-    @property
     def requests_digest(self) -> bytes:
         """Identifies the requests of all rows, in their order."""
         digest = blake2b(self.codes.tobytes(), digest_size=16)

@@ -4,6 +4,7 @@ A `Run` holds the state of a call during and after its work; `start`, `run_to_en
 loop to which its client belongs. The verb decides how its answers are written.
 """
 
+from llmframe._run.execution import recipe_digest
 from llmframe._run.lanes import make_collector
 from llmframe._run.money import Estimate, Prices
 from llmframe._run.progress_bar import say
@@ -26,6 +27,7 @@ __all__ = [
     "last_run",
     "look_up",
     "make_collector",
+    "recipe_digest",
     "run_to_end",
     "say",
     "start",

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
+from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
@@ -269,12 +270,12 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings = self._settings
+        settings, plan = self._settings, self._plan
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                self._plan.recipe_digest,
-                self._plan.recipes[0].describe(),
-                fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
+                recipe_digest(plan),
+                plan.recipes[0].describe(),
+                fresh=_set_hash(plan.keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
             try:
@@ -417,6 +418,15 @@ class Execution:
     def _journal_failed(self, error: JournalError) -> None:
         """Stop the run: answers could not be kept."""
         self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+
+
+def recipe_digest(plan: Plan) -> bytes:
+    """Return a digest of what is the same in every row of a call: parameters, schema or questions, prompt, system message and examples.
+
+    The bound on the answers' tokens, the service tier and the lane are no part of it.
+    """
+    source = plan.spec.source + (repr(plan.context) if plan.context != NO_CONTEXT else "")
+    return blake2b(plan.recipes[0].prefix + source.encode(), digest_size=16).digest()
 
 
 def _set_hash(keys: Sequence[Key]) -> bytes:

@@ -31,7 +31,7 @@ from llmframe._columns import (
 )
 from llmframe._errors import plain_repr
 from llmframe._loop import ShortTraceback
-from llmframe._run import Run, await_run, run_to_end, start
+from llmframe._run import Run, await_run, recipe_digest, run_to_end, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +233,7 @@ class FrameCall:
         again = {
             **self._kept,
             "server": self.settings.server,
-            "recipes": [self.plan.recipe_digest.hex()],
+            "recipes": [recipe_digest(self.plan).hex()],
             "requests": self.plan.requests_digest.hex(),
             "written": time.time(),
             "limited": self._limited,

@@ -15,7 +15,7 @@ from llmframe._errors import plain_repr
 from llmframe._journal import open_journal
 from llmframe._json import load
 from llmframe._loop import submit
-from llmframe._run import Run, look_up
+from llmframe._run import Run, look_up, recipe_digest
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -154,10 +154,10 @@ class Staleness:
         now = self.now
         sendable = now.sendable
         if added:
-            return ~sendable & self._empty
+            return np.asarray(~sendable & self._empty, dtype=bool)
         names = [name for name in self._ours if name in now.columns]
         rows = self._rows if names == self._ours else rows_of([self._again.frame[name] for name in names])
-        matching = now.answered & now.holds(rows, names)
+        matching: Rows = now.answered & now.holds(rows, names)
         fresh = np.where(sendable, matching, self._empty)
         if limited:
             fresh |= sendable & self._empty & ~now.answered
@@ -215,7 +215,7 @@ class Staleness:
     def _answers(self) -> set[Cells]:
         """Return the values of all answers that the journal has for the column's calls, whichever rows they were for."""
         again, call = self._again.again, self._before.call
-        recipes = [bytes.fromhex(digest) for digest in again.get("recipes", ())] or [call.plan.recipe_digest]
+        recipes = [bytes.fromhex(digest) for digest in again.get("recipes", ())] or [recipe_digest(call.plan)]
         bodies = _bodies(call, recipes, again.get("written", math.inf))
         kind, draws = call.settings.verb.kind, call.plan.draws
         values = [value for body in bodies if (value := kind.judge(load(body)).value) is not None]
