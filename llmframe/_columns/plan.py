@@ -84,14 +84,6 @@ class Plan:
         """How many requests ask for each answer: those of the distinct request n have the numbers from n × draws on."""  # noqa: RUF002
         return len(self.recipes)
 
-    @property
-    def requests_digest(self) -> bytes:
-        """Identifies the requests of all rows, in their order."""
-        digest = blake2b(self.codes.tobytes(), digest_size=16)
-        for key in self.keys:
-            digest.update(key)
-        return digest.digest()
-
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
         templates, draws, keys = [recipe.template for recipe in self.recipes], self.draws, self.keys
@@ -158,6 +150,14 @@ class Plan:
             skipped=Counter(dict(zip(self.skipped, reasons, strict=True))),
             refused={position: failure for position, failure in self.refused.items() if selected[position]},
         )
+
+    @property
+    def requests_digest(self) -> bytes:
+        """Identifies the requests of all rows, in their order."""
+        digest = blake2b(self.codes.tobytes(), digest_size=16)
+        for key in self.keys:
+            digest.update(key)
+        return digest.digest()
 
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield numbers (ascending, draws aside) and the messages that their rows give, without the context."""

@@ -194,9 +194,6 @@ class Journal(Protocol):
     async def lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
         """Return the answers to these requests; of several to one request, the newest comes last."""
 
-    def answers_of(self, digest: bytes, until: float = math.inf) -> AsyncIterator[bytes]:
-        """Yield the bodies of all answers to a recipe's requests, by the recipe's digest, that are from this time or before."""
-
     async def claim(
         self,
         session: Session,
@@ -258,6 +255,9 @@ class Journal(Protocol):
 
     def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         """Yield every answer with its recipe, and with `problem` and `detail` by `judge`, oldest first."""
+
+    def answers_of(self, digest: bytes, until: float = math.inf) -> AsyncIterator[bytes]:
+        """Yield the bodies of all answers to a recipe's requests, by the recipe's digest, that are from this time or before."""
 
     async def prune(self, before: float) -> int:
         """Delete the answers from before this time (seconds since the epoch); return how many."""

@@ -92,17 +92,6 @@ def run_to_end(run: Run) -> Any:
     return concluded(run, result)
 
 
-def look_up(run: Run) -> Results:
-    """Carry out a run that sends nothing and return what it found; it writes and says nothing, and is not the last run."""
-    refuse_on_private_loop()
-    with uninterrupted() as interrupts:
-        run._begin(submit)
-        run._wait(None, interrupts)
-    if run._error is not None:
-        raise run._error
-    return run._results
-
-
 async def await_run(run: Run) -> Any:
     """Await a started run on the caller's loop and write it back; cancelling the caller ends it as Ctrl-C does."""
     try:
@@ -112,6 +101,17 @@ async def await_run(run: Run) -> Any:
         with uninterrupted():
             result = run._write_once()
     return concluded(run, result)
+
+
+def look_up(run: Run) -> Results:
+    """Carry out a run that sends nothing and return what it found; it writes and says nothing, and is not the last run."""
+    refuse_on_private_loop()
+    with uninterrupted() as interrupts:
+        run._begin(submit)
+        run._wait(None, interrupts)
+    if run._error is not None:
+        raise run._error
+    return run._results
 
 
 @atexit.register
