@@ -201,6 +201,8 @@ def _refuse_unrecorded(
     what = f"an earlier llmframe wrote {plain_repr(column)} by {verb} and" if is_recorded else "llmframe"
     renamed = recorded_elsewhere(frame)
     hint = f"; it has one of {', '.join(map(repr, renamed))}: rename the column back" if renamed else ""
+    if not frame.attrs:  # as pandas leaves frames that it joins
+        hint = "; if the frame comes from pd.concat, which drops it: df.attrs = before.attrs"
     raise ValueError(
         f"column: {what} has no record of how {'it' if is_recorded else plain_repr(column)} was asked{hint}; pass what its call was "
         f"given: {' and '.join(missing)}{kind}"

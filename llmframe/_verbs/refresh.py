@@ -11,7 +11,7 @@ import pandas as pd
 
 from llmframe._columns import row_mask
 from llmframe._errors import counted
-from llmframe._loop import ShortTraceback
+from llmframe._loop import ShortTraceback, wait_until_shown
 from llmframe._options import options
 from llmframe._pacing import evenly
 from llmframe._run import Run, recipe_digest, say
@@ -62,12 +62,15 @@ class Refresh:
         With a preview, what is left to be asked after it.
     told
         What the closing line says of the column.
+    progress
+        Whether it is said.
     """
 
     frame: pd.DataFrame
     call: FrameCall | None
     rest: FrameCall | None
     told: str
+    progress: bool
 
 
 @ShortTraceback()
@@ -88,10 +91,11 @@ def prepared_refresh(
     edited = 0 if overwrite else int((found.edited & chosen).sum())
     told = f"llmframe: {counted(int(rows.sum()), 'row')} of {again.column} {'was' if rows.sum() == 1 else 'were'} stale"
     told += f", {edited:,} edited by hand and left alone (overwrite=True replaces them)" if edited else ""
+    progress = bool(options.progress if again.how.get("progress") is None else again.how["progress"])
     if preview is not None:
         return _preview(again, found, rows, preview, told)
     if not rows.any() and not dry_run:
-        return Refresh(frame, None, None, told)
+        return Refresh(frame, None, None, told, progress)
     again.sending()
     reasons = again.recorded.reasons
     call = again.made(again.now, again.how, where=rows, error_into=reasons)
@@ -99,7 +103,7 @@ def prepared_refresh(
     call.refreshing = Refreshing(
         found.written, _record(again, found, overwrite=overwrite, whole=where is None)
     )
-    return Refresh(frame, call, None, told)
+    return Refresh(frame, call, None, told, progress)
 
 
 def _check(preview: int | None, overwrite: bool, dry_run: bool | int) -> None:
@@ -137,8 +141,8 @@ def _record(again: CallAgain, found: Staleness, *, overwrite: bool, whole: bool)
 
 def _preview(again: CallAgain, found: Staleness, rows: Rows, count: int, told: str) -> Refresh:
     again.sending()
-    positions = evenly(np.flatnonzero(rows & found.now.sendable).tolist(), count)
-    sample = np.zeros(len(rows), dtype=bool)
+    chosen = evenly(np.flatnonzero(rows & found.now.sendable).tolist(), count)
+    positions, sample = np.array(chosen, dtype=np.intp), np.zeros(len(rows), dtype=bool)
     sample[positions] = True
     how = dict(again.how)
     if how.get("mode", options.mode) == "batch":  # nobody looks at thirty rows a day later
@@ -160,7 +164,7 @@ def _preview(again: CallAgain, found: Staleness, rows: Rows, count: int, told: s
     call.run = Run(call.settings, call.plan, call.title, table)
     rest = again.made(again.now, again.how, where=rows & ~sample)
     _ask(rest, found, rows & ~sample)
-    return Refresh(again.frame, call, rest, told)
+    return Refresh(again.frame, call, rest, told, call.settings.progress)
 
 
 @ShortTraceback()
@@ -200,11 +204,16 @@ async def arefreshed(
 
 
 def _unchanged(refresh: Refresh) -> pd.DataFrame:
-    if options.progress:
-        say(refresh.told)
+    if refresh.progress:
+        _say(refresh.told)
     return refresh.frame
 
 
 def _tell(refresh: Refresh, *, dry_run: bool | int) -> None:
-    if refresh.call is not None and refresh.call.settings.progress and not dry_run:
-        say(refresh.told)
+    if refresh.progress and not dry_run:
+        _say(refresh.told)
+
+
+def _say(line: str) -> None:
+    say(line)
+    wait_until_shown()
