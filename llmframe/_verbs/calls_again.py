@@ -177,8 +177,13 @@ def call_again(frame: pd.DataFrame, column: Hashable, given: Mapping[str, Any]) 
         return CallAgain(frame, column, recorded, verb, before, before, how, how)
     lacks = again.get("lacks", ())
     _refuse_lacking(column, [name for name in lacks if name not in asked])
-    before = {**as_passed(again["arguments"]), **resolved, **{name: asked[name] for name in lacks}}
-    anew = {name: value for name, value in asked.items() if name not in lacks}
+    before = {**as_passed(again["arguments"]), **resolved}
+    filled = {
+        *lacks,
+        *(["reads"] if before.get("reads") not in frame.columns else []),
+    }  # a column that was renamed
+    before |= {name: asked[name] for name in filled & asked.keys()}
+    anew = {name: value for name, value in asked.items() if name not in filled}
     how_before = _how_before(how, again["server"], column)
     elsewhere = any(name in how for name in _ADDRESSES) and server_in_use(how) != again["server"]
     now = {**before, **anew} if anew or elsewhere else before

@@ -13,7 +13,7 @@ from helpers import asked
 from pydantic import BaseModel, Field
 
 import llmframe
-from llmframe.testing import LocalServer
+from llmframe.testing import Fault, LocalServer, Reply
 
 LABELS = ["praise", "complaint"]
 
@@ -126,7 +126,7 @@ def test_a_row_whose_input_is_gone_is_stale_if_an_answer_of_the_call_stands_ther
 
 
 def test_rows_that_failed_for_good_are_not_stale_and_rows_not_asked_are(llm):
-    llm.answer = lambda body: None if "number 3." in body["messages"][-1]["content"] else "yes"
+    llm.faults = [Fault(Reply(message={"content": None, "refusal": "No."}), when="number 3.")]
     df = asked(5)
     with pytest.raises(llmframe.CompletionError):
         df.llm.complete("q", into="a")
@@ -208,7 +208,7 @@ LACKING = {
     "a function": ({"prompt": lambda row: f"About: {row['q']}"}, "prompt"),
     "headers": ({"prompt": "Hi.", "extra_headers": {"x-team": "a"}}, "extra_headers"),
     "a long text": ({"prompt": "Long. " * 5_000}, "prompt"),
-    "a key": ({"prompt": "Hi.", "extra_body": {"api_key": "sk-1"}}, "extra_body"),
+    "a key": ({"prompt": "Hi.", "metadata": {"api_key": "sk-1"}}, "metadata"),
 }
 
 
