@@ -154,10 +154,7 @@ class Plan:
     @property
     def requests_digest(self) -> bytes:
         """Identifies the requests of all rows, in their order."""
-        digest = blake2b(self.codes.tobytes(), digest_size=16)
-        for key in self.keys:
-            digest.update(key)
-        return digest.digest()
+        return blake2b(self.codes.tobytes() + b"".join(self.keys), digest_size=16).digest()
 
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield numbers (ascending, draws aside) and the messages that their rows give, without the context."""

@@ -40,6 +40,8 @@ _VERBS: Mapping[str, tuple[Callable[..., FrameCall], Mapping[str, Any]]] = {
 }
 """The verbs, each with its own arguments and their defaults."""
 _ASKED = {"extract": "schema", "classify": "labels", "ask": "questions"}
+_NAMED = {"complete": "{}_completion", "classify": "{}_label"}
+"""The verbs whose column is named after the one that is read."""
 _TAKEN = {
     "schema": ("extract",),
     "labels": ("classify",),
@@ -177,7 +179,13 @@ def call_again(frame: pd.DataFrame, column: Hashable, given: Mapping[str, Any]) 
         return CallAgain(frame, column, recorded, verb, before, before, how, how)
     lacks = again.get("lacks", ())
     _refuse_lacking(column, [name for name in lacks if name not in asked])
+    if "prefix" in asked:
+        raise TypeError(
+            f"prefix: {plain_repr(column)} has a record, which says how its columns are named; leave prefix= out"
+        )
     before = {**as_passed(again["arguments"]), **resolved}
+    if "reads" in asked and "into" not in before and verb in _NAMED:  # the columns keep their names
+        before["into"] = _NAMED[verb].format(before["reads"]) if "reads" in before else column
     filled = {
         *lacks,
         *(["reads"] if before.get("reads") not in frame.columns else []),

@@ -24,22 +24,10 @@ if TYPE_CHECKING:
 HOW = frozenset(OptionKeywords.__annotations__) - {"model"} | {"fresh", "retry_failed"}
 """Arguments that say how a call is carried out, and not what it asks."""
 
-NOT_RECORDED = (
-    "prompt",
-    "reads",
-    "schema",
-    "labels",
-    "questions",
-    "examples",
-    "system",
-    "extra_headers",
-    "extra_body",
-)
-"""Arguments that a record may lack, in the order in which an error names them."""
-
 _NOT_KEPT = frozenset({"user", "safety_identifier", "model"})
 """Personal data that decides no answer; the model is recorded as it was resolved."""
 _OWN = frozenset({"reads", "prompt", "system", "schema", "labels", "questions", "into", "prefix"})
+_NEVER_KEPT = frozenset({"examples", "extra_headers"})
 _MOST_BYTES = 16_384
 """A larger argument is not kept: pandas copies `attrs` with every new frame."""
 _SECRET = re.compile(r"api.?key|secret|password|authorization|(access|auth|bearer).?token", re.IGNORECASE)
@@ -91,7 +79,7 @@ class _UnkeptError(Exception):
 
 
 def _kept(name: str, value: Any) -> Any:
-    if name in {"examples", "extra_headers"} or (name == "prompt" and callable(value)):
+    if name in _NEVER_KEPT or (name == "prompt" and callable(value)):
         raise _UnkeptError
     if name in {"reads", "into"}:
         value = _kept_label(value)
@@ -122,7 +110,9 @@ def _holds_secret(value: Any) -> bool:
 
 def as_passed(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return kept arguments as they are passed to a verb."""
-    passed = dict(arguments)
+    passed = {
+        name: value for name, value in arguments.items() if name not in HOW | _NEVER_KEPT
+    }  # a file may say anything
     for name in ("reads", "into"):
         if isinstance(passed.get(name), list):
             passed[name] = _label(passed[name])

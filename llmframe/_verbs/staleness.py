@@ -129,6 +129,13 @@ class Staleness:
                 f"column: this call would write {', '.join(map(plain_repr, call.names))}, and not {plain_repr(again.column)}; pass what "
                 "its own call was given, prefix= too"
             )
+        if lost := [
+            name for name in again.recorded.columns if again.recorded.record and name not in call.names
+        ]:
+            raise ValueError(
+                f"column: {', '.join(map(plain_repr, lost))} would not be written, as its own call did; pass what that was given, and "
+                "give the column that was read its name back"
+            )
         return ours
 
     def _to_write(self) -> tuple[frozenset[Hashable], list[Hashable]]:

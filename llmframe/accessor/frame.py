@@ -954,10 +954,11 @@ class DataFrameLLM:
         """Tell which rows' answers no longer match prompt, model, schema or inputs; nothing is sent, and no key is needed.
 
         The call that wrote the column is made again by its record in `df.attrs`, over the frame as it is now, and its
-        requests are looked up in the journal. A row is stale if its request is not there, or if its cell is missing
-        although it would be asked. One whose cell holds what the call never answered was edited by hand: it is counted and
-        not stale. Where equal answers are common, as labels are, and the frame was reordered, a row of which both the
-        inputs and the answer were edited counts as stale.
+        requests are looked up in the journal. A row is stale if its request was not answered for this column, or if its cell is
+        missing although it would be asked. One whose cell holds another value than its request was answered, or one that the
+        call never answered, was edited by hand: it is counted and not stale. As long as no answer is edited and rows keep
+        their order, a fingerprint proves that; afterwards the journal's answers decide, by which a row of labels counts as
+        edited if its new text is another row's, and as stale if both its text and its label were edited.
 
         Parameters
         ----------

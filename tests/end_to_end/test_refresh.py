@@ -139,7 +139,7 @@ def test_what_another_call_wrote_or_the_user_dropped_is_left_alone(llm):
         dict.fromkeys(body["response_format"]["json_schema"]["schema"]["properties"], len(llm.ledger.billed_by_request))
     )  # fmt: skip
     df = asked(3).llm.extract("q", {"a": int, "b": int, "c": int})
-    df.llm.extract("q", {"b": int}, model="gpt-6-sol", overwrite=True)
+    df.llm.extract("q", {"b": int}, temperature=0)
     del df["c"]
     other = df["b"].copy()
     df.loc[1, "q"] = "New text"
@@ -238,6 +238,19 @@ def test_a_key_is_not_sent_to_the_address_that_a_frame_names(llm):
     df.llm.refresh("a", base_url=llm.base_url)
     assert llm.ledger.billed == 3
     assert not df.llm.stale("a").any()
+
+
+def test_no_address_and_no_header_is_taken_from_a_frame(llm):
+    df = asked(3).llm.complete("q", "Answer.", into="a")
+    (call,) = df.attrs["llmframe_calls"].values()
+    call["again"]["arguments"] |= {
+        "base_url": "http://127.0.0.1:9/v1",
+        "extra_headers": {"x": "y"},
+        "mode": "batch",
+    }
+    df.loc[0, "q"] = "New text"
+    df.llm.refresh("a")
+    assert llm.ledger.billed == 4
 
 
 def test_the_last_line_tells_of_edited_rows(llm, capsys):

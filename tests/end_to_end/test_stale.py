@@ -86,7 +86,7 @@ def test_rows_may_be_reordered_dropped_and_have_equal_labels(answered):
 def test_a_new_process_without_key_and_server_knows_it_from_the_file(tmp_path, monkeypatch):
     with LocalServer() as server:
         df = asked(10).llm.complete(
-            "q", "Answer.", into="a", base_url=server.base_url, api_key="any", model="mine"
+            "q", "Answer.", into="a", base_url=server.base_url, api_key="any", model="gpt-6-luna"
         )
     edit(df).to_parquet(tmp_path / "df.parquet")
     script = tmp_path / "later.py"
@@ -245,7 +245,7 @@ def test_without_a_record_an_error_says_what_to_pass(llm, answered):
     df = pd.DataFrame(answered.to_dict())
     with pytest.raises(
         ValueError,
-        match=r"no record of how 'a' was asked; pass what .* reads= .* or prompt= .*, and schema=, labels=",
+        match=r"no record of how 'a' was asked; .* pass what .* reads= .* or prompt= .*, and schema=, labels=",
     ):
         df.llm.stale("a")
     df.loc[3, "q"] = "New text"
@@ -268,6 +268,11 @@ def test_a_record_of_an_earlier_llmframe_says_the_verb_and_lacks_the_rest(llm):
 
 def test_renamed_columns_are_found_by_what_is_passed(answered):
     assert stale(answered.rename(columns={"q": "text"}), reads="text") == ([], 0)
+    plain = answered.llm.complete("q")
+    assert stale(plain.rename(columns={"q": "text"}), "q_completion", reads="text") == ([], 0)
+    labels = answered.llm.classify("q", LABELS, votes=3, confidence=True)
+    with pytest.raises(ValueError, match="'q_confidence' would not be written, as its own call did"):
+        labels.rename(columns={"q": "text"}).llm.stale("q_label", reads="text")
     with pytest.raises(KeyError, match="there is no column 'q'"):
         answered.rename(columns={"q": "text"}).llm.stale("a")
     with pytest.raises(ValueError, match="it has one of 'a': rename the column back"):
@@ -286,6 +291,7 @@ def test_the_journal_is_not_needed_for_a_frame_that_is_as_it_was_written(answere
     ({"labels": LABELS}, "labels: 'a' was written by complete"),
     ({"votes": 3}, "unexpected keyword 'votes'"),
     ({"fresh": True}, "fresh: only what is stale is asked"),
+    ({"prefix": "x_"}, "prefix: 'a' was written by complete"),
 ])  # fmt: skip
 def test_what_the_verb_does_not_take_is_refused(answered, anew, message):
     with pytest.raises(TypeError, match=message):
