@@ -227,7 +227,7 @@ def test_what_a_record_does_not_keep_is_passed_again_or_an_error_names_it(llm, c
 def test_examples_and_classes_with_checks_of_their_own_are_passed_again(llm):
     examples = [{"q": "Number 7.", "number": 7}]
     df = asked(4).llm.extract("q", Checked, examples=examples)
-    with pytest.raises(ValueError, match="cannot keep schema=, examples= .* pass them again"):
+    with pytest.raises(ValueError, match=r"cannot keep schema=, examples= .* pass them again"):
         df.llm.stale("number")
     assert stale(df, "number", schema=Checked, examples=examples) == ([], 0)
     assert "Number 7." not in json.dumps(df.attrs)
