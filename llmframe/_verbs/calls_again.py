@@ -159,43 +159,53 @@ def call_again(frame: pd.DataFrame, column: Hashable, given: Mapping[str, Any]) 
         raise KeyError(
             f"column: there must be one column {plain_repr(column)}; the frame has {list(frame.columns)}"
         )
-    if given.get("fresh"):
-        raise TypeError("fresh: only what is stale is asked; for new answers to all rows pass version='v2'")
     recorded = call_of(frame, column)
-    verb = recorded.record.get("verb") or next(
-        (verb for verb, name in _ASKED.items() if name in given), "complete"
-    )
-    for name, verbs in _TAKEN.items():
-        if name in given and verb not in verbs:
-            raise TypeError(f"{name}: {plain_repr(column)} was written by {verb}, which does not take it")
+    by_argument = next((verb for verb, name in _ASKED.items() if name in given), "complete")
+    verb = recorded.record.get("verb", by_argument)
+    _refuse_what_it_does_not_take(column, verb, given)
     how = {name: given[name] for name in HOW & given.keys()}
     asked = {name: given[name] for name in given.keys() - HOW}
     resolved = {name: recorded.record[name] for name in ("model", "engine") if recorded.record.get(name)}
     again = recorded.record.get("again")
     if again is None:
         _refuse_unrecorded(frame, column, verb, asked, is_recorded=bool(recorded.record))
-        into = {"into": column} if verb in {"complete", "classify"} else {}
+        into = {"into": column} if verb in _NAMED else {}
         before = {**resolved, **into, **asked}
         return CallAgain(frame, column, recorded, verb, before, before, how, how)
+    before, anew = _arguments(frame, column, verb, again, asked)
+    before = {**before, **resolved}
+    elsewhere = any(name in how for name in _ADDRESSES) and server_in_use(how) != again["server"]
+    now = {**before, **anew} if anew or elsewhere else before
+    how_before = _how_before(how, again["server"], column)
+    return CallAgain(frame, column, recorded, verb, before, now, how, how_before)
+
+
+def _arguments(
+    frame: pd.DataFrame, column: Hashable, verb: str, again: Mapping[str, Any], asked: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the recorded arguments, with what the record lacks, and those that are passed anew."""
     lacks = again.get("lacks", ())
     _refuse_lacking(column, [name for name in lacks if name not in asked])
     if "prefix" in asked:
         raise TypeError(
             f"prefix: {plain_repr(column)} has a record, which says how its columns are named; leave prefix= out"
         )
-    before = {**as_passed(again["arguments"]), **resolved}
+    before = as_passed(again["arguments"])
     if "reads" in asked and "into" not in before and verb in _NAMED:  # the columns keep their names
         before["into"] = _NAMED[verb].format(before["reads"]) if "reads" in before else column
-    filled = {
-        *lacks,
-        *(["reads"] if before.get("reads") not in frame.columns else []),
-    }  # a column that was renamed
+    filled = set(lacks)
+    if before.get("reads") not in frame.columns:  # it was renamed
+        filled.add("reads")
     before |= {name: asked[name] for name in filled & asked.keys()}
-    anew = {name: value for name, value in asked.items() if name not in filled}
-    how_before = _how_before(how, again["server"], column)
-    elsewhere = any(name in how for name in _ADDRESSES) and server_in_use(how) != again["server"]
-    now = {**before, **anew} if anew or elsewhere else before
-    return CallAgain(frame, column, recorded, verb, before, now, how, how_before)
+    return before, {name: value for name, value in asked.items() if name not in filled}
+
+
+def _refuse_what_it_does_not_take(column: Hashable, verb: str, given: Mapping[str, Any]) -> None:
+    if given.get("fresh"):
+        raise TypeError("fresh: only what is stale is asked; for new answers to all rows pass version='v2'")
+    for name, verbs in _TAKEN.items():
+        if name in given and verb not in verbs:
+            raise TypeError(f"{name}: {plain_repr(column)} was written by {verb}, which does not take it")
 
 
 def _refuse_unrecorded(

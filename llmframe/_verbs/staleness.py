@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._columns import comparable, row_digest
+from llmframe._columns import comparable, label_text, recorded, row_digest
 from llmframe._errors import plain_repr
 from llmframe._journal import open_journal
 from llmframe._json import load
@@ -140,15 +140,18 @@ class Staleness:
 
     def _to_write(self) -> tuple[frozenset[Hashable], list[Hashable]]:
         """Return the columns to write, and which of them are new; columns that another call has written since stay."""
-        again, before, now = self._again, self._before.call.names, self.now.call.names
-        there = set(again.frame.columns)
-        own = set(again.recorded.columns) if again.recorded.record else there & set(before)
-        added = [name for name in now if name not in before]
-        if taken := [name for name in added if name in there]:
+        frame, recorded_call, names = self._again.frame, self._again.recorded, self.now.call.names
+        there = set(frame.columns)
+        if not recorded_call.record:
+            return frozenset(there.intersection(names)), []
+        own = set(recorded_call.columns)
+        if taken := [name for name in names if name in there - own and not recorded(frame, name)]:
             raise ValueError(
                 f"column: {', '.join(map(plain_repr, taken))} is already there and would be overwritten; rename it first"
             )
-        return frozenset([*(name for name in now if name in own), *added]), added
+        gone = recorded_call.dropped
+        added = [name for name in names if name not in there and label_text(name) not in gone]
+        return frozenset([*own.intersection(names), *added]), added
 
     def _fresh(self, *, added: bool, limited: bool) -> Rows:
         """Return the rows that a refresh has nothing to do for.

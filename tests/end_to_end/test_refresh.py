@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from columns.frames import listed
 from helpers import answer, asked
+from pydantic import BaseModel, Field
 
 import llmframe
 from llmframe.testing import Fault, LocalServer, Reply
@@ -160,6 +161,22 @@ def test_a_field_more_is_a_column_more(llm):
     assert not df.llm.stale("b").any()
     with pytest.raises(ValueError, match="'mine' is already there and would be overwritten"):
         df.assign(mine=1).llm.refresh("a", schema={"a": int, "mine": int})
+
+
+class Checked(BaseModel):
+    a: int = Field(ge=0)
+
+
+class CheckedFurther(Checked):
+    b: int
+
+
+def test_a_field_more_of_a_class_that_no_record_keeps_is_a_column_more(llm):
+    llm.answer = lambda _: '{"a": 1, "b": 2}' if llm.ledger.billed >= 2 else '{"a": 1}'
+    df = asked(2).llm.extract("q", Checked)
+    df.llm.refresh("a", schema=CheckedFurther)
+    assert df[["a", "b"]].to_numpy().tolist() == [[1, 2]] * 2
+    assert not df.llm.stale("b", schema=CheckedFurther).any()
 
 
 def test_equal_rows_with_a_draw_each_get_further_draws(llm):
