@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llmframe._columns import comparable, label_text, recorded, row_digest
+from llmframe._columns import comparable, recorded, row_digest
 from llmframe._errors import plain_repr
 from llmframe._journal import open_journal
 from llmframe._json import load
@@ -139,7 +139,7 @@ class Staleness:
         return ours
 
     def _to_write(self) -> tuple[frozenset[Hashable], list[Hashable]]:
-        """Return the columns to write, and which of them are new; columns that another call has written since stay."""
+        """Return the columns to write, and which of them are new; what another call has written since, or the user dropped, stays so."""
         frame, recorded_call, names = self._again.frame, self._again.recorded, self.now.call.names
         there = set(frame.columns)
         if not recorded_call.record:
@@ -149,8 +149,8 @@ class Staleness:
             raise ValueError(
                 f"column: {', '.join(map(plain_repr, taken))} is already there and would be overwritten; rename it first"
             )
-        gone = recorded_call.dropped
-        added = [name for name in names if name not in there and label_text(name) not in gone]
+        before = {name for name in self._before.call.names if recorded(frame, name)}
+        added = [name for name in names if name not in there | before]
         return frozenset([*own.intersection(names), *added]), added
 
     def _fresh(self, *, added: bool, limited: bool) -> Rows:

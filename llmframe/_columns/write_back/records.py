@@ -97,15 +97,12 @@ class RecordedCall:
         The column of its `error_into=`.
     unchanged : bool
         Whether these columns hold exactly what was written.
-    dropped : frozenset of str
-        The names of its columns that the frame no longer has.
     """
 
     record: dict[str, Any]
     columns: list[Hashable]
     reasons: Hashable | None
     unchanged: bool
-    dropped: frozenset[str] = frozenset()
 
 
 def call_of(frame: pd.DataFrame, column: Hashable) -> RecordedCall:
@@ -123,8 +120,7 @@ def call_of(frame: pd.DataFrame, column: Hashable) -> RecordedCall:
     columns = [(name, entry) for name, entry in found if entry.get("verb") != "reasons"]
     reasons = next((name for name, entry in found if entry.get("verb") == "reasons"), None)
     unchanged = all(entry.get("fingerprint") == fingerprint(frame[name]) for name, entry in columns)
-    dropped = frozenset(theirs) - {label_text(name) for name, _ in found}
-    return RecordedCall(record, [name for name, _ in columns], reasons, unchanged, dropped)
+    return RecordedCall(record, [name for name, _ in columns], reasons, unchanged)
 
 
 def recorded_elsewhere(frame: pd.DataFrame) -> list[str]:
