@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -215,6 +216,8 @@ class FrameCall:
             for target, column, is_written in zip(targets, made, written, strict=True)
             if is_written
         ]
+        if self.refreshing is not None:
+            columns = [self._with_unanswered(column, results) for column in columns]
         reasons = None
         if self._reasons is not None:
             by_row = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
@@ -227,6 +230,15 @@ class FrameCall:
         if self.refreshing is None:
             return self._targets.open(complete=complete)
         return [complete and name in self.refreshing.columns for name in self.names]
+
+    def _with_unanswered(self, column: pd.Series, results: Results) -> pd.Series:
+        """Return a column with what it held in rows that got no answer at all, such as by a timeout, if that fits its dtype."""
+        codes = self.plan.codes
+        rows = [at for at, reason in results.reasons().items() if not reason.paid and codes[at] >= 0]
+        if rows and column.name in self._frame.columns:
+            with suppress(TypeError, ValueError):  # such as a label that is none of the new ones
+                column.iloc[rows] = self._frame[column.name].iloc[rows].array
+        return column
 
     def _again(self) -> dict[str, Any]:
         """Return what makes the call again, and tells its own answers from others."""

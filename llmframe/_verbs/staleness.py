@@ -204,24 +204,28 @@ class Staleness:
         """Return which of these rows, that have a value, hold none of the call's."""
         edited: Rows = self._listed & ~self._empty
         doubtful = doubtful & ~edited
-        if self._as_written or not doubtful.any():
-            return edited
         before = self._before
         known = before.answered
+        if not known.any() and not (self._as_written and self._again.changed) and doubtful.any():
+            self._refuse_without_answers()
+        if self._as_written or not doubtful.any():
+            return edited
         own = known & before.holds(self._rows, self._ours)
         edited |= doubtful & known & ~own
         unknown = doubtful & ~known
         if unknown.any():
-            answers = self._answers()
-            if not answers and not known.any():
-                raise ValueError(
-                    f"journal: it has none of the answers of {plain_repr(self._again.column)}, so that it cannot be told which rows are "
-                    "stale; pass the journal= that has them, or what the column's own call was given"
-                )
-            others = np.array([cells not in answers for cells in self._rows], dtype=bool)
+            others = np.array([cells not in self._answers for cells in self._rows], dtype=bool)
             edited |= unknown & others
         return edited
 
+    def _refuse_without_answers(self) -> None:
+        if not self._answers:
+            raise ValueError(
+                f"journal: it has none of the answers of {plain_repr(self._again.column)}, so that it cannot be told which rows are "
+                "stale; pass the journal= that has them, or what the column's own call was given; version='v2' asks all rows anew"
+            )
+
+    @cached_property
     def _answers(self) -> set[Cells]:
         """Return the values of all answers that the journal has for the column's calls, whichever rows they were for."""
         again, call = self._again.again, self._before.call

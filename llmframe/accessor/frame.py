@@ -1074,8 +1074,9 @@ class DataFrameLLM:
         """Ask the stale rows again and write their answers into the frame, or preview what that would change.
 
         What is stale is what `stale` says. Only these rows are sent, and answers that the journal has are free. An edited
-        row is never overwritten unless `overwrite=True`. A stale row that fails is missing afterwards, as with the verb; if
-        the run is stopped, the frame stays as it is, and running the same line again goes on.
+        row is never overwritten unless `overwrite=True`. A row that gets no answer, such as by a timeout, keeps what it has and
+        stays stale; one that the model refuses is missing afterwards. If the run is stopped, the frame stays as it is, and
+        running the same line again goes on.
 
         Parameters
         ----------

@@ -202,6 +202,26 @@ def test_failed_rows_are_told_as_by_the_verb_and_are_asked_again(answered, llm):
     assert answered.loc[1, "a"] == made("Answer.", "New text")
 
 
+def test_rows_that_get_no_answer_at_all_keep_theirs_and_stay_stale(llm):
+    df = asked(4).llm.complete("q", "Answer.", into="a")
+    old = df["a"].copy()
+    llm.faults = [Fault("server_error", when="number 1.")]
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.refresh("a", prompt="Anew.", max_retries=0)
+    new = [made("Anew.", text) for text in df["q"]]
+    assert df["a"].tolist() == [new[0], old[1], *new[2:]]
+    assert df.llm.stale("a").tolist() == [False, True, False, False]
+    with pytest.raises(llmframe.CompletionError):
+        df.llm.refresh("a", mode="offline")
+    llm.faults = []
+    df.llm.refresh("a")
+    assert df["a"].tolist() == new
+    labels = asked(2).llm.classify("q", LABELS, into="b")
+    with pytest.raises(llmframe.CompletionError):
+        labels.llm.refresh("b", labels=["x", "y"], mode="offline")
+    assert labels["b"].isna().all()
+
+
 def test_reasons_are_kept_up(llm):
     llm.faults = [Fault(REFUSAL, when="number 1.")]
     df = asked(3)

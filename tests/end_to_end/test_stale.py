@@ -284,7 +284,13 @@ def test_the_journal_is_not_needed_for_a_frame_that_is_as_it_was_written(answere
     assert stale(answered, **elsewhere) == ([], 0)
     assert stale(answered, prompt="Anew.", **elsewhere) == (list(range(10)), 0)
     with pytest.raises(ValueError, match=r"^journal: it has none of the answers of 'a'.* pass the journal="):
-        stale(edit(answered), **elsewhere)
+        stale(edit(answered.copy()), **elsewhere)
+    answered.loc[0, "q"] = "New text"
+    with pytest.raises(
+        ValueError, match=r"^journal: it has none of the answers of 'a'.* version='v2' asks all rows anew"
+    ):
+        stale(answered, **elsewhere)
+    assert stale(answered, version="v2", **elsewhere) == (list(range(10)), 0)
 
 
 @pytest.mark.parametrize(("anew", "message"), [
