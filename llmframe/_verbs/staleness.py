@@ -206,7 +206,7 @@ class Staleness:
         doubtful = doubtful & ~edited
         before = self._before
         known = before.answered
-        if not known.any() and not (self._as_written and self._again.changed) and doubtful.any():
+        if not known.any() and not (self._as_written and self._asks_anew) and doubtful.any():
             self._refuse_without_answers()
         if self._as_written or not doubtful.any():
             return edited
@@ -217,6 +217,12 @@ class Staleness:
             others = np.array([cells not in self._answers for cells in self._rows], dtype=bool)
             edited |= unknown & others
         return edited
+
+    @property
+    def _asks_anew(self) -> bool:
+        """Whether something else is asked than the record says, or than it lacks and was passed again."""
+        recipes = self._again.again.get("recipes", ())
+        return self._again.changed or recipe_digest(self._before.call.plan).hex() not in recipes[:1]
 
     def _refuse_without_answers(self) -> None:
         if not self._answers:

@@ -205,7 +205,7 @@ def test_failed_rows_are_told_as_by_the_verb_and_are_asked_again(answered, llm):
 def test_rows_that_get_no_answer_at_all_keep_theirs_and_stay_stale(llm):
     df = asked(4).llm.complete("q", "Answer.", into="a")
     old = df["a"].copy()
-    llm.faults = [Fault("server_error", when="number 1.")]
+    llm.faults = [Fault("500", when="number 1.")]
     with pytest.raises(llmframe.CompletionError):
         df.llm.refresh("a", prompt="Anew.", max_retries=0)
     new = [made("Anew.", text) for text in df["q"]]
