@@ -216,13 +216,16 @@ class FrameCall:
             for target, column, is_written in zip(targets, made, written, strict=True)
             if is_written
         ]
-        if self.refreshing is not None:
-            columns = [self._with_unanswered(column, results) for column in columns]
+        unanswered = [] if self.refreshing is None else self._unanswered(results)
+        if unanswered:
+            columns = [self._with_old(column, unanswered) for column in columns]
         reasons = None
         if self._reasons is not None:
             by_row = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
             reasons = self._reasons.merged(by_row)
-        put_columns(frame, columns, {**record, "again": self._again()}, reasons=reasons)
+        put_columns(
+            frame, columns, {**record, "again": self._again(as_planned=not unanswered)}, reasons=reasons
+        )
         return frame
 
     def _open(self, *, complete: bool) -> list[bool]:
@@ -231,17 +234,26 @@ class FrameCall:
             return self._targets.open(complete=complete)
         return [complete and name in self.refreshing.columns for name in self.names]
 
-    def _with_unanswered(self, column: pd.Series, results: Results) -> pd.Series:
-        """Return a column with what it held in rows that got no answer at all, such as by a timeout, if that fits its dtype."""
+    def _unanswered(self, results: Results) -> list[int]:
+        """Return the rows that got no answer at all, such as by a timeout."""
         codes = self.plan.codes
-        rows = [at for at, reason in results.reasons().items() if not reason.paid and codes[at] >= 0]
-        if rows and column.name in self._frame.columns:
+        return [at for at, reason in results.reasons().items() if not reason.paid and codes[at] >= 0]
+
+    def _with_old(self, column: pd.Series, rows: list[int]) -> pd.Series:
+        """Return a column with what it held in these rows, if that fits its dtype."""
+        if column.name in self._frame.columns:
             with suppress(TypeError, ValueError):  # such as a label that is none of the new ones
                 column.iloc[rows] = self._frame[column.name].iloc[rows].array
         return column
 
-    def _again(self) -> dict[str, Any]:
-        """Return what makes the call again, and tells its own answers from others."""
+    def _again(self, *, as_planned: bool) -> dict[str, Any]:
+        """Return what makes the call again, and tells its own answers from others.
+
+        Parameters
+        ----------
+        as_planned
+            Whether every row that is asked has what its request was answered, or nothing.
+        """
         again = {
             **self._kept,
             "server": self.settings.server,
@@ -251,7 +263,8 @@ class FrameCall:
             "limited": self._limited,
             "mixed": any(target.kept is not None for target in self._targets.columns),
         }
-        return again if self.refreshing is None else {**again, **self.refreshing.record}
+        again |= {} if self.refreshing is None else self.refreshing.record
+        return again if as_planned else {**again, "requests": ""}
 
     def _check_unchanged(self) -> None:
         frame, plan, reads = self._frame, self.plan, self._spec.reads
