@@ -260,8 +260,8 @@ class FrameCall:
             "recipes": [recipe_digest(self.plan).hex()],
             "requests": self.plan.requests_digest.hex(),
             "written": time.time(),
-            "limited": self._limited,
-            "mixed": any(target.kept is not None for target in self._targets.columns),
+            **({"limited": True} if self._limited else {}),
+            **({"mixed": True} if any(target.kept is not None for target in self._targets.columns) else {}),
         }
         again |= {} if self.refreshing is None else self.refreshing.record
         return again if as_planned else {**again, "requests": ""}

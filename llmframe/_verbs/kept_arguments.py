@@ -27,6 +27,7 @@ HOW = frozenset(OptionKeywords.__annotations__) - {"model"} | {"fresh", "retry_f
 _NOT_KEPT = frozenset({"user", "safety_identifier", "model"})
 """Personal data that decides no answer; the model is recorded as it was resolved."""
 _OWN = frozenset({"reads", "prompt", "system", "schema", "labels", "questions", "into", "prefix"})
+_FLAGS = frozenset({"raw", "usage", "quotes", "multi", "confidence", "probabilities"})
 _NEVER_KEPT = frozenset({"examples", "extra_headers"})
 _MOST_BYTES = 16_384
 """A larger argument is not kept: pandas copies `attrs` with every new frame."""
@@ -60,7 +61,7 @@ def kept_arguments(arguments: Mapping[str, Any], *, column: Hashable | None, **o
     given = {name: value for name, value in {**arguments, **own}.items() if value is not None}
     kept, lacks = {}, []
     for name, value in {"reads": column, **given}.items():
-        if value is None or name in HOW or name in _NOT_KEPT:
+        if value is None or name in HOW or name in _NOT_KEPT or (name in _FLAGS and value is False):
             continue
         try:
             kept[name] = _kept(name, value)

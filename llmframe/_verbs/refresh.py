@@ -134,7 +134,7 @@ def _record(again: CallAgain, found: Staleness, *, overwrite: bool, whole: bool)
         "recipes": list(dict.fromkeys(recipes))[:_MOST_RECIPES],
         "requests": plan.requests_digest.hex() if whole else "",
         "limited": kept.get("limited", False),
-        "mixed": kept.get("mixed", True) or len(edited) > MOST_EDITED,
+        "mixed": kept.get("mixed", not kept) or len(edited) > MOST_EDITED,
         **({"edited": edited[:MOST_EDITED]} if edited else {}),
     }
 

@@ -192,7 +192,7 @@ class Staleness:
         """Whether the columns are exactly as llmframe wrote them, so that nothing but the listed rows is edited."""
         again = self._again.again
         all_listed = self._listed.sum() >= len(again.get("edited", ()))
-        return bool(again) and self._again.recorded.unchanged and not again["mixed"] and bool(all_listed)
+        return bool(again) and self._again.recorded.unchanged and not again.get("mixed") and bool(all_listed)
 
     @property
     def _written_as_planned(self) -> bool:
