@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pandas as pd
 import pytest
@@ -365,6 +366,75 @@ async def test_a_preview_and_an_estimate_can_be_awaited(llm):
 def test_an_estimate_is_of_the_stale_rows(answered, llm):
     assert edit(answered).llm.refresh("a", dry_run=True).to_ask == 2
     assert llm.ledger.billed == 10
+
+
+class Told:
+    """A frame, and what a reader of its history would say of each row."""
+
+    def __init__(self, chance):
+        self.chance, self.prompt, self.by_hand, self.texts = chance, "Prompt 0.", set(), 0
+        self.df = asked(chance.randrange(3, 10)).llm.complete("q", self.prompt, into="a")
+
+    def label(self):
+        return self.chance.choice(list(self.df.index))
+
+    def edit_input(self):
+        self.texts += 1
+        self.df.loc[self.label(), "q"] = f"New text {self.texts}"
+
+    def take_input_away(self):
+        self.df.loc[self.label(), "q"] = None
+
+    def edit_answer(self):
+        label = self.label()
+        self.df.loc[label, "a"] = f"by hand {label}"
+        self.by_hand.add(label)
+
+    def empty(self):
+        label = self.label()
+        self.df.loc[label, "a"] = None
+        self.by_hand.discard(label)
+
+    def shuffle(self):
+        self.df = self.df.sample(frac=1, random_state=self.chance.randrange(99))
+
+    def ask_elsewhere(self):
+        self.df[["q"]].dropna().head(2).llm.complete("q", self.prompt, into="z")
+
+    def refresh(self):
+        self.df.llm.refresh("a")
+
+    def refresh_some(self):
+        self.df.llm.refresh("a", where=[self.chance.random() < 0.5 for _ in self.df.index])
+
+    def change_prompt(self):
+        self.prompt = f"Prompt {self.chance.randrange(99)}."
+        self.df.llm.refresh("a", prompt=self.prompt)
+
+    def expected(self, prompt):
+        rows = [(label, self.df.loc[label, "q"], self.df.loc[label, "a"]) for label in self.df.index]
+        return [
+            label not in self.by_hand
+            and (pd.notna(text) if pd.isna(cell) else pd.isna(text) or cell != made(prompt, text))
+            for label, text, cell in rows
+        ]
+
+
+STEPS = [name for name in vars(Told) if name not in {"label", "expected"} and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_to_a_frame_its_rows_are_what_their_history_says(llm, seed):
+    told = Told(random.Random(seed))
+    for _ in range(10):
+        getattr(told, told.chance.choice(STEPS))()
+        for prompt in (told.prompt, "Another one."):
+            found = told.df.llm.stale("a", prompt=prompt)
+            assert found.tolist() == told.expected(prompt)
+            assert found.attrs["edited"] == len(told.by_hand)
+    for label in told.by_hand:
+        assert told.df.loc[label, "a"] == f"by hand {label}"
+    assert set(llm.ledger.billed_by_request.values()) == {1}
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
