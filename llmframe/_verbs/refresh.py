@@ -17,7 +17,7 @@ from llmframe._pacing import evenly
 from llmframe._run import Run, recipe_digest, say
 from llmframe._verbs.calls import Refreshing, awaited, run_or_return
 from llmframe._verbs.calls_again import CallAgain, call_again
-from llmframe._verbs.staleness import MOST_EDITED, Staleness
+from llmframe._verbs.staleness import MOST_DIGESTS, Staleness
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -134,8 +134,8 @@ def _record(again: CallAgain, found: Staleness, *, overwrite: bool, whole: bool)
         "recipes": list(dict.fromkeys(recipes))[:_MOST_RECIPES],
         "requests": plan.requests_digest.hex() if whole else "",
         "limited": kept.get("limited", False),
-        "mixed": kept.get("mixed", not kept) or len(edited) > MOST_EDITED,
-        **({"edited": edited[:MOST_EDITED]} if edited else {}),
+        "mixed": kept.get("mixed", not kept) or len(edited) > MOST_DIGESTS,
+        **({"edited": edited[:MOST_DIGESTS]} if edited else {}),
     }
 
 

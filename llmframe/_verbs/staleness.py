@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     Cells = tuple[Any, ...]
     """A row's comparable cells, one for each value column."""
 
-_OFFLINE = {"mode": "offline", "progress": False, "max_cost": None}
-MOST_EDITED = 1_000
-"""A record lists at most this many edited rows."""
+_OFFLINE = {"mode": "offline", "progress": False}
+MOST_DIGESTS = 2_000
+"""A record lists edited rows by at most this many digests, two for each."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def looked_up(again: CallAgain, arguments: Mapping[str, Any], how: Mapping[str, 
     """Look a call's rows up in the journal as it was when the column was written: what came later is in no cell."""
     call = again.made(arguments, {**how, **_OFFLINE})
     until = again.again.get("written", math.inf)
-    run = Run(replace(call.settings, answers_until=until), call.plan, call.title, _unwritten)
+    run = Run(replace(call.settings, answers_until=until, max_cost=None), call.plan, call.title, _unwritten)
     results = look_up(run)
     plan = call.plan
     missing = np.isin(plan.codes, results.failed_by("not_in_journal"))
@@ -180,18 +180,23 @@ class Staleness:
         """The rows that an earlier refresh found edited."""
         listed, found = set(self._again.again.get("edited", ())), np.zeros(len(self._rows), dtype=bool)
         if listed:
-            found[[at for at, digest in self._digests() if digest in listed]] = True
+            found[[at for at, digests in enumerate(self._digests()) if not listed.isdisjoint(digests)]] = True
         return found
 
-    def _digests(self) -> list[tuple[int, str]]:
-        labels = self._again.frame.index
-        return [(at, row_digest(labels[at], cells)) for at, cells in enumerate(self._rows)]
+    def _digests(self) -> list[tuple[str, str]]:
+        """Return for each row what it is known again by: by its label, and by its inputs where labels were made anew."""
+        frame, plan = self._again.frame, self._before.call.plan
+        inputs = rows_of([frame[name] for name in plan.spec.reads])
+        return [
+            (row_digest(label, cells), row_digest(read, cells))
+            for label, read, cells in zip(frame.index.tolist(), inputs, self._rows, strict=True)
+        ]
 
     @cached_property
     def _as_written(self) -> bool:
         """Whether the columns are exactly as llmframe wrote them, so that nothing but the listed rows is edited."""
         again = self._again.again
-        all_listed = self._listed.sum() >= len(again.get("edited", ()))
+        all_listed = 2 * self._listed.sum() >= len(again.get("edited", ()))
         return bool(again) and self._again.recorded.unchanged and not again.get("mixed") and bool(all_listed)
 
     @property
@@ -251,8 +256,10 @@ class Staleness:
 
     def edited_digests(self) -> list[str]:
         """Return the digests of the edited rows, for the record."""
-        edited = set(np.flatnonzero(self.edited).tolist())
-        return [digest for at, digest in self._digests() if at in edited] if edited else []
+        if not self.edited.any():
+            return []
+        digests = self._digests()
+        return [digest for at in np.flatnonzero(self.edited).tolist() for digest in digests[at]]
 
     def plan_of(self, rows: Rows) -> Plan:
         return self.now.call.plan.limited(rows)

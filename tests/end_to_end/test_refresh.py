@@ -108,6 +108,9 @@ def test_an_edited_label_stays_through_further_refreshes_in_any_order_of_rows(ll
     df = df.iloc[::-1]
     df.loc[5, "q"] = "Tell me about the number 10."
     df.llm.refresh("a", prompt="Anew again.")
+    again = df.iloc[1::2].reset_index(drop=True)  # 6, 4, 2, 0
+    again.llm.refresh("a", prompt="Once more.")
+    assert again["a"].tolist() == ["praise", "praise", "complaint", "praise"]
     df.llm.refresh("a")
     assert df["a"].sort_index().tolist() == [
         "praise",

@@ -14,7 +14,7 @@ import pandas as pd
 from llmframe._errors import plain_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
 
 def comparable(column: pd.Series) -> list[Any]:
@@ -59,7 +59,7 @@ def _comparable(cell: Any) -> Any:  # noqa: PLR0911 (a table)
     return cell
 
 
-def row_digest(label: Hashable, cells: Sequence[Any]) -> str:
-    """Return the digest by which a row with these comparable cells is known again."""
-    text = f"{plain_repr(label)}\n{cells!r}"
+def row_digest(known_by: object, cells: Sequence[Any]) -> str:
+    """Return the digest by which a row with these comparable cells is known again, by its label or by its other cells."""
+    text = f"{plain_repr(known_by)}\n{cells!r}"
     return blake2b(text.encode(errors="surrogatepass"), digest_size=6).hexdigest()
