@@ -166,6 +166,10 @@ class ClassifyKeywords(AskKeywords, total=False):
     other: str | None
 
 
+class AgainKeywords(ClassifyKeywords, CompletionKeywords, total=False):
+    """What `stale` and `refresh` take: what any verb does, instead of what the column's record has."""
+
+
 _MEANINGS = {
     "other": """str. A label for what fits no other; it is added unless it is one of the labels. A tie of votes gives it
 and is then not missing.""",

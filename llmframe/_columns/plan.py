@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import chain, groupby, islice, tee
 from typing import TYPE_CHECKING
 
@@ -99,24 +100,9 @@ class Plan:
 
     def part(self, numbers: Sequence[int]) -> Plan:
         """Return the plan that asks only these distinct requests (ascending, draws aside), each for its first row."""
-        first = self.first[list(numbers)]
-        codes = np.full(self.rows, -1, dtype=np.int32)
-        codes[first] = np.arange(len(first))
-        selected = np.zeros(self.rows, dtype=np.bool_)
-        selected[first] = True
-        draws = self.draws
-        return replace(
-            self,
-            selected=selected,
-            codes=codes,
-            keys=[key for number in numbers for key in self.keys[number * draws : (number + 1) * draws]],
-            first=first,
-            skipped=Counter(),
-            refused={},
-            lacking=Counter(),
-            kept=None if self.kept is None else [self.kept[number] for number in numbers],
-            whole=self.keys,
-        )
+        rows = np.zeros(self.rows, dtype=np.bool_)
+        rows[self.first[list(numbers)]] = True
+        return replace(self.limited(rows), skipped=Counter(), lacking=Counter(), whole=self.keys)
 
     def requests(self, wanted: Iterable[int]) -> Iterator[Request]:
         """Yield the requests with these numbers (ascending); each is built when it is needed."""
@@ -181,6 +167,30 @@ class Plan:
             chunk_rows=self.chunk_rows,
             context=self.context,
         )
+
+    def limited(self, rows: npt.NDArray[np.bool_]) -> Plan:
+        """Return the plan of these rows of the selected ones; each of equal rows keeps its own draw."""
+        selected = rows if self.selected is None else rows & self.selected
+        used, renumbered = np.unique(self.codes[selected & (self.codes >= 0)], return_inverse=True)
+        codes = np.where(selected & (self.codes < 0), self.codes, -1).astype(np.int32)
+        codes[selected & (self.codes >= 0)] = renumbered
+        numbers, draws = used.tolist(), self.draws
+        reasons = [int((codes == -2 - index).sum()) for index in range(len(self.skipped))]
+        return replace(
+            self,
+            selected=selected,
+            codes=codes,
+            keys=[self.keys[number * draws + draw] for number in numbers for draw in range(draws)],
+            first=self.first[used],
+            kept=None if self.kept is None else [self.kept[number] for number in numbers],
+            skipped=Counter(dict(zip(self.skipped, reasons, strict=True))),
+            refused={position: failure for position, failure in self.refused.items() if selected[position]},
+        )
+
+    @property
+    def requests_digest(self) -> bytes:
+        """Identifies the requests of all rows, in their order."""
+        return blake2b(self.codes.tobytes() + b"".join(self.keys), digest_size=16).digest()
 
     def own(self, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield numbers (ascending, draws aside) and the messages that their rows give, without the context."""

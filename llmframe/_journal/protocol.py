@@ -6,6 +6,7 @@ any loop.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -98,6 +99,8 @@ class Session:
     """When the run began, in seconds since the epoch."""
     digest: bytes = b""
     """Identifies the recipe in every journal."""
+    until: float = math.inf
+    """Only answers up to this time count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +317,9 @@ class Journal(Protocol):
 
     def export(self, judge: Judge) -> AsyncIterator[dict[str, Any]]:
         """Yield every answer with its recipe, and with `problem` and `detail` by `judge`, oldest first."""
+
+    def answers_of(self, digest: bytes, until: float = math.inf) -> AsyncIterator[bytes]:
+        """Yield the bodies of all answers to a recipe's requests, by the recipe's digest, that are from this time or before."""
 
     async def prune(self, before: float) -> int:
         """Delete the answers, and what was spent, from before this time (seconds since the epoch); return how many answers."""

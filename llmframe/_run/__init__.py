@@ -5,13 +5,14 @@ loop to which its client belongs; `estimate` tells what it would cost instead. T
 """
 
 from llmframe._run.estimates import Estimate, await_estimate, check_dry_run, estimate
+from llmframe._run.execution import recipe_digest
 from llmframe._run.lanes import make_collector
 from llmframe._run.money import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
 from llmframe._run.run import Run
 from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
-from llmframe._run.starting import await_run, last_run, run_to_end, start
+from llmframe._run.starting import await_run, last_run, look_up, run_to_end, start
 
 __all__ = [
     "AccountSettings",
@@ -28,7 +29,9 @@ __all__ = [
     "check_dry_run",
     "estimate",
     "last_run",
+    "look_up",
     "make_collector",
+    "recipe_digest",
     "run_to_end",
     "say",
     "start",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -304,7 +304,7 @@ class Execution:
                 sends=settings.mode == "live",
             )
             try:
-                yield journal, session
+                yield journal, replace(session, until=settings.answers_until)
             finally:
                 with suppress(JournalError):
                     await through(journal.end(session, counts(), finished=self._is_finished(session)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,8 @@ class RunSettings(AccountSettings):
     """The user's worked examples, which join the context when it is known how a row's prompt is made."""
     further_draws: Sequence[Mapping[str, Any]] = ()
     """The parameters of further draws of each answer."""
+    answers_until: float = math.inf
+    """Only answers in the journal up to this time count, in seconds since the epoch."""
     rungs: Sequence[Rung] = ()
     """The ways to ask, the best one (that of the settings) first; empty: there is no other."""
 

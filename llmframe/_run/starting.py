@@ -24,6 +24,7 @@ from llmframe._run.run import concluded, written
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmframe._run.results import Results
     from llmframe._run.run import Run
 
 _EXIT_SECONDS = 5.0
@@ -102,6 +103,17 @@ async def await_run(run: Run, *, conclude: Callable[[Run, Any], Any] = concluded
         with uninterrupted():
             result = run._write_once()
     return conclude(run, result)
+
+
+def look_up(run: Run) -> Results:
+    """Carry out a run that sends nothing and return what it found; it writes and says nothing, and is not the last run."""
+    refuse_on_private_loop()
+    with uninterrupted() as interrupts:
+        run._begin(submit)
+        run._wait(None, interrupts)
+    if run._error is not None:
+        raise run._error
+    return run._results
 
 
 @atexit.register

@@ -1,7 +1,7 @@
 """The verbs: their arguments, their requests, the kind of their answers, and how they write them back.
 
-`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column, and `spend`
-the journal.
+`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `stale` and `refresh` on columns that these wrote; `batches`, `collect` and
+`cancel` concern batches and no column, and `spend` the journal.
 """
 
 from llmframe._verbs.batches import batches, cancel, collect
@@ -16,9 +16,11 @@ from llmframe._verbs.questions import (
     classify_list,
     classify_series,
 )
+from llmframe._verbs.refreshing import arefreshed, prepared_refresh, refreshed, stale_rows
 from llmframe._verbs.spending import spend
 
 __all__ = [
+    "arefreshed",
     "ask_frame",
     "ask_list",
     "ask_series",
@@ -35,6 +37,9 @@ __all__ = [
     "extract_frame",
     "extract_list",
     "extract_series",
+    "prepared_refresh",
+    "refreshed",
     "run_or_return",
     "spend",
+    "stale_rows",
 ]

@@ -108,6 +108,13 @@ def journal_place(given: str | os.PathLike[str] | bool | None = None) -> bool | 
     return _journal(_chosen({} if given is None else {"journal": given})["journal"])
 
 
+def server_in_use(arguments: Mapping[str, Any]) -> str:
+    """Return the server's name in identities, as a call with these keywords would have it."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    chosen = _chosen(given)
+    return _server(_account(given, chosen), chosen["server"])
+
+
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given.get(name, getattr(options, name)) for name in _FROM_OPTIONS}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,7 +34,16 @@ from llmframe._columns import (
 )
 from llmframe._errors import plain_repr
 from llmframe._loop import ShortTraceback
-from llmframe._run import Run, await_estimate, await_run, check_dry_run, estimate, run_to_end, start
+from llmframe._run import (
+    Run,
+    await_estimate,
+    await_run,
+    check_dry_run,
+    estimate,
+    recipe_digest,
+    run_to_end,
+    start,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +118,22 @@ def _refuse_other_engine(frame: pd.DataFrame, names: Sequence[Hashable], engine:
             )
 
 
+@dataclass(frozen=True)
+class Refreshing:
+    """What is different where a call is made again for some rows of its columns.
+
+    Parameters
+    ----------
+    columns
+        The columns that are written, of those that the verb has.
+    record
+        What the call's record says instead, since its rows are not all rows.
+    """
+
+    columns: frozenset[Hashable]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
 class FrameCall:
     """One call over a frame: checked, planned, and ready to run and to be written back.
 
@@ -116,7 +143,11 @@ class FrameCall:
         The columns that it writes.
     argument
         The verb's argument that names them.
+    kept
+        Its arguments as its record keeps them.
     """
+
+    refreshing: Refreshing | None = None
 
     def __init__(
         self,
@@ -130,9 +161,12 @@ class FrameCall:
         where: Any,
         overwrite: Overwrite,
         error_into: Hashable | None,
+        kept: Mapping[str, Any],
         finish: Finish = as_it_is,
     ) -> None:
         self._frame = frame
+        self._kept = kept
+        self._limited = where is not None
         self._argument = argument
         names = [full_label(frame, name, argument) for name in names]
         refuse_equal_names(names, argument)
@@ -164,13 +198,26 @@ class FrameCall:
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
-        self._run_plan = _plan(frame, settings, self._spec, self._targets.selected)
-        self.run = Run(settings, self._run_plan, title(column, names), self._write_back)
+        self.settings = settings
+        self.names = names
+        self.title = title(column, names)
+        self.ask(_plan(frame, settings, self._spec, self._targets.selected))
+
+    def ask(self, plan: Plan) -> None:
+        """Ask the requests of this plan."""
+        self.plan = plan
+        self.run = Run(self.settings, plan, self.title, self._write_back)
+
+    @property
+    def value_columns(self) -> list[Hashable]:
+        """The columns that belong to no other one."""
+        companions = self.settings.verb.kind.companions
+        return [name for number, name in enumerate(self.names) if number not in companions]
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns
         self._check_unchanged()
-        written = self._targets.open(complete=record["complete"])
+        written = self._open(complete=record["complete"])
         answered = results.answered or results.partly
         if not record["complete"] and not (answered and any(written)):
             return frame
@@ -180,15 +227,58 @@ class FrameCall:
             for target, column, is_written in zip(targets, made, written, strict=True)
             if is_written
         ]
+        unanswered = [] if self.refreshing is None else self._unanswered(results)
+        if unanswered:
+            columns = [self._with_old(column, unanswered) for column in columns]
         reasons = None
         if self._reasons is not None:
             by_row = text_series(results.reasons_by_row(ending), frame.index, self._reasons.into)
             reasons = self._reasons.merged(by_row)
-        put_columns(frame, columns, record, reasons=reasons)
+        put_columns(
+            frame, columns, {**record, "again": self._again(as_planned=not unanswered)}, reasons=reasons
+        )
         return frame
 
+    def _open(self, *, complete: bool) -> list[bool]:
+        """Return which columns are written; where rows are asked again their answers stay until all are there."""
+        if self.refreshing is None:
+            return self._targets.open(complete=complete)
+        return [complete and name in self.refreshing.columns for name in self.names]
+
+    def _unanswered(self, results: Results) -> list[int]:
+        """Return the rows that got no answer at all, such as by a timeout."""
+        codes = self.plan.codes
+        return [at for at, reason in results.reasons().items() if not reason.paid and codes[at] >= 0]
+
+    def _with_old(self, column: pd.Series, rows: list[int]) -> pd.Series:
+        """Return a column with what it held in these rows, if that fits its dtype."""
+        if column.name in self._frame.columns:
+            with suppress(TypeError, ValueError):  # such as a label that is none of the new ones
+                column.iloc[rows] = self._frame[column.name].iloc[rows].array
+        return column
+
+    def _again(self, *, as_planned: bool) -> dict[str, Any]:
+        """Return what makes the call again, and tells its own answers from others.
+
+        Parameters
+        ----------
+        as_planned
+            Whether every row that is asked has what its request was answered, or nothing.
+        """
+        again = {
+            **self._kept,
+            "server": self.settings.server,
+            "recipes": [recipe_digest(self.plan).hex()],
+            "requests": self.plan.requests_digest.hex(),
+            "written": time.time(),
+            **({"limited": True} if self._limited else {}),
+            **({"mixed": True} if any(target.kept is not None for target in self._targets.columns) else {}),
+        }
+        again |= {} if self.refreshing is None else self.refreshing.record
+        return again if as_planned else {**again, "requests": ""}
+
     def _check_unchanged(self) -> None:
-        frame, plan, reads = self._frame, self._run_plan, self._spec.reads
+        frame, plan, reads = self._frame, self.plan, self._spec.reads
         counts = occurrences(frame)
         readable = all(counts[column] == 1 for column in reads)
         same_rows = readable and len(frame) == plan.rows

@@ -10,6 +10,7 @@ from llmframe._loop import ShortTraceback
 from llmframe._run import Verb
 from llmframe._verbs.arguments import resolve
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, with_response
+from llmframe._verbs.kept_arguments import kept_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -49,6 +50,7 @@ def complete_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        kept=kept_arguments(arguments, column=column, prompt=prompt, into=into, raw=raw, usage=usage),
     )
 
 

@@ -12,6 +12,7 @@ from llmframe._loop import ShortTraceback
 from llmframe._run import Verb, say
 from llmframe._verbs.arguments import resolve
 from llmframe._verbs.calls import FrameCall, ListCall, SeriesCall, side_by_side, stem_of, with_response
+from llmframe._verbs.kept_arguments import kept_arguments
 from llmframe._verbs.structured import asking_for, checked_prefix, refuse_own_schemas
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def extract_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        kept=kept_arguments(
+            arguments,
+            column=column,
+            schema=schema,
+            prompt=prompt,
+            prefix=prefix,
+            quotes=quotes,
+            examples=examples,
+            reask=reask,
+            raw=raw,
+            usage=usage,
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from llmframe._verbs.calls import (
     with_response,
 )
 from llmframe._verbs.engines import Asked
+from llmframe._verbs.kept_arguments import kept_arguments
 from llmframe._verbs.structured import checked_prefix
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def classify_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        kept=kept_arguments(arguments, column=column, labels=labels, prompt=prompt, into=into),
         finish=call.asked.finish,
     )
 
@@ -143,6 +145,7 @@ def ask_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        kept=kept_arguments(arguments, column=column, questions=questions, prompt=prompt, prefix=prefix),
         finish=call.asked.finish,
     )
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, overload
 
-from llmframe._keywords import AskKeywords, ClassifyKeywords, CompletionKeywords, ExtractKeywords, takes
+from llmframe._keywords import (
+    AgainKeywords,
+    AskKeywords,
+    ClassifyKeywords,
+    CompletionKeywords,
+    ExtractKeywords,
+    takes,
+)
 from llmframe.accessor.overview import overview, table
 
 if TYPE_CHECKING:
@@ -928,6 +935,290 @@ class DataFrameLLM:
             error_into=error_into,
         )
         return await _verbs.awaited(call, dry_run=dry_run)  # type: ignore[no-any-return]
+
+    @takes(AgainKeywords)
+    def stale(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        **settings: Unpack[AgainKeywords],
+    ) -> pd.Series:
+        """Tell which rows' answers no longer match prompt, model, schema or inputs; nothing is sent, and no key is needed.
+
+        The call that wrote the column is made again by its record in `df.attrs`, over the frame as it is now, and its
+        requests are looked up in the journal. A row is stale if its request was not answered for this column, or if its cell is
+        missing although it would be asked. One whose cell holds another value than its request was answered, or one that the
+        call never answered, was edited by hand: it is counted and not stale. As long as no answer is edited and rows keep
+        their order, a fingerprint proves that; afterwards the journal's answers decide, by which a row of labels counts as
+        edited if its new text is another row's, and as stale if both its text and its label were edited.
+
+        Parameters
+        ----------
+        column : label
+            A column that a verb wrote; of several columns of one call, any names the call. A row of these is edited as a whole.
+        prompt, schema, labels, questions, examples
+            What would be asked instead of what the record has. The record lacks prompts that are functions, examples, headers,
+            and classes that check more than JSON Schema says; an error names what has to be passed again.
+        reads : label, optional
+            The column with the texts, if it has another name now, or if there is no record.
+        prefix : str, optional
+            As in `extract` and `ask`, if there is no record.
+        where : boolean mask, optional
+            The rows to look at. After a call with `where=`, rows without an answer are stale only within this mask.
+        **settings
+
+        Returns
+        -------
+        Series
+            Truth values with the frame's index; `.attrs["edited"]` is the number of edited rows. A row whose input has become
+            missing is stale if an answer of the call stands there, which a refresh takes out, and otherwise not.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            For invalid arguments, and when neither the record nor the journal tells what is stale.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["Works well.", "It broke."]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", progress=False
+        ... ):
+        ...     df = df.llm.complete("review", "Translate to French.", into="french")
+        >>> df.loc[1, "review"] = "It broke at once."
+        >>> df.llm.stale("french").tolist()
+        [False, True]
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        return _verbs.stale_rows(
+            self._frame,
+            column,
+            {
+                **settings,
+                "prompt": prompt,
+                "reads": reads,
+                "schema": schema,
+                "labels": labels,
+                "questions": questions,
+                "examples": examples,
+                "prefix": prefix,
+            },
+            where=where,
+        )
+
+    @overload
+    def refresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: int | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[AgainKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    def refresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: None = None,
+        dry_run: bool | int,
+        **settings: Unpack[AgainKeywords],
+    ) -> Estimate: ...
+    @takes(AgainKeywords)
+    def refresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: int | None = None,
+        dry_run: bool | int = False,
+        **settings: Unpack[AgainKeywords],
+    ) -> pd.DataFrame | Estimate:
+        """Ask the stale rows again and write their answers into the frame, or preview what that would change.
+
+        What is stale is what `stale` says. Only these rows are sent, and answers that the journal has are free. An edited
+        row is never overwritten unless `overwrite=True`. A row that gets no answer, such as by a timeout, keeps what it has and
+        stays stale; one that the model refuses is missing afterwards. If the run is stopped, the frame stays as it is, and
+        running the same line again goes on.
+
+        Parameters
+        ----------
+        column, prompt, schema, labels, questions, examples, reads, prefix, where
+            As in `stale`. With another prompt all rows are stale except edited ones, also for `preview=30`, which thus
+            compares two prompts on the same rows.
+        overwrite : bool
+            Whether edited rows are asked, too.
+        preview : int, optional
+            Ask so many of the stale rows, from all over the frame and live, and leave the frame alone. The same line asks the
+            same rows, which are then in the journal.
+        dry_run : bool or int
+            As in `complete`.
+        **settings
+
+        Returns
+        -------
+        DataFrame
+            The same frame; with `preview` a new one with a row for each asked row, `label`, `before` and `after`, whose
+            `.attrs["estimate"]` is an `Estimate` of asking the rest (take it out before you write Parquet, which keeps JSON alone).
+
+        Raises
+        ------
+        CompletionError
+            When rows failed, after all other rows were written.
+        StoppedError
+            When no row could succeed, and the run ended early.
+        KeyError, TypeError, ValueError
+            As of `stale`; also when another server than the one in use answered the column.
+
+        Examples
+        --------
+        >>> import llmframe, pandas as pd
+        >>> from llmframe.testing import LocalServer
+        >>> df = pd.DataFrame({"review": ["Works well.", "It broke."]})
+        >>> with LocalServer() as server, llmframe.option_context(
+        ...     base_url=server.base_url, api_key="any", model="gpt-6-luna", progress=False
+        ... ):
+        ...     df = df.llm.complete("review", "Translate to French.", into="french")
+        ...     df.loc[1, "review"] = "It broke at once."
+        ...     df = df.llm.refresh("french")
+        ...     sent = llmframe.last_run().sent
+        >>> sent, df.llm.stale("french").any()
+        (1, np.False_)
+        """
+        from llmframe import _verbs  # noqa: PLC0415
+
+        call = _verbs.prepared_refresh(
+            self._frame,
+            column,
+            {
+                **settings,
+                "prompt": prompt,
+                "reads": reads,
+                "schema": schema,
+                "labels": labels,
+                "questions": questions,
+                "examples": examples,
+                "prefix": prefix,
+            },
+            preview=preview,
+            where=where,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+        return _verbs.refreshed(call, dry_run=dry_run)  # type: ignore[no-any-return]
+
+    @overload
+    async def arefresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: int | None = None,
+        dry_run: Literal[False] = False,
+        **settings: Unpack[AgainKeywords],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def arefresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: None = None,
+        dry_run: bool | int,
+        **settings: Unpack[AgainKeywords],
+    ) -> Estimate: ...
+    @takes(AgainKeywords)
+    async def arefresh(
+        self,
+        column: Hashable,
+        *,
+        prompt: Prompt = None,
+        reads: Hashable | None = None,
+        schema: Schema | None = None,
+        labels: Labels | None = None,
+        questions: Mapping[str, Any] | None = None,
+        examples: Rows | None = None,
+        prefix: str | None = None,
+        where: Mask | None = None,
+        overwrite: bool = False,
+        preview: int | None = None,
+        dry_run: bool | int = False,
+        **settings: Unpack[AgainKeywords],
+    ) -> pd.DataFrame | Estimate:
+        """Do as `refresh` does, for cells and programs that await."""
+        from llmframe import _verbs  # noqa: PLC0415
+
+        return await _verbs.arefreshed(  # type: ignore[no-any-return]
+            self._frame,
+            column,
+            {
+                **settings,
+                "prompt": prompt,
+                "reads": reads,
+                "schema": schema,
+                "labels": labels,
+                "questions": questions,
+                "examples": examples,
+                "prefix": prefix,
+            },
+            preview=preview,
+            where=where,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
 
     def to_csv(
         self,

@@ -283,6 +283,19 @@ def test_a_part_of_a_plan_has_its_requests_each_for_its_first_row():
         assert not plan.is_part
 
 
+def test_a_part_of_a_plan_keeps_each_rows_request():
+    df = pd.DataFrame({"a": ["x", "x", None, "y", "x"]})
+    for settings in ({}, {"dedupe": False}):
+        plan = plan_of(df, "a", **settings)
+        part = plan.limited(np.array([False, True, True, False, True]))
+        for row in (1, 4):
+            assert part.keys[part.codes[row]] == plan.keys[plan.codes[row]]
+        assert [body["messages"][0]["content"] for body in bodies(part)] == ["x"] * part.distinct
+        assert (part.codes[[0, 3]] == -1).all()
+        assert (part.skipped_for(2), part.skipped["a"]) == ("a", 1)
+    assert part.distinct == 2
+
+
 def test_planning_many_rows_keeps_their_order_across_chunks():
     chance = random.Random(5)
     texts = [f"text {chance.randrange(6000)}" for _ in range(10_000)]

@@ -7,6 +7,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -20,6 +21,8 @@ from llmframe._columns import (
     decision_questions,
     judge_any,
     question_record,
+    questions_as_json,
+    questions_from_json,
     read_labels,
     read_questions,
     response_format,
@@ -157,6 +160,20 @@ def test_questions_are_one_schema_for_a_chat_completion():
 def test_questions_that_cannot_be_meant_are_named(questions, said):
     with pytest.raises((TypeError, ValueError), match=said):
         read_questions(questions)
+
+
+def test_questions_as_json_are_the_same_questions():
+    given = {
+        "spam": bool,
+        "late": "Did it come late?",
+        "tone": Tone,
+        "topic": ({"a": "first", "b": ""}, "Which?"),
+        "urgency": llmframe.Levels(["low", "high"]),
+        "harm": (llmframe.Levels({"none": "", "some": "a bit"}), "How much?"),
+    }
+    read = read_questions(given)
+    kept = orjson.loads(orjson.dumps(questions_as_json(read)))
+    assert read_questions(questions_from_json(kept)) == read
 
 
 def test_levels_are_equal_by_their_labels_and_survive_pickle():

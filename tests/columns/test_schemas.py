@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import AliasPath, AwareDatetime, BaseModel, Field, create_model
 from typing_extensions import TypeAliasType
 
-from llmframe._columns.schema import TypedAnswers, read_schema, response_format
+from llmframe._columns.schema import TypedAnswers, read_schema, response_format, schema_as_json
 from llmframe._columns.schema.shapes import Choice, Items, Record, Reference, Scalar
 from llmframe.testing._chat.instances import instance
 from llmframe.testing._requests import check_completion
@@ -231,6 +231,17 @@ def test_what_a_server_makes_up_for_a_schema_fits_it(schema, seed):
     verdict = kind.judge(body)
     assert verdict.problem is None, verdict.detail
     assert len(verdict.value) == len(kind.names)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+def test_a_schema_as_json_is_the_same_schema_or_none_where_json_cannot_say_it(schema):
+    kept = schema_as_json(schema)
+    checks_further = read_schema(schema).checks or schema is Node
+    assert (kept is None) == bool(checks_further)
+    if kept is not None:
+        again = orjson.loads(orjson.dumps(kept))
+        assert read_schema(again).root == read_schema(schema).root
+        assert response_format(read_schema(again).root) == response_format(read_schema(schema).root)
 
 
 def fields_of_json(properties, **more):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmframe
+from llmframe._columns import comparable
 from llmframe.testing import made_up_answer
+
+SAME = [
+    ([1, None], pd.array([1, None], dtype="Int64")),
+    ([True, None], pd.array([True, None], dtype="boolean")),
+    (["a", None], pd.Categorical(["a", None], ["a", "b"])),
+    ([[1, 2], None], [np.array([1.0, 2.0]), None]),
+    ([{"a": 1}, None], [{"a": 1.0, "b": None}, None]),
+    ([Decimal("1.5"), None], [Decimal("1.50"), None]),
+    ([date(2026, 1, 31), None], [pd.Timestamp("2026-01-31"), pd.NaT]),
+    (
+        [datetime(2026, 1, 31, 9, tzinfo=UTC), None],
+        [pd.Timestamp("2026-01-31 10:00", tz="Europe/Berlin"), None],
+    ),
+]
+OTHER = [([True], [1]), (["1"], [1]), ([[1]], [1]), (["a"], ["A"]), ([None], [""]), ([0], [False])]
+
+
+@pytest.mark.parametrize(("cells", "stored"), SAME, ids=str)
+def test_a_cell_is_equal_to_what_a_file_or_another_dtype_made_of_it(cells, stored):
+    assert comparable(pd.Series(cells, dtype=object)) == comparable(pd.Series(stored))
+    assert hash(tuple(comparable(pd.Series(cells, dtype=object)))) == hash(
+        tuple(comparable(pd.Series(stored)))
+    )
+
+
+@pytest.mark.parametrize(("cells", "others"), OTHER, ids=str)
+def test_cells_of_other_values_are_not_equal(cells, others):
+    assert comparable(pd.Series(cells, dtype=object)) != comparable(pd.Series(others, dtype=object))
+
 
 INDEXES = {
     "default": pd.RangeIndex(4),

@@ -1,5 +1,7 @@
 """The contract of every store that keeps answers: what is known of a request, and what it cost."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from journal.stores import (
@@ -137,6 +139,30 @@ async def test_an_answer_that_the_run_asks_for_once_more_is_claimed_again(pair, 
     claimed = await one.claim(mine, KEYS[:2], again={KEYS[0]})
     assert claimed.granted == KEYS[:1]
     assert (await other.claim(theirs, KEYS[:1], again={KEYS[0]})).held == KEYS[:1]
+
+
+async def test_answers_that_came_later_than_asked_for_are_left_out(pair, clock):
+    one, other = pair
+    mine = await begin(one)
+    await one.record(mine, [priced(1, "first")], [])
+    then = clock.now
+    clock.now += 1
+    await other.record(await begin(other), [priced(1, "second"), priced(2)], [])
+    found = await one.lookup(replace(mine, until=then), KEYS)
+    assert [stored.body for stored in found] == [text_body("first")]
+    assert [body async for body in other.answers_of(b"recipe", then)] == [text_body("first")]
+
+
+async def test_all_answers_of_a_recipe_are_read_whichever_run_asked(pair):
+    one, other = pair
+    many = [priced(number, f"answer {number}") for number in range(1_200)]
+    await one.record(await begin(one), many[::2], [])
+    await other.record(await begin(other), many[1::2], [])
+    await other.record(await begin(other, digest=b"another"), [priced(5_000, "its own")], [])
+    found = [body async for body in one.answers_of(b"recipe")]
+    assert sorted(found) == sorted(text_body(f"answer {number}") for number in range(1_200))
+    assert [body async for body in one.answers_of(b"another")] == [text_body("its own")]
+    assert [body async for body in one.answers_of(b"unknown")] == []
 
 
 async def test_the_verb_says_which_answers_are_failures(pair, clock):

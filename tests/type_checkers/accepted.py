@@ -43,6 +43,11 @@ assert_type(llmframe.llm(reviews).classify(["a", "b"], usage=True), pd.DataFrame
 assert_type(llmframe.llm(reviews).extract(["part"], dry_run=True), llmframe.Estimate)
 assert_type(llmframe.complete(["Hello"], dry_run=True), llmframe.Estimate)
 
+assert_type(llmframe.llm(df).stale("gist", prompt="Anew.", temperature=0), pd.Series)
+assert_type(llmframe.llm(df).refresh("gist", model="gpt-6-luna", overwrite=True), pd.DataFrame)
+assert_type(llmframe.llm(df).refresh("gist", prompt="Anew.", preview=30, max_cost=1.0), pd.DataFrame)
+assert_type(llmframe.llm(df).refresh("gist", labels=["a", "b"], dry_run=True), llmframe.Estimate)
+
 LABELS = ["praise", "complaint"]
 assert_type(llmframe.llm(df).classify("review", LABELS, confidence=True, votes=3), pd.DataFrame)
 assert_type(llmframe.llm(df).classify("review", {"a": "x", "b": ""}, other="c", threshold=0.8), pd.DataFrame)
@@ -74,6 +79,7 @@ async def awaited() -> None:
     assert_type(await llmframe.acomplete(["Hello"], verbosity="low"), list[str | None])
     assert_type(await llmframe.llm(df).acomplete("review", service_tier="flex"), pd.DataFrame)
     assert_type(await llmframe.llm(reviews).acomplete(raw=True), pd.DataFrame)
+    assert_type(await llmframe.llm(df).arefresh("gist", preview=30), pd.DataFrame)
     assert_type(await llmframe.llm(df).aclassify("review", LABELS), pd.DataFrame)
     assert_type(await llmframe.llm(reviews).aclassify(LABELS, confidence=True), pd.DataFrame)
     assert_type(await llmframe.llm(reviews).aask(QUESTIONS), pd.DataFrame)

@@ -9,7 +9,14 @@ from llmframe._columns.questions.question_answers import (
     Shown,
     judge_any,
 )
-from llmframe._columns.questions.questions import MOST_QUESTIONS, Levels, Question, read_questions
+from llmframe._columns.questions.questions import (
+    MOST_QUESTIONS,
+    Levels,
+    Question,
+    questions_as_json,
+    questions_from_json,
+    read_questions,
+)
 from llmframe._columns.questions.wire import MOST_CHOICES, decision_questions, question_record
 
 __all__ = [
@@ -25,6 +32,8 @@ __all__ = [
     "decision_questions",
     "judge_any",
     "question_record",
+    "questions_as_json",
+    "questions_from_json",
     "read_labels",
     "read_questions",
 ]

@@ -31,6 +31,13 @@ class Labels:
     texts: tuple[str, ...]
     descriptions: tuple[str, ...]
 
+    @property
+    def as_json(self) -> list[str] | dict[str, str]:
+        """JSON that is read as these labels."""
+        if not any(self.descriptions):
+            return list(self.texts)
+        return dict(zip(self.texts, self.descriptions, strict=True))
+
     def in_order_of(self, draw: int) -> Labels:
         """Return them in the order of a draw, a function of the labels and its number alone; draw 0 has the order given."""
         if not draw:

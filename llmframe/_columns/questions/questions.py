@@ -71,6 +71,29 @@ class Question:
         return (False, True) if self.labels is None else self.labels.texts
 
 
+def questions_as_json(questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """Return questions as JSON, of which `questions_from_json` makes what was passed as `questions`."""
+    return [
+        {
+            "name": question.name,
+            "type": question.type,
+            **({"text": question.text} if question.text else {}),
+            **({} if question.labels is None else {"labels": question.labels.as_json}),
+        }
+        for question in questions
+    ]
+
+
+def questions_from_json(kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is passed as `questions`, from what `questions_as_json` made of it."""
+    given = {}
+    for question in kept:
+        wanted: Any = question.get("labels", bool)
+        wanted = Levels(wanted) if question["type"] == "levels" else wanted
+        given[question["name"]] = (wanted, question["text"]) if "text" in question else wanted
+    return given
+
+
 def read_questions(given: Any) -> tuple[Question, ...]:
     """Read what a user passed as `questions`.
 

@@ -2,7 +2,7 @@
 
 from llmframe._columns.schema.shapes import Choice, Field, Record, Scalar
 from llmframe._columns.schema.typed_answers import TypedAnswers
-from llmframe._columns.schema.user_schemas import Schema, read_schema
+from llmframe._columns.schema.user_schemas import Schema, read_schema, schema_as_json
 from llmframe._columns.schema.wire import response_format
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "TypedAnswers",
     "read_schema",
     "response_format",
+    "schema_as_json",
 ]

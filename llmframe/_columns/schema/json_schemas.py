@@ -39,6 +39,11 @@ _TYPES = {
     "number": Scalar("float"),
     "boolean": Scalar("bool"),
 }
+SCALARS: dict[str, dict[str, Any]] = {
+    **{scalar.type: {"type": name} for name, scalar in _TYPES.items()},
+    **{scalar.type: {"type": "string", "format": name} for name, scalar in _FORMATS.items()},
+}
+"""How each scalar type is written."""
 _COMBINING = ("anyOf", "oneOf", "allOf")
 _UNSAYABLE = (
     "not",

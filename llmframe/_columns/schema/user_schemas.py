@@ -16,10 +16,11 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaError
 from typing_extensions import TypedDict, is_typeddict
 
-from llmframe._columns.schema.json_schemas import AWARE, checked_name, field_of, record_of
+from llmframe._columns.schema.json_schemas import AWARE, SCALARS, checked_name, field_of, record_of
 from llmframe._columns.schema.own_types import Check, refuse_unreadable
-from llmframe._columns.schema.shapes import Field, Record, Scalar
+from llmframe._columns.schema.shapes import Alternatives, Choice, Field, Items, Record, Scalar, Shape
 from llmframe._columns.schema.typed_columns import leaves
+from llmframe._json import NotJSONError, canonical
 
 _TEMPLATE = "#/$defs/{model}"
 
@@ -63,6 +64,49 @@ def read_schema(schema: object) -> Schema:
         With what to write instead, and the path of a field that is at fault.
     """
     return _with_names_of_their_own(_read(schema))
+
+
+def schema_as_json(schema: object) -> Any:
+    """Return a schema as a list or JSON Schema that is read as the same one; `None`: JSON cannot say all that it checks."""
+    read = read_schema(schema)
+    if read.checks:
+        return None
+    if isinstance(schema, list) and all(type(name) is str for name in schema):
+        return list(schema)
+    is_document = isinstance(schema, Mapping) and schema.get("type") == "object" and "properties" in schema
+    document = schema if is_document else _document_of(read.root)
+    try:
+        plain = canonical(document, sort=False)
+        return plain if read_schema(plain).root == read.root else None
+    except (NotJSONError, ValueError, TypeError):
+        return None
+
+
+def _document_of(shape: Shape) -> dict[str, Any]:
+    """Write a shape as JSON Schema; what contains itself becomes an empty one, which is read as an error."""
+    match shape:
+        case Scalar(kind, aware):
+            return {**SCALARS[kind], **({AWARE: True} if aware else {})}
+        case Choice(values):
+            return {"enum": list(values)}
+        case Items(item):
+            return {"type": "array", "items": _node_of(item)}
+        case Record(fields, ""):
+            properties = {each.name: _node_of(each) for each in fields}
+            required = [each.name for each in fields if not each.defaults]
+            return {"type": "object", "properties": properties, "required": required}
+        case Alternatives(records):
+            return {"anyOf": list(map(_document_of, records))}
+    return {}
+
+
+def _node_of(each: Field) -> dict[str, Any]:
+    node = _document_of(each.shape)
+    if each.nullable and not each.defaults:
+        node["nullable"] = True
+    if each.description:
+        node["description"] = each.description
+    return node
 
 
 def _read(schema: object) -> Schema:

@@ -7,6 +7,7 @@ they survive Parquet. An entry without a call is of an earlier llmframe: it has 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -82,6 +83,52 @@ def recorded(frame: pd.DataFrame, column: Hashable) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
+@dataclass(frozen=True)
+class RecordedCall:
+    """The call that wrote a column, as `df.attrs` has it.
+
+    Attributes
+    ----------
+    record : dict
+        The call's record; empty: there is none.
+    columns : list of labels
+        The columns of the frame that are still this call's.
+    reasons : label or None
+        The column of its `error_into=`.
+    unchanged : bool
+        Whether these columns hold exactly what was written.
+    """
+
+    record: dict[str, Any]
+    columns: list[Hashable]
+    reasons: Hashable | None
+    unchanged: bool
+
+
+def call_of(frame: pd.DataFrame, column: Hashable) -> RecordedCall:
+    """Return the call that wrote a column; any of its columns names it."""
+    entries, key = _table(frame, _COLUMNS), recorded(frame, column).get("call")
+    record = _table(frame, _CALLS).get(key) if key is not None else recorded(frame, column)
+    if not isinstance(record, dict) or not record:
+        return RecordedCall({}, [column], None, unchanged=False)
+    if key is None:
+        return RecordedCall(record, [column], None, unchanged=False)
+    theirs = {
+        name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.get("call") == key
+    }
+    found = [(name, theirs[label_text(name)]) for name in frame.columns if label_text(name) in theirs]
+    columns = [(name, entry) for name, entry in found if entry.get("verb") != "reasons"]
+    reasons = next((name for name, entry in found if entry.get("verb") == "reasons"), None)
+    unchanged = all(entry.get("fingerprint") == fingerprint(frame[name]) for name, entry in columns)
+    return RecordedCall(record, [name for name, _ in columns], reasons, unchanged)
+
+
+def recorded_elsewhere(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that `df.attrs` has entries for, and that the frame does not have."""
+    there = set(map(label_text, frame.columns))
+    return [name for name in _table(frame, _COLUMNS) if name not in there]
+
+
 def is_ours(entry: dict[str, Any], column: pd.Series, written_by: Mapping[str, str]) -> bool:
     """Return whether the values are still exactly those that the same verb and model wrote."""
     if not entry or any(entry.get(name) != value for name, value in written_by.items()):
@@ -101,7 +148,7 @@ def put_columns(
     Parameters
     ----------
     record
-        The call's: verb, model, whether its run was complete, and numbers; JSON values.
+        The call's: verb, model, whether its run was complete, numbers, and under `again` what makes it again; JSON values.
     reasons
         The column of `error_into=`, in whose entry the verb is `"reasons"`.
     """

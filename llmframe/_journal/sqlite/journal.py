@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -128,13 +129,24 @@ class SqliteJournal:
                 chunk = keys[start : start + _VARIABLES]
                 rows = connection.execute(
                     f"SELECT key, body, checksum, created, cost, output_bound, {_TOKENS} FROM answer "  # noqa: S608
-                    f"WHERE key IN ({marks(chunk)}) AND created >= ? ORDER BY key, id",
-                    (*map(bytearray, chunk), session.since),
+                    f"WHERE key IN ({marks(chunk)}) AND created BETWEEN ? AND ? ORDER BY key, id",
+                    (*map(bytearray, chunk), session.since, session.until),
                 )
                 for key, body, stored, created, cost, bound, *tokens in rows:
                     check_answer(self._database.path, key, body, stored)
                     found.append(StoredAnswer(key, body, created, Usage(*tokens), cost, bound))
         return found
+
+    async def answers_of(self, digest: bytes, until: float = math.inf) -> AsyncIterator[bytes]:
+        after = 0
+        while chunk := await self._some_answers_of(digest, until, after):
+            for number, body in chunk:
+                after = number
+                yield body
+
+    @on_thread
+    def _some_answers_of(self, digest: bytes, until: float, after: int) -> list[tuple[int, bytes]]:
+        return maintenance.some_answers_of(self._database, digest, until, after)
 
     @on_thread
     def history(self, digest: bytes, limit: int) -> list[PastAnswer]:

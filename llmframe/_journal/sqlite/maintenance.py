@@ -1,4 +1,4 @@
-"""Maintenance of a journal's file: its summary, what was spent, its export as JSON, and the deletion of old answers."""
+"""Reading and maintenance of a whole journal's file: its summary, what was spent, its answers by recipe or as JSON, and the deletion of old ones."""
 
 from __future__ import annotations
 
@@ -100,6 +100,19 @@ def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int,
             (number, _record(database, dict(zip(names, row, strict=True)), checksum, judge))
             for number, checksum, *row in cursor
         ]
+
+
+def some_answers_of(database: Database, digest: bytes, until: float, after: int) -> list[tuple[int, bytes]]:
+    """Return the next bodies of a recipe's answers after a row number, each with its own number."""
+    with database.outside("read") as connection:
+        rows = connection.execute(
+            "SELECT id, key, body, checksum FROM answer WHERE id > ? AND created <= ? "
+            "AND recipe = (SELECT id FROM recipe WHERE digest = ?) ORDER BY id LIMIT ?",
+            (after, until, digest, _ROWS_AT_ONCE),
+        ).fetchall()
+    for _, key, body, stored in rows:
+        check_answer(database.path, key, body, stored)
+    return [(number, body) for number, _, body, _ in rows]
 
 
 def _record(database: Database, stored: dict[str, Any], checksum: int, judge: Judge) -> dict[str, Any]:

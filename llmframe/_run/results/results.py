@@ -304,6 +304,10 @@ class Results:
     def _is_answered(self, code: int) -> bool:
         return bool(self._has_value[code] if self._missing_draws is None else not self._missing_draws[code])
 
+    def failed_by(self, code: str) -> list[int]:
+        """Return the distinct requests, draws aside, that failed by this code in any draw."""
+        return [number // self._draws for number, failure in self._failures.items() if failure.code == code]
+
     def unsent(self) -> dict[str, str]:
         """Say by column why rows were not sent: `"review missing"`."""
         return self._tables.unsent()
