@@ -10,7 +10,7 @@ import pytest
 from helpers import MODEL, asked, texts, tune
 
 import llmframe
-from llmframe.testing import Batches, Fault
+from llmframe.testing import Batches, Fault, Reply
 
 DOLLARS = 1e-3
 """Of each token, so that the ledger's tokens tell what was billed."""
@@ -126,6 +126,19 @@ def test_three_runs_at_once_keep_to_caps_of_their_own(llm):
         costs = list(pool.map(spent, range(3)))
     assert all(cost <= cap for cost, cap in zip(costs, caps, strict=True))
     assert billed(llm) == pytest.approx(sum(costs), abs=1e-9)
+
+
+@pytest.mark.parametrize("requests", [8, 60])
+def test_answers_by_a_dearer_tier_that_nobody_asked_for_stay_within_the_cap_and_use_it(llm, requests):
+    """An account may have `service_tier="priority"` as its own setting, which costs twice as much."""
+    llmframe.options.prices = {}
+    llm.answer = lambda _: "word " * 300
+    llm.latency = 0.05
+    llm.faults = [Fault(Reply(completion={"service_tier": "priority"}))]
+    cap = requests * 200 * 0.5e-6
+    error = reached(asked(100), max_cost=cap, max_completion_tokens=200, max_concurrency=100)
+    assert 0.7 * cap <= error.run.cost <= cap
+    assert error.spent == error.run.cost
 
 
 def test_re_asked_answers_and_votes_count(llm):

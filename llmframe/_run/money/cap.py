@@ -26,6 +26,7 @@ _NOT_IN_TOKENS = ("web_search_options", "audio", "modalities", "prediction")
 """Parameters by which an answer costs more than its bounded tokens."""
 _USUAL_BOUND = 1_000
 _DEARER_TIERS = ("priority", "fast")
+_PROBE_BYTES = 1_000
 
 
 async def make_budget(
@@ -63,7 +64,17 @@ async def make_budget(
                 + (f" (the longest answer so far had {counted(longest, 'token')})" if longest else "")
             )
         output = 0
-    return Budget(settings.max_cost, _worst(known, output))
+    worst = _worst(known, output)
+    return Budget(settings.max_cost, worst, untold=_untold(settings, prices, worst, output))
+
+
+def _untold(settings: RunSettings, prices: Prices, worst: Callable[[int], float], output: int) -> float:
+    """Return how many times the worst case it is if the account's own setting asks for a dearer tier."""
+    if settings.mode == "batch" or settings.params.get("service_tier") not in {None, "auto"}:
+        return 1.0
+    dearer = [prices.price_of(settings.model, "live", tier) for tier in _DEARER_TIERS]
+    most = max((_worst([price], output)(_PROBE_BYTES) for price in dearer if price is not None), default=0.0)
+    return max(1.0, most / (worst(_PROBE_BYTES) or 1.0))
 
 
 def _tiers(settings: RunSettings) -> list[str | None]:
