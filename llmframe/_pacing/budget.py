@@ -71,8 +71,7 @@ class Budget:
         self._in_flight = 0.0
         self._lost = 0.0
         self._answers = 0
-        self._refused = 0.0
-        """The largest worst case that never fits."""
+        self.largest_refused = 0.0
         self._factor = 1.0
         """By how much an answer has exceeded its worst case: a server may not hold to the bound on its tokens."""
 
@@ -110,7 +109,7 @@ class Budget:
             return Fit.NOW
         if self._reserved and most <= self.cap:
             return Fit.LATER
-        self._refused = max(self._refused, self._most(size))
+        self.largest_refused = max(self.largest_refused, self._most(size))
         return Fit.NEVER
 
     def reserve(self, number: int, size: int) -> None:
@@ -140,7 +139,7 @@ class Budget:
 
     def to_finish(self, requests: int) -> float:
         """Estimate in US dollars what this many further requests cost, by those that were answered."""
-        return requests * (self.spent / self._answers if self._answers else self._refused)
+        return requests * (self.spent / self._answers if self._answers else self.largest_refused)
 
     def of_cap(self, left: int) -> dict[str, float]:
         """Return in US dollars what was spent, what is reserved, and what this many further requests would cost."""

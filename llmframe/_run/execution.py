@@ -79,8 +79,9 @@ class Execution:
 
     @property
     def unfinished(self) -> int:
-        """The requests without an outcome."""
-        return sum(not self._results.has_outcome(number) for number in range(len(self._plan.keys)))
+        """The requests without an outcome, and those that are still to be asked again."""
+        without = sum(not self._results.has_outcome(number) for number in range(len(self._plan.keys)))
+        return without + self._results.to_reask
 
     @property
     def inherited(self) -> int:

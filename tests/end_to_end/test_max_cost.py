@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -29,8 +30,8 @@ def llm(llm):
     return llm
 
 
-def rows(count):
-    return pd.DataFrame({"q": [f"{text} {'Say it well. ' * 10}" for text in texts(count)]})
+def rows(*numbers):
+    return pd.DataFrame({"q": [f"{text} {'Say it well. ' * 10}" for text in texts(*numbers)]})
 
 
 def billed(llm):
@@ -179,6 +180,28 @@ def test_one_request_that_is_too_dear_does_not_keep_the_others_from_being_asked(
     error = reached(frame, max_cost=3)
     assert error.run.answered == 5
     assert frame["q_completion"].isna().tolist() == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_a_cap_below_one_request_says_what_one_may_cost(llm, mode):
+    """Running it again would not help."""
+    error = reached(asked(3), max_cost=0.001, mode=mode)
+    least = re.search(r"pass max_cost=(\S+) or more, or a smaller max_completion_tokens", str(error))
+    assert llm.ledger.requests == 0
+    assert (
+        asked(1).llm.complete("q", max_cost=float(least[1]), mode=mode, **BOUND)["q_completion"].notna().all()
+    )
+
+
+@pytest.mark.parametrize("cap", [2.0, 2.6])
+def test_what_finishing_costs_has_the_answers_that_are_still_to_be_asked_again(llm, cap):
+    """Of 20 answers 11 do not fit, however often they are asked for."""
+    llm.answer = lambda body: f'{{"number": {"true" if "number 1" in str(body["messages"]) else 7}}}'
+    with pytest.raises(llmframe.CostLimitReached) as caught:
+        rows(1, 21).llm.extract("q", {"number": int}, max_cost=cap, **BOUND)
+    error = caught.value
+    left = 20 - error.run.answered - len(error.run.reasked)
+    assert error.to_finish == pytest.approx(left * error.spent / llm.ledger.billed)
 
 
 PICTURE = [

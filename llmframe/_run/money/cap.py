@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, log10
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 import orjson
@@ -101,6 +101,12 @@ def _enough(longest: int) -> int:
     return int(ceil(2 * longest / unit) * unit)
 
 
+def _cap_above(amount: float) -> str:
+    """Return US dollars above an amount, as one writes them."""
+    unit = 10.0 ** (floor(log10(amount)) - 1)
+    return f"{ceil(amount / unit + 1e-6) * unit:.12f}".rstrip("0").rstrip(".")
+
+
 def _refuse_other_parts(plan: Plan) -> None:
     for number, messages in enumerate(plan.kept or ()):
         if (kind := _other_part(messages)) is not None:
@@ -125,6 +131,12 @@ def _other_part(messages: bytes) -> str | None:
 def cost_limit(budget: Budget, unfinished: int) -> Stop:
     """Return the stop of a run at its cap, with this many requests left."""
     finish = budget.to_finish(unfinished)
+    if not (budget.spent or budget.reserved):
+        return Stop(
+            OVER_BUDGET.code,
+            f"no request fits into the cap of {dollars(budget.cap)}: one may cost up to {dollars(budget.largest_refused)}",
+            f"pass max_cost={_cap_above(budget.largest_refused)} or more, or a smaller max_completion_tokens",
+        )
     reserved = (
         f", {dollars(budget.reserved)} reserved for requests that may have been billed"
         if budget.reserved
