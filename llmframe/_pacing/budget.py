@@ -39,13 +39,14 @@ class Budget:
         US dollars.
     worst
         The most that a request may cost, by the bytes of its body, in US dollars.
+    untold
+        How many times that it costs if the server bills it by a dearer tier, which only an answer tells. Until there is
+        one, requests in flight beside each other leave room for that.
 
     Attributes
     ----------
     spent : float
         US dollars of the answers.
-    unknown : float
-        US dollars that are reserved for good.
 
     Examples
     --------
@@ -58,16 +59,19 @@ class Budget:
     <Fit.NOW: 'now'>
     """
 
-    def __init__(self, cap: float = inf, worst: Callable[[int], float] = lambda _: 0.0) -> None:
+    def __init__(
+        self, cap: float = inf, worst: Callable[[int], float] = lambda _: 0.0, *, untold: float = 1.0
+    ) -> None:
         self.cap = cap
         self.spent = 0.0
-        self.unknown = 0.0
         self._worst = worst
+        self._untold = untold
         self._reserved: dict[int, float] = {}
+        """The worst case of each attempt in flight. It, their sum, and that of lost attempts are before the factor."""
         self._in_flight = 0.0
+        self._lost = 0.0
         self._answers = 0
-        self._refused = 0.0
-        """The largest worst case that never fits."""
+        self.largest_refused = 0.0
         self._factor = 1.0
         """By how much an answer has exceeded its worst case: a server may not hold to the bound on its tokens."""
 
@@ -81,9 +85,14 @@ class Budget:
         return len(self._reserved)
 
     @property
+    def unknown(self) -> float:
+        """US dollars that are reserved for good."""
+        return self._lost * self._factor
+
+    @property
     def reserved(self) -> float:
         """US dollars that attempts in flight, and those with an unknown outcome, may cost."""
-        return self.unknown + self._in_flight
+        return (self._lost + self._in_flight) * self._factor
 
     @property
     def used_up(self) -> bool:
@@ -96,17 +105,17 @@ class Budget:
         if not self.capped:
             return Fit.NOW
         most = self.spent + self.unknown + self._most(size)
-        if most + self._in_flight <= self.cap:
+        if self._times_told(most + self._in_flight * self._factor) <= self.cap:
             return Fit.NOW
         if self._reserved and most <= self.cap:
             return Fit.LATER
-        self._refused = max(self._refused, self._most(size))
+        self.largest_refused = max(self.largest_refused, self._most(size))
         return Fit.NEVER
 
     def reserve(self, number: int, size: int) -> None:
         """Reserve the worst case of a request that is about to be sent."""
         if self.capped:
-            self._reserved[number] = self._most(size)
+            self._reserved[number] = self._worst(size)
             self._in_flight += self._reserved[number]
 
     def settle(self, number: int, cost: float | None) -> None:
@@ -115,22 +124,22 @@ class Budget:
         if reserved is None:
             return
         if cost is None:
-            self.unknown += reserved
+            self._lost += reserved
             return
         self.spent += cost
         self._answers += 1
-        if cost > reserved > 0:
-            self._factor *= cost / reserved
+        if reserved:
+            self._factor = max(self._factor, cost / reserved)
 
     def end(self, number: int, *, uncertain: bool) -> None:
         """End an attempt without an answer: it may have been billed, or was surely not."""
         reserved = self._release(number)
         if reserved is not None and uncertain:
-            self.unknown += reserved
+            self._lost += reserved
 
     def to_finish(self, requests: int) -> float:
         """Estimate in US dollars what this many further requests cost, by those that were answered."""
-        return requests * (self.spent / self._answers if self._answers else self._refused)
+        return requests * (self.spent / self._answers if self._answers else self.largest_refused)
 
     def of_cap(self, left: int) -> dict[str, float]:
         """Return in US dollars what was spent, what is reserved, and what this many further requests would cost."""
@@ -138,6 +147,10 @@ class Budget:
 
     def _most(self, size: int) -> float:
         return self._worst(size) * self._factor
+
+    def _times_told(self, dollars: float) -> float:
+        """Return the most that requests cost of which the first answer is still to tell by which tier they are billed."""
+        return dollars * self._untold if self._reserved and not self._answers else dollars
 
     def _release(self, number: int) -> float | None:
         reserved = self._reserved.pop(number, None)

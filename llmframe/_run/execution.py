@@ -79,8 +79,9 @@ class Execution:
 
     @property
     def unfinished(self) -> int:
-        """The requests without an outcome."""
-        return sum(not self._results.has_outcome(number) for number in range(len(self._plan.keys)))
+        """The requests without an outcome, and those that are still to be asked again."""
+        without = sum(not self._results.has_outcome(number) for number in range(len(self._plan.keys)))
+        return without + self._results.to_reask
 
     @property
     def inherited(self) -> int:
@@ -249,8 +250,14 @@ class Execution:
                 found = None
                 if (stored := known.get(key)) is not None:
                     verdict = self._results.judge(stored)
-                    found = (verdict, stored) if self._settings.is_served_by(stored, verdict) else None
+                    if self._settings.is_served_by(stored, verdict):
+                        found = verdict, stored
+                    else:
+                        self._note_cut_off(number, stored)
                 yield number, found
+
+    def _note_cut_off(self, number: int, stored: StoredAnswer) -> None:
+        """Note a stored answer that was cut off by a lower bound than this call's (a dry run counts them)."""
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import llmframe
 from llmframe.cli.output import INTERRUPTED, STOPPED, UNUSABLE, let_go, print_error
-from llmframe.cli.parser import parser
+from llmframe.cli.parser import parse
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _execute(arguments: Sequence[str] | None) -> int:
-    parsed = parser().parse_args(arguments)
+    parsed = parse(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
         return command(parsed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from llmframe.cli.services import batches, cancel, collect, serve
 from llmframe.cli.verbs import OWN, classify, complete, demo, extract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _ENDINGS = """\
 exit codes:
@@ -89,6 +90,27 @@ engines:
   chat                a chat completion; it has no probabilities, but with --votes 5 the share of five answers
   auto                decisions on OpenAI's own address where it takes the model and the options, chat elsewhere
 """
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; exit with 2 where that cannot be done."""
+    whole = parser()
+    parsed, unknown = whole.parse_known_args(arguments)
+    if unknown:
+        whole.error(f"unrecognized arguments: {' '.join(unknown)}{_as_param(unknown[0])}")
+    return parsed
+
+
+def _as_param(unknown: str) -> str:
+    """Return how a parameter of the API is written, where that was meant."""
+    name = unknown.partition("=")[0].lstrip("-").replace("-", "_")
+    known = (
+        inspect.signature(llmframe.complete).parameters.keys()
+        - _PYTHON_ONLY.keys()
+        - _HAVE_OPTIONS
+        - {"prompts"}
+    )
+    return f"; write --param {name}=VALUE" if name in known else ""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -288,7 +288,8 @@ def test_what_cannot_be_carried_out_is_refused_before_anything_is_sent(
         (["--param", "model=x"], "write --model"),
         (["--param", "version=x"], "write --as-version"),
         (["--param", "api_key=sk"], "the key comes from OPENAI_API_KEY alone"),
-        (["--api-key", "sk"], "unrecognized arguments"),
+        (["--api-key", "sk"], "unrecognized arguments: --api-key sk\n"),
+        (["--max-completion-tokens=20"], "; write --param max_completion_tokens=VALUE"),
         (["--param", "temperature"], "is not NAME=VALUE"),
     ],
 )

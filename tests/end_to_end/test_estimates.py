@@ -125,6 +125,35 @@ def test_a_sample_counts_more_than_the_recipes_answers_to_other_texts(llm):
     assert estimate.output_tokens.expected == pytest.approx(llmframe.last_run().tokens.completion, rel=0.05)
 
 
+def test_rows_are_expected_to_have_answers_as_long_as_their_texts(llm):
+    """A translation of long rows costs more than the short ones that were tried."""
+    llm.answer = last_text
+    chance = random.Random(4)
+    frame = pd.DataFrame({"q": [f"{text} {'so it is ' * chance.randint(1, 99)}" for text in texts(200)]})
+    order = frame["q"].str.len().sort_values().index
+    short = frame.loc[order[:100]]
+    short.llm.complete("q", max_completion_tokens=1_000, into="a")
+    estimate = frame.llm.complete("q", max_completion_tokens=1_000, into="a", dry_run=True)
+    frame.llm.complete("q", max_completion_tokens=1_000, into="a")
+    assert estimate.to_ask == 100
+    assert estimate.expected == pytest.approx(llmframe.last_run().cost, rel=0.15)
+
+
+@pytest.mark.filterwarnings("ignore::llmframe.CompletionWarning")
+def test_answers_that_were_cut_off_are_expected_to_go_on(llm):
+    """The others, which ended before the bound, say nothing of them."""
+    llm.answer = lambda body: "word " * (40 if last_text(body).endswith("1.") else 3)
+    frame = asked(100)
+    ask(frame)
+    cut = pd.DataFrame({"q": texts(101, 301)})
+    cut.llm.complete("q", QUESTION, into="b", max_completion_tokens=20)
+    estimate = cut.llm.complete("q", QUESTION, into="b", max_completion_tokens=200, dry_run=True)
+    cut.llm.complete("q", QUESTION, into="b", max_completion_tokens=200)
+    assert estimate.to_ask == 20
+    assert estimate.expected == pytest.approx(llmframe.last_run().cost, rel=0.15)
+    assert llmframe.last_run().cost <= estimate.high <= estimate.ceiling
+
+
 def test_what_the_providers_cache_gave_is_expected_again(llm):
     llm.cached = 0.5
     frame = asked(40)

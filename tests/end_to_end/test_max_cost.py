@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from helpers import MODEL, asked, texts, tune
 
 import llmframe
-from llmframe.testing import Batches, Fault
+from llmframe.testing import Batches, Fault, Reply
 
 DOLLARS = 1e-3
 """Of each token, so that the ledger's tokens tell what was billed."""
@@ -29,8 +30,8 @@ def llm(llm):
     return llm
 
 
-def rows(count):
-    return pd.DataFrame({"q": [f"{text} {'Say it well. ' * 10}" for text in texts(count)]})
+def rows(*numbers):
+    return pd.DataFrame({"q": [f"{text} {'Say it well. ' * 10}" for text in texts(*numbers)]})
 
 
 def billed(llm):
@@ -128,6 +129,19 @@ def test_three_runs_at_once_keep_to_caps_of_their_own(llm):
     assert billed(llm) == pytest.approx(sum(costs), abs=1e-9)
 
 
+@pytest.mark.parametrize("requests", [8, 60])
+def test_answers_by_a_dearer_tier_that_nobody_asked_for_stay_within_the_cap_and_use_it(llm, requests):
+    """An account may have `service_tier="priority"` as its own setting, which costs twice as much."""
+    llmframe.options.prices = {}
+    llm.answer = lambda _: "word " * 300
+    llm.latency = 0.05
+    llm.faults = [Fault(Reply(completion={"service_tier": "priority"}))]
+    cap = requests * 200 * 0.5e-6
+    error = reached(asked(100), max_cost=cap, max_completion_tokens=200, max_concurrency=100)
+    assert 0.7 * cap <= error.run.cost <= cap
+    assert error.spent == error.run.cost
+
+
 def test_re_asked_answers_and_votes_count(llm):
     llm.faults = [Fault("wrong_type", rate=0.5, times_per_request=1)]
     with pytest.raises(llmframe.CostLimitReached):
@@ -166,6 +180,28 @@ def test_one_request_that_is_too_dear_does_not_keep_the_others_from_being_asked(
     error = reached(frame, max_cost=3)
     assert error.run.answered == 5
     assert frame["q_completion"].isna().tolist() == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_a_cap_below_one_request_says_what_one_may_cost(llm, mode):
+    """Running it again would not help."""
+    error = reached(asked(3), max_cost=0.001, mode=mode)
+    least = re.search(r"pass max_cost=(\S+) or more, or a smaller max_completion_tokens", str(error))
+    assert llm.ledger.requests == 0
+    assert (
+        asked(1).llm.complete("q", max_cost=float(least[1]), mode=mode, **BOUND)["q_completion"].notna().all()
+    )
+
+
+@pytest.mark.parametrize("cap", [2.0, 2.6])
+def test_what_finishing_costs_has_the_answers_that_are_still_to_be_asked_again(llm, cap):
+    """Of 20 answers 11 do not fit, however often they are asked for."""
+    llm.answer = lambda body: f'{{"number": {"true" if "number 1" in str(body["messages"]) else 7}}}'
+    with pytest.raises(llmframe.CostLimitReached) as caught:
+        rows(1, 21).llm.extract("q", {"number": int}, max_cost=cap, **BOUND)
+    error = caught.value
+    left = 20 - error.run.answered - len(error.run.reasked)
+    assert error.to_finish == pytest.approx(left * error.spent / llm.ledger.billed)
 
 
 PICTURE = [

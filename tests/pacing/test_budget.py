@@ -47,6 +47,30 @@ def test_after_an_answer_dearer_than_its_worst_case_more_is_reserved():
     assert spent.reserved == 2.0
 
 
+def test_many_answers_dearer_than_their_worst_case_say_it_once():
+    """What was reserved at the time, and for lost answers, counts as much."""
+    spent = budget(100.0)
+    for number in range(12):
+        spent.reserve(number, 100)
+    spent.end(11, uncertain=True)
+    for number in range(10):
+        spent.settle(number, 2.0)
+    assert (spent.spent, spent.unknown, spent.reserved) == (20.0, 2.0, 4.0)
+    assert spent.fit(7_600 // 2) is Fit.NOW
+
+
+def test_until_an_answer_tells_its_tier_requests_beside_each_other_leave_room_for_a_dearer_one():
+    """One alone needs no such room."""
+    spent = Budget(5.0, lambda size: size / 100, untold=2.0)
+    assert spent.fit(500) is Fit.NOW
+    spent.reserve(0, 100)
+    spent.reserve(1, 100)
+    assert spent.fit(51) is Fit.LATER
+    assert spent.fit(50) is Fit.NOW
+    spent.settle(0, 1.0)
+    assert spent.fit(300) is Fit.NOW
+
+
 def test_what_finishing_costs_is_told_by_the_answers_and_without_any_by_the_worst_case():
     spent = budget()
     assert spent.fit(500) is Fit.NEVER

@@ -40,6 +40,15 @@ def test_high_keeps_the_tail_that_a_sample_of_twenty_rarely_shows():
     assert mean(expected) == pytest.approx(total / ROWS, abs=3 * stdev(expected) / 1_000**0.5)
 
 
+def test_longer_prompts_have_longer_answers_where_that_is_sure():
+    prompts = list(range(20, 80))
+    expected, high = output_per_answer([2 * p for p in prompts], BOUND, 100, prompts=prompts, further=200)
+    assert expected == pytest.approx(400)
+    assert high > 400
+    alike = output_per_answer([50, 60] * 30, BOUND, 100, prompts=prompts, further=200)
+    assert alike == output_per_answer([50, 60] * 30, BOUND, 100)
+
+
 def test_without_a_bound_an_answer_may_be_twice_the_longest():
     expected, high = output_per_answer([100] * 20, None, 1_000)
     assert expected == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import inf, isnan, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,8 @@ _ENOUGH_BODIES = 8
 """Past answers to the call's own rows on which the tokens of its prompts rest; fewer say less than the recipe's others."""
 _ENOUGH_OWN = 20
 """Past answers to the call's own rows on which the length of answers rests; fewer say less than the recipe's others."""
+_LONGER_THAN_CUT = 2.0
+"""How many times as long an answer would be as what a bound left of it."""
 _CORRECTION_TOKENS = 60
 _CORRECTION_CEILING = 4_000
 """What tells the model that its answer does not fit: its tokens, as expected and at most."""
@@ -89,7 +92,8 @@ def reckon(findings: Findings, settings: RunSettings, title: str, sample_cost: f
     sample_cost
         US dollars that a sample of it took; `None`: there was none.
     """
-    output, reasks, asked = _output(findings, settings), _reasks(findings, settings), _input(findings)
+    asked, reasks = _input(findings), _reasks(findings, settings)
+    output = _output(findings, settings, asked)
     lanes, lane = _lanes(findings, settings, asked, output, reasks), _own_lane(settings)
     tokens_in, tokens_out = _tokens(findings.to_ask, asked, output, reasks)
     counted_by = asked.counted_by
@@ -182,15 +186,24 @@ def _counted(requests: Requests, way: Counting) -> npt.NDArray[np.float64]:
     return line.tokens(np.asarray(requests.sizes))
 
 
-def _output(findings: Findings, settings: RunSettings) -> _Output:
+def _output(findings: Findings, settings: RunSettings, asked: _Input) -> _Output:
     """Return the tokens of an answer: by past answers, or as assumed."""
     bound, to_ask = settings.most_output, findings.to_ask
     own = [each for each in findings.past if each.body is not None]
     past = own if len(own) >= _ENOUGH_OWN else findings.past
     ceiling = inf if bound is None else float(bound)
     if past:
-        taken = [_taken(each, bound) for each in past]
-        expected, high = output_per_answer(taken, bound, to_ask)
+        further = float(asked.expected.mean()) if to_ask else 0.0
+        of_answer = partial(
+            output_per_answer,
+            bound=bound,
+            rest=to_ask,
+            prompts=[each.prompt for each in past],
+            further=further,
+        )
+        expected, _ = of_answer([_taken(each, bound) for each in past])
+        _, high = of_answer([_most_taken(each, bound) for each in past])
+        expected, high = _with_cut_off(findings, expected, max(expected, high), ceiling)
         return _Output(expected, high, ceiling, _answers(past))
     schema = _schema(settings)
     assumed = _ASSUMED_ANSWER if schema is None else _answer_tokens(schema)
@@ -202,13 +215,37 @@ def _output(findings: Findings, settings: RunSettings) -> _Output:
     return _Output(expected, high, ceiling, f"{words} (dry_run=20 measures them)")
 
 
+def _is_cut(answer: Past, bound: int | None) -> bool:
+    """Return whether an answer ended at a bound below the call's."""
+    given = answer.output_bound
+    return given is not None and answer.completion >= given and (bound is None or given < bound)
+
+
 def _taken(answer: Past, bound: int | None) -> float:
-    """Return the tokens that an answer would take under a bound; one that was cut off earlier may have gone on to it."""
-    cut = answer.output_bound is not None and answer.completion >= answer.output_bound
-    if bound is None:
-        return 2.0 * answer.completion if cut else float(answer.completion)
-    further = answer.output_bound is not None and answer.output_bound < bound
-    return float(bound) if cut and further else float(min(answer.completion, bound))
+    """Return the tokens that an answer would take under a bound; one that was cut off earlier would be twice as long."""
+    tokens = answer.completion * (_LONGER_THAN_CUT if _is_cut(answer, bound) else 1.0)
+    return tokens if bound is None else min(tokens, float(bound))
+
+
+def _most_taken(answer: Past, bound: int | None) -> float:
+    """Return the tokens that an answer might take under a bound; one that was cut off earlier may have gone on to it."""
+    return float(bound) if bound is not None and _is_cut(answer, bound) else _taken(answer, bound)
+
+
+def _with_cut_off(findings: Findings, expected: float, high: float, ceiling: float) -> tuple[float, float]:
+    """Return the tokens of an answer, where some of the requests are known to have longer ones than a lower bound allowed."""
+    cut = np.asarray(findings.cut_off, dtype=np.float64)
+    if not len(cut):
+        return expected, high
+    share, least = len(cut) / findings.to_ask, float(cut.mean())
+    ended = [
+        each for each in findings.past if each.output_bound is None or each.completion < each.output_bound
+    ]
+    longer = [each.completion for each in ended if each.completion > least]
+    likely = float(np.mean(longer)) if len(longer) >= _ENOUGH_BODIES else _LONGER_THAN_CUT * least
+    most = ceiling if ceiling < inf else 2.0 * max(likely, *longer, 0)
+    likely = min(likely, ceiling)
+    return (1 - share) * expected + share * likely, (1 - share) * high + share * most
 
 
 def _schema(settings: RunSettings) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmframe._columns import Plan
-    from llmframe._journal import Journal, Session
+    from llmframe._journal import Journal, Session, StoredAnswer
     from llmframe._run.results import Results
     from llmframe._run.settings import RunSettings
     from llmframe._values import LearntPace
@@ -71,6 +71,8 @@ class Findings(NamedTuple):
     """Requests in batches that are open: the call would wait for them."""
     requests: Sequence[Requests]
     past: Sequence[Past]
+    cut_off: Sequence[int]
+    """The tokens of stored answers that are asked for again, as a lower bound has cut them off."""
     answering: str | None
     """The model that gave the newest of the past answers."""
     misfits: int
@@ -96,6 +98,8 @@ class Survey(Execution):
         self._misfits = 0
         self._answering: str | None = None
         self._in_batches = 0
+        self._cut_off: dict[int, int] = {}
+        """The tokens of stored answers that were cut off, by number."""
 
     async def find(self) -> Findings:
         """Return what the call would ask."""
@@ -115,6 +119,7 @@ class Survey(Execution):
             in_batches=self._in_batches,
             requests=requests,
             past=past,
+            cut_off=[self._cut_off[number] for number in self._wanted_first if number in self._cut_off],
             answering=self._answering,
             misfits=self._misfits,
             looked_at=distinct - len(self._wanted_first) - self._in_batches,
@@ -145,6 +150,9 @@ class Survey(Execution):
             self._first_plan, self._misfits = self._plan, len(corrections)
         await super()._ask_again(journal, session, corrections)
 
+    def _note_cut_off(self, number: int, stored: StoredAnswer) -> None:
+        self._cut_off[number] = stored.usage.completion
+
     def _tell(self, line: str) -> None:
         """Say nothing: a dry run does not ask in another way."""
 
@@ -158,7 +166,7 @@ class Survey(Execution):
         history = await journal.history(recipe_digest(self._whole), _MOST_PAST)
         past = {each.key: each for each in reversed(history)}
         self._answering = next((each.model for each in history if each.model), None)
-        wanted = set(self._wanted_first)
+        wanted = set(self._wanted_first) - self._cut_off.keys()
         stored = evenly([number for number in range(len(plan.keys)) if number not in wanted], _MOST_OF_FRAME)
         numbers = {plan.keys[number]: number for number in stored}
         for each in await journal.lookup(session, list(numbers)):

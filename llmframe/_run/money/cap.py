@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, log10
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 import orjson
@@ -26,6 +26,7 @@ _NOT_IN_TOKENS = ("web_search_options", "audio", "modalities", "prediction")
 """Parameters by which an answer costs more than its bounded tokens."""
 _USUAL_BOUND = 1_000
 _DEARER_TIERS = ("priority", "fast")
+_PROBE_BYTES = 1_000
 
 
 async def make_budget(
@@ -63,7 +64,17 @@ async def make_budget(
                 + (f" (the longest answer so far had {counted(longest, 'token')})" if longest else "")
             )
         output = 0
-    return Budget(settings.max_cost, _worst(known, output))
+    worst = _worst(known, output)
+    return Budget(settings.max_cost, worst, untold=_untold(settings, prices, worst, output))
+
+
+def _untold(settings: RunSettings, prices: Prices, worst: Callable[[int], float], output: int) -> float:
+    """Return how many times the worst case it is if the account's own setting asks for a dearer tier."""
+    if settings.mode == "batch" or settings.params.get("service_tier") not in {None, "auto"}:
+        return 1.0
+    dearer = [prices.price_of(settings.model, "live", tier) for tier in _DEARER_TIERS]
+    most = max((_worst([price], output)(_PROBE_BYTES) for price in dearer if price is not None), default=0.0)
+    return max(1.0, most / (worst(_PROBE_BYTES) or 1.0))
 
 
 def _tiers(settings: RunSettings) -> list[str | None]:
@@ -90,6 +101,12 @@ def _enough(longest: int) -> int:
     return int(ceil(2 * longest / unit) * unit)
 
 
+def _cap_above(amount: float) -> str:
+    """Return US dollars above an amount, as one writes them."""
+    unit = 10.0 ** (floor(log10(amount)) - 1)
+    return f"{ceil(amount / unit + 1e-6) * unit:.12f}".rstrip("0").rstrip(".")
+
+
 def _refuse_other_parts(plan: Plan) -> None:
     for number, messages in enumerate(plan.kept or ()):
         if (kind := _other_part(messages)) is not None:
@@ -114,6 +131,12 @@ def _other_part(messages: bytes) -> str | None:
 def cost_limit(budget: Budget, unfinished: int) -> Stop:
     """Return the stop of a run at its cap, with this many requests left."""
     finish = budget.to_finish(unfinished)
+    if not (budget.spent or budget.reserved):
+        return Stop(
+            OVER_BUDGET.code,
+            f"no request fits into the cap of {dollars(budget.cap)}: one may cost up to {dollars(budget.largest_refused)}",
+            f"pass max_cost={_cap_above(budget.largest_refused)} or more, or a smaller max_completion_tokens",
+        )
     reserved = (
         f", {dollars(budget.reserved)} reserved for requests that may have been billed"
         if budget.reserved

@@ -102,7 +102,14 @@ def share_of(hits: int, trials: int, rest: int) -> tuple[float, float]:
     return hits / trials, min(1.0, high + 1.645 * sqrt(high * (1 - high) / max(rest, 1)))
 
 
-def output_per_answer(taken: Sequence[float], bound: int | None, rest: int) -> tuple[float, float]:
+def output_per_answer(
+    taken: Sequence[float],
+    bound: int | None,
+    rest: int,
+    *,
+    prompts: Sequence[float] = (),
+    further: float = 0.0,
+) -> tuple[float, float]:
     """Return the tokens expected of a further answer, and what the mean of `rest` of them is hardly ever above.
 
     The tail is kept: an interval of the mean holds for the answers that end by themselves, and those that may run away
@@ -114,16 +121,37 @@ def output_per_answer(taken: Sequence[float], bound: int | None, rest: int) -> t
         The tokens of past answers, at least one.
     bound
         The most tokens of a further answer; `None`: not stated.
+    prompts, further
+        The tokens of their prompts, and those of a further one on average: where longer prompts surely have longer answers,
+        that counts. Empty: unknown.
     """
     answers = np.asarray(taken, dtype=np.float64)
     most = float(bound) if bound is not None else 2 * float(answers.max())
     ran_away = answers >= _AT_BOUND * most
     ordinary = answers[~ran_away]
-    expected = float(answers.mean())
     if not len(ordinary):
-        return expected, most
+        return float(answers.mean()), most
+    longer, doubt = 0.0, 0.0
+    if len(prompts):
+        longer, doubt = _longer_by(np.asarray(prompts, dtype=np.float64)[~ran_away], ordinary, further)
+    middle = min(max(1.0, float(ordinary.mean()) + longer), most) if longer else float(ordinary.mean())
+    ran = int(ran_away.sum())
+    expected = (len(ordinary) * middle + float(answers[ran_away].sum())) / len(answers)
     spread = float(ordinary.std(ddof=1)) if len(ordinary) > 1 else float(ordinary.mean())
     factor = 2 + 10 / len(ordinary)
-    mean = min(ordinary.mean() + factor * spread * sqrt(1 / len(ordinary) + 1 / max(rest, 1)), most)
-    _, share = share_of(int(ran_away.sum()), len(answers), rest)
+    mean = min(middle + doubt + factor * spread * sqrt(1 / len(ordinary) + 1 / max(rest, 1)), most)
+    _, share = share_of(ran, len(answers), rest)
     return expected, max(expected, float((1 - share) * mean + share * most))
+
+
+def _longer_by(
+    prompts: npt.NDArray[np.float64], answers: npt.NDArray[np.float64], further: float
+) -> tuple[float, float]:
+    """Return by how much answers to prompts of another length are longer, and twice the standard error of that."""
+    if len(prompts) < _FEW or not prompts.std():
+        return 0.0, 0.0
+    slope = float(np.cov(prompts, answers, bias=True)[0, 1] / prompts.var())
+    beyond = further - float(prompts.mean())
+    rest = answers - answers.mean() - slope * (prompts - prompts.mean())
+    error = float(np.sqrt(np.mean(rest**2) / len(prompts)) / prompts.std())
+    return (slope * beyond, 2 * error * abs(beyond)) if slope > _SURE * error else (0.0, 0.0)

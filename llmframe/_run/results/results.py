@@ -92,6 +92,7 @@ class Results:
         self._reasks: Counter[int] = Counter()
         self._to_correct: dict[int, tuple[str, str]] = {}
         self._reopened: dict[int, Failure] = {}
+        self._closed_again = 0
         self._first_misfits: dict[int, Failure] = {}
         self._reasked_now: set[int] = set()
 
@@ -256,6 +257,11 @@ class Results:
             self._reasks[number] += 1
         return corrections
 
+    @property
+    def to_reask(self) -> int:
+        """Requests whose answer does not fit, and that the run has not come to ask again."""
+        return len(self._to_correct) + self._closed_again
+
     def reopen_all(self) -> list[int]:
         """Take back all failures, as they were of answers that were asked for in another way; return what has no value."""
         self._to_correct = {}
@@ -272,6 +278,7 @@ class Results:
         """Put those back that have got no other outcome; the others have been asked again."""
         for number, failure in self._reopened.items():
             if not self.has_outcome(number):
+                self._closed_again += 1
                 self.add_failure(number, failure)
                 self.from_journal += _is_stored(failure)
                 self._reasked_now.discard(number)
