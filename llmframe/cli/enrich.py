@@ -12,7 +12,7 @@ import llmframe
 from llmframe.cli.output import DONE, INTERRUPTED, ROWS_FAILED, UNUSABLE, note, own_words, print_error, tell
 from llmframe.cli.places import STREAM, Target, places
 from llmframe.cli.typed_cells import read_existing
-from llmframe.cli.where import rows_where
+from llmframe._files.where import rows_where
 
 if TYPE_CHECKING:
     import argparse

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmframe._files import FORMATS, TextStyle
-from llmframe._files.delimited import found_separator
-from llmframe._files.text_files import is_formula
+from llmframe._files.csv.delimited import found_separator
+from llmframe._files.csv.text_files import is_formula
 
 # A carriage return alone ends a line for pandas; formulas are neutralised, which tests of their own hold.
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff\ufffe"), max_size=12)

@@ -11,15 +11,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llmframe._files.csv_reader import WiderRowError, read_texts
-from llmframe._files.csv_writer import csv_lines
+from llmframe._files.csv.csv_reader import WiderRowError, read_texts
+from llmframe._files.csv.csv_writer import csv_lines
 from llmframe._files.encodings import DecodedText
 from llmframe._files.frame_columns import NESTED, FrameColumn, any_json
-from llmframe._files.tables import Table, TextStyle
-from llmframe._files.text_files import SEPARATORS
+from llmframe._files.tables import Table
+from llmframe._files.csv.text_files import SEPARATORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from llmframe._files.tables import ChunkSize, TableWriter, TextStyle
 
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_ROWS = 20
@@ -52,21 +54,21 @@ def _likelihood(sample: str, sep: str, *, cut: bool) -> tuple[bool, bool, int]:
     return len(header) > 1, all(len(row) == len(header) for row in others), len(header)
 
 
-def reader(default_sep: str | None) -> Callable[[IO[bytes], TextStyle], Table]:
+def chunks(default_sep: str | None) -> Callable[[IO[bytes], TextStyle, ChunkSize], Iterator[Table]]:
     """Return how a format is read whose separator, unless another is named, is this one, or found."""
 
-    def read(file: IO[bytes], style: TextStyle) -> Table:
+    def read(file: IO[bytes], style: TextStyle, size: ChunkSize) -> Iterator[Table]:
         text = DecodedText(file, style.encoding)
         sep = style.sep or default_sep or found_separator(text.head)
         try:
-            frame, names = read_texts(text, sep)
+            for frame, names in read_texts(text, sep, size):
+                yield Table(frame, names, sep if len(names) > 1 else None)
         except pd.errors.EmptyDataError:
             raise ValueError("the file is empty; its first line must name the columns") from None
         except WiderRowError:
             raise ValueError(f"the first row has more cells than the header; {_remedy(sep)}") from None
         except pd.errors.ParserError as error:
             raise ValueError(_fault(error, sep)) from error
-        return Table(frame, names, sep if len(names) > 1 else None)
 
     return read
 
@@ -94,17 +96,26 @@ def _remedy(sep: str) -> str:
     return f"quote the cells that hold {sep!r}, name every column, or name another separator with sep="
 
 
-def writer(default_sep: str) -> Callable[[Table, IO[bytes], TextStyle], None]:
+def writer(default_sep: str) -> Callable[[IO[bytes], TextStyle], TableWriter]:
     """Return how a format is written whose separator, unless another is named, is this one."""
+    return lambda file, style: _Writer(file, style.sep or default_sep, style.encoding or "utf-8-sig")
 
-    def write(table: Table, file: IO[bytes], style: TextStyle) -> None:
-        encoding = style.encoding or "utf-8-sig"
+
+class _Writer:
+    def __init__(self, file: IO[bytes], sep: str, encoding: str) -> None:
+        self._text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        self._sep = sep
+        self._encoding = encoding
+        self._empty = True
+
+    def add(self, table: Table) -> None:
         columns = [
             FrameColumn(name, _writable(table.frame.iloc[:, position]))
             for position, name in enumerate(table.all_names())
         ]
-        text = io.TextIOWrapper(file, encoding=encoding, newline="")
-        text.writelines(csv_lines(columns, style.sep or default_sep, encoding, escape_formulas=True))
-        text.detach()
+        lines = csv_lines(columns, self._sep, self._encoding, escape_formulas=True, header=self._empty)
+        self._text.writelines(lines)
+        self._empty = False
 
-    return write
+    def close(self) -> None:
+        self._text.detach()

@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 
 from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
-from llmframe._files.text_files import check_separator, is_formula, writer
+from llmframe._files.csv.text_files import check_separator, is_formula, writer
 from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
@@ -118,9 +118,14 @@ def to_csv(
     return None
 
 
-def csv_lines(table: list[FrameColumn], sep: str, encoding: str, *, escape_formulas: bool) -> Iterator[str]:
+def csv_lines(
+    table: list[FrameColumn], sep: str, encoding: str, *, escape_formulas: bool, header: bool = True
+) -> Iterator[str]:
     """Return the text of a file in parts of whole lines; a column of a file of several may be empty."""
-    return _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    lines = _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    if not header:
+        next(lines)
+    return lines
 
 
 @dataclass(frozen=True)
