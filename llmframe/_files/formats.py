@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 from llmframe._files import csv
 from llmframe._files.json_lines import JsonLinesWriter, chunks_of_json_lines
-from llmframe._files.parquet import ParquetWriter, check_pyarrow, chunks_of_parquet
+from llmframe._files.parquet import ParquetWriter, check_pyarrow, chunks_of_parquet, stated_rows
 from llmframe._files.tables import WHOLE
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Format:
         Whether a file has an encoding.
     check : function
         Raises where what the format needs is not installed.
+    stated_rows : function or None
+        Returns the number of rows that a file states; of the other formats a whole file must be read to know that it can be.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Format:
     sep: str | None = None
     is_text: bool = True
     check: Callable[[], None] = lambda: None
+    stated_rows: Callable[[IO[bytes]], int] | None = None
 
     @property
     def is_delimited(self) -> bool:
@@ -63,7 +66,15 @@ FORMATS = {
         Format("csv", (".csv",), csv.chunks(None), csv.writer(",")),
         Format("tsv", (".tsv", ".tab"), csv.chunks("\t"), csv.writer("\t"), sep="\t"),
         Format("jsonl", (".jsonl", ".ndjson"), chunks_of_json_lines, JsonLinesWriter),
-        Format("parquet", (".parquet",), chunks_of_parquet, ParquetWriter, is_text=False, check=check_pyarrow),
+        Format(
+            "parquet",
+            (".parquet",),
+            chunks_of_parquet,
+            ParquetWriter,
+            is_text=False,
+            check=check_pyarrow,
+            stated_rows=stated_rows,
+        ),
     )
 }
 """All formats, by name."""

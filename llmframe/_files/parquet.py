@@ -79,6 +79,18 @@ def chunks_of_parquet(file: IO[bytes], style: TextStyle, size: ChunkSize) -> Ite
         raise ValueError(f"the file cannot be read as Parquet: {error}") from error
 
 
+def stated_rows(file: IO[bytes]) -> int:
+    """Return the number of rows that a file states."""
+    check_pyarrow()
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"the file cannot be read as Parquet: {error}") from error
+
+
 def _arrow_tables(stored: Any, size: ChunkSize) -> Iterator[tuple[Any, Sequence[int]]]:
     """Yield several row groups at a time, each whole, or a part of one that is larger than a chunk."""
     import pyarrow as pa  # noqa: PLC0415

@@ -104,7 +104,7 @@ class Table:
         if list(names) == list(self.names):
             return self
         missing = pd.Series([None] * len(self.frame), index=self.frame.index, dtype=object)
-        columns = {name: self.frame[name] if name in self.frame else missing for name in names}
+        columns = {name: self.frame.get(name, missing) for name in names}
         frame = pd.DataFrame(columns, index=self.frame.index, columns=pd.Index(list(names), dtype=object))
         return replace(self, frame=frame, names=names)
 

@@ -4,28 +4,38 @@ A `Run` holds the state of a call during and after its work; `start`, `run_to_en
 loop to which its client belongs. The verb decides how its answers are written.
 """
 
+from llmframe._run.chunks import SharedByChunks
+from llmframe._run.joined import FileRun, JoinedRun, ended_early, stop_run, wait_for_one
 from llmframe._run.lanes import make_collector
 from llmframe._run.money import Estimate, Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
-from llmframe._run.run import Run
+from llmframe._run.run import Run, written
 from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
-from llmframe._run.starting import await_run, last_run, run_to_end, start
+from llmframe._run.starting import await_run, last_run, run_to_end, set_last_run, start
 
 __all__ = [
     "AccountSettings",
     "Asking",
     "Estimate",
+    "FileRun",
+    "JoinedRun",
     "Prices",
     "Results",
     "Run",
     "RunSettings",
     "Rung",
+    "SharedByChunks",
     "Verb",
     "await_run",
+    "ended_early",
     "last_run",
     "make_collector",
     "run_to_end",
     "say",
+    "set_last_run",
     "start",
+    "stop_run",
+    "wait_for_one",
+    "written",
 ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmframe._api import Client, Transport
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session
+    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
@@ -44,6 +45,8 @@ class Execution:
     ----------
     columns
         The columns' names, for display.
+    shared
+        What it has in common with the runs of a file's other chunks.
 
     Attributes
     ----------
@@ -53,11 +56,19 @@ class Execution:
         What is written where, for display.
     """
 
-    def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        plan: Plan,
+        results: Results,
+        columns: str,
+        shared: SharedByChunks | None = None,
+    ) -> None:
         self.stop: Stop | None = None
         self._settings = settings
         self._plan = plan
         self._results = results
+        self._shared = shared
         self.budget = Budget()
         """What the run may spend, and has."""
         self._rungs = results.rungs
@@ -129,6 +140,8 @@ class Execution:
         except ValueError:
             self.refused = True
             raise
+        if self._shared is not None:
+            self.budget = self._shared.budget_of(self.budget)
 
     async def _ask_by_rungs(self, journal: Journal, session: Session) -> None:
         """Ask by the best rung that the server holds to, as far as that is known; find it out live."""
@@ -264,9 +277,9 @@ class Execution:
             return AsyncExitStack()
         title = f"{self.columns} · {self._settings.model}"
         known = (self._results.finished, self._results.failed)
-        return progress_bar(title, self._results.unfinished, partial(self._progress, *known))
+        return progress_bar(title, self._results.unfinished, partial(self.progress, *known))
 
-    def _progress(self, known: int = 0, known_failures: int = 0) -> Progress:
+    def progress(self, known: int = 0, known_failures: int = 0) -> Progress:
         """Return the progress of the sending, beyond what was known before it."""
         results = self._results
         failed = results.failed - known_failures
@@ -293,17 +306,23 @@ class Execution:
         settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
         source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
         digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
+        fresh = b""
+        if settings.fresh:
+            fresh = _set_hash(self._plan.keys) if self._shared is None else self._shared.identity
+        if self._shared is not None:
+            self._shared.recipe = (digest, recipe.describe())
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
                 digest,
                 recipe.describe(),
-                fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
+                fresh=fresh,
                 sends=settings.mode == "live",
             )
             try:
                 yield journal, session
             finally:
                 finished = self.stop is None and not self._results.unfinished
+                finished = finished and (self._shared is None or not settings.fresh)  # the file's run is not
                 with suppress(JournalError):
                     await through(journal.end(session, counts(), finished=finished))
 
@@ -328,9 +347,9 @@ class Execution:
     async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
         if session.obstacle is not None:
             message = f"answers could not be kept, so nothing was sent: {session.obstacle}"
-            self._stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
+            self.stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
         elif not self._settings.account.has_key:
-            self._stop_run(NO_KEY)
+            self.stop_run(NO_KEY)
         else:
             await self._send(journal, session, wanted)
 
@@ -354,7 +373,7 @@ class Execution:
             recorder=recorder,
             sink=sink,
             collected=CollectedResults(self._plan, self._results, sink, session.since),
-            stop=self._stop_run,
+            stop=self.stop_run,
             journal_failed=self._journal_failed,
             client=client,
             transport=transport,
@@ -365,7 +384,7 @@ class Execution:
                 await self._run_lane(context, wanted)
                 await self._keep_rung(journal)
         except StopRun as stopped:
-            self._stop_run(stopped.stop)
+            self.stop_run(stopped.stop)
         except JournalError as error:
             self._journal_failed(error)
         finally:
@@ -438,14 +457,14 @@ class Execution:
         if self._settings.progress:
             say(line)
 
-    def _stop_run(self, reason: Stop) -> None:
+    def stop_run(self, reason: Stop) -> None:
         self.stop = self.stop or reason
         if self._lane is not None:
             self._lane.stop(reason)
 
     def _journal_failed(self, error: JournalError) -> None:
         """Stop the run: answers could not be kept."""
-        self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
+        self.stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
 
 
 def _set_hash(keys: Sequence[Key]) -> bytes:

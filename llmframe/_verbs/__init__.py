@@ -7,6 +7,8 @@ from llmframe._verbs.batches import batches, cancel, collect
 from llmframe._verbs.calls import awaited, run_or_return
 from llmframe._verbs.complete import complete_frame, complete_list, complete_series
 from llmframe._verbs.extract import extract_frame, extract_list, extract_series
+from llmframe._verbs.file_chunks import enrich
+from llmframe._verbs.files import Enriched, FileCall, enrich_table, survey
 from llmframe._verbs.questions import (
     ask_frame,
     ask_list,
@@ -17,6 +19,8 @@ from llmframe._verbs.questions import (
 )
 
 __all__ = [
+    "Enriched",
+    "FileCall",
     "ask_frame",
     "ask_list",
     "ask_series",
@@ -30,8 +34,11 @@ __all__ = [
     "complete_frame",
     "complete_list",
     "complete_series",
+    "enrich",
+    "enrich_table",
     "extract_frame",
     "extract_list",
     "extract_series",
     "run_or_return",
+    "survey",
 ]

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from llmframe._run import Results, RunSettings
+    from llmframe._columns import Together
+    from llmframe._run import Results, RunSettings, SharedByChunks
 
     Finish: TypeAlias = Callable[[RunSettings, PromptSpec], tuple[RunSettings, PromptSpec]]
     """Settles what depends on how the rows' prompts are made."""
@@ -52,6 +53,7 @@ def _plan(
     settings: RunSettings,
     spec: PromptSpec,
     selected: npt.NDArray[Any] | None,
+    together: Together | None = None,
 ) -> Plan:
     cells = {column: frame[column].copy(deep=False) for column in spec.reads}
     context = settings.context
@@ -66,6 +68,7 @@ def _plan(
         dedupe=settings.dedupe,
         chunk_rows=settings.tuning.chunk_rows,
         context=context,
+        together=together,
     )
 
 
@@ -114,6 +117,15 @@ class FrameCall:
         The columns that it writes.
     argument
         The verb's argument that names them.
+    shared
+        What it has in common with the calls over a file's other chunks.
+
+    Attributes
+    ----------
+    reads, writes : sequence of labels
+        The columns that it reads, and those that it writes.
+    title : str
+        What is shown of it.
     """
 
     def __init__(
@@ -129,6 +141,7 @@ class FrameCall:
         overwrite: Overwrite,
         error_into: Hashable | None,
         finish: Finish = as_it_is,
+        shared: SharedByChunks | None = None,
     ) -> None:
         self._frame = frame
         self._argument = argument
@@ -162,8 +175,13 @@ class FrameCall:
         self._reasons = None
         if error_into is not None:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
-        self._run_plan = _plan(frame, settings, self._spec, self._targets.selected)
-        self.run = Run(settings, self._run_plan, title(column, names), self._write_back)
+        self.settings = settings
+        self.title = title(column, names)
+        self.reads = self._spec.reads
+        self.writes = [*names, *([] if error_into is None else [error_into])]
+        plans = None if shared is None else shared.plans
+        self._run_plan = _plan(frame, settings, self._spec, self._targets.selected, plans)
+        self.run = Run(settings, self._run_plan, self.title, self._write_back, shared)
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns

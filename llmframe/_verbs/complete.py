@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt
+    from llmframe._run import SharedByChunks
 
 COMPLETE = Verb("complete", CHAT_COMPLETIONS, TEXT)
 
@@ -34,6 +35,7 @@ def complete_frame(
     error_into: Hashable | None,
     raw: bool = False,
     usage: bool = False,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     name = _target_name(column, into)
     settings, names = with_response(
@@ -49,6 +51,7 @@ def complete_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        shared=shared,
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt, Schema
-    from llmframe._run import RunSettings
+    from llmframe._run import RunSettings, SharedByChunks
 
 _INSTRUCTION = (
     "Extract the fields that are asked for from the user's text, as JSON. Take each value from the text alone; where the "
@@ -46,6 +46,7 @@ def extract_frame(
     error_into: Hashable | None,
     raw: bool = False,
     usage: bool = False,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     before = checked_prefix(prefix)
     settings, kind = _settings(
@@ -70,6 +71,7 @@ def extract_frame(
         where=where,
         overwrite=overwrite,
         error_into=error_into,
+        shared=shared,
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Part, Prompt, QuestionAnswers
-    from llmframe._run import RunSettings
+    from llmframe._run import RunSettings, SharedByChunks
 
     NameOf = Callable[[Part], Hashable]
     """Names the column of a part."""
@@ -49,6 +49,7 @@ def classify_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     call = _prepared(partial(_classified, labels), _CLASSIFY, arguments)
     value = _label_name(column) if into is None else into
@@ -66,6 +67,7 @@ def classify_frame(
         overwrite=overwrite,
         error_into=error_into,
         finish=call.asked.finish,
+        shared=shared,
     )
 
 

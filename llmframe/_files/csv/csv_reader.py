@@ -129,9 +129,7 @@ def _header_names(marked: _QuotesMarked, sep: str) -> list[str]:
 
 def _parse_in_chunks(marked: _QuotesMarked, sep: str, size: ChunkSize) -> Iterator[pd.DataFrame]:
     """Yield at least one chunk; each is parsed in pieces, of which the size of the rows is known before they are parsed."""
-    with pd.read_csv(
-        cast("IO[str]", marked), sep=sep, low_memory=False, iterator=True, **_AS_TEXT
-    ) as parser:
+    with pd.read_csv(cast("IO[str]", marked), sep=sep, low_memory=False, iterator=True, **_AS_TEXT) as parser:
         pieces: list[pd.DataFrame] = []
         done = rows = begun_at = 0
         while True:
@@ -142,7 +140,9 @@ def _parse_in_chunks(marked: _QuotesMarked, sep: str, size: ChunkSize) -> Iterat
             except StopIteration:
                 break
             _refuse_wider_rows(piece, done + rows)
-            pieces.append(_unmarked(piece, functools.partial(_plain_text, escaped=marked.escaped, formulas=True)))
+            pieces.append(
+                _unmarked(piece, functools.partial(_plain_text, escaped=marked.escaped, formulas=True))
+            )
             rows += len(piece)
             if rows >= size.rows or marked.characters - begun_at >= size.size:
                 yield _joined(pieces)

@@ -13,8 +13,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
 from llmframe._files.csv.text_files import check_separator, is_formula, writer
+from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
 from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from llmframe._files.csv.csv_reader import WiderRowError, read_texts
 from llmframe._files.csv.csv_writer import csv_lines
+from llmframe._files.csv.text_files import SEPARATORS
 from llmframe._files.encodings import DecodedText
 from llmframe._files.frame_columns import NESTED, FrameColumn, any_json
 from llmframe._files.tables import Table
-from llmframe._files.csv.text_files import SEPARATORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
