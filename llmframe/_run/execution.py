@@ -378,6 +378,7 @@ class Execution:
             client=client,
             transport=transport,
             budget=self.budget,
+            shared=self._shared,
         )
         try:
             async with beside(lease.keep()), beside(self._keep_rung_that_fits(journal)), self._bar():

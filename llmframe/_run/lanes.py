@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session, StoredAnswer
     from llmframe._pacing import Budget
+    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.results import CollectedResults, OutcomeSink, Results
     from llmframe._run.settings import AccountSettings, RunSettings
     from llmframe._values import AnswerKind, Endpoint, Key, Stop
@@ -64,6 +65,7 @@ class LaneContext:
     client: Client
     transport: Transport
     budget: Budget
+    shared: SharedByChunks | None = None
 
     @property
     def label(self) -> PartLabel:
@@ -176,6 +178,7 @@ async def make_live_lane(
         tokens_per_minute=settings.tokens_per_minute,
         rungs=context.results.rungs,
         warming=warming,
+        call=context.shared,
     )
     feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(

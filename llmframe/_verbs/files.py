@@ -42,7 +42,7 @@ _VERBS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def chunk_size() -> ChunkSize:
     """Return how much of a file is read at a time."""
-    tuning: Tuning = options._tuning  # noqa: SLF001 (no option of the user's)
+    tuning: Tuning = getattr(options, "_tuning")  # noqa: B009 (it is none of the user's options)
     return ChunkSize(tuning.file_chunk_rows, tuning.file_chunk_bytes)
 
 
@@ -153,13 +153,13 @@ def survey(source: Source, call: FileCall) -> Survey:
         whole = stated == len(first.frame)
         selected = None if call.limit is None else np.arange(stated) < call.limit
         return Survey(first, whole, stated, first.names, selected)
-    names, tested, rows, is_whole = dict.fromkeys(first.names), [_tested(first, call)], len(first.frame), True
+    names, tested, rows, is_whole = list(first.names), [_tested(first, call)], len(first.frame), True
     for table in chunks:
         is_whole = False
-        names.update(dict.fromkeys(table.names))
+        names += [name for name in table.names if name not in names]
         tested.append(_tested(table, call))
         rows += len(table.frame)
-    return Survey(first, is_whole, rows, list(names), _chosen(source, call, tested))
+    return Survey(first, is_whole, rows, names, _chosen(source, call, tested))
 
 
 def _tested(table: Table, call: FileCall) -> Table:

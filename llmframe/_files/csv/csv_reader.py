@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | None"
 
 _BLOCK_CHARACTERS = 1 << 18
-_FIRST_ROWS, _PIECE_ROWS, _PIECES = 100, 10_000, 8
-"""A chunk is parsed in pieces: of at most so many rows, and of about this part of a chunk's bytes."""
+_FIRST_ROWS, _PIECE_ROWS, _PIECES = 1_000, 10_000, 8
+"""A chunk is parsed in pieces: of at most so many rows, and of about this part of a chunk's bytes, of which the first one counts
+on this many rows."""
 
 
 class SupportsRead(Protocol):
@@ -133,10 +134,10 @@ def _parse_in_chunks(marked: _QuotesMarked, sep: str, size: ChunkSize) -> Iterat
         pieces: list[pd.DataFrame] = []
         done = rows = begun_at = 0
         while True:
-            per_row = marked.characters / max(1, done + rows)
+            per_row = marked.characters / (done + rows) if done + rows else size.size / _FIRST_ROWS
             wanted = max(1, min(size.rows - rows, int(size.size / per_row / _PIECES), _PIECE_ROWS))
             try:
-                piece = parser.get_chunk(_FIRST_ROWS if not done + rows else wanted)
+                piece = parser.get_chunk(wanted)
             except StopIteration:
                 break
             _refuse_wider_rows(piece, done + rows)

@@ -6,21 +6,24 @@ import base64
 import csv
 import io
 import re
+import shutil
+import tempfile
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llmframe._files.csv.csv_reader import WiderRowError, read_texts
-from llmframe._files.csv.csv_writer import csv_lines
+from llmframe._files.csv.csv_writer import CsvLines
 from llmframe._files.csv.text_files import SEPARATORS
 from llmframe._files.encodings import DecodedText
 from llmframe._files.frame_columns import NESTED, FrameColumn, any_json
 from llmframe._files.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from llmframe._files.csv.csv_reader import SupportsRead
     from llmframe._files.tables import ChunkSize, TableWriter, TextStyle
 
 _SAMPLE_CHARACTERS = 1 << 16
@@ -103,7 +106,9 @@ def writer(default_sep: str) -> Callable[[IO[bytes], TextStyle], TableWriter]:
 
 class _Writer:
     def __init__(self, file: IO[bytes], sep: str, encoding: str) -> None:
+        self._file = file
         self._text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        self._lines = CsvLines(sep, encoding)
         self._sep = sep
         self._encoding = encoding
         self._empty = True
@@ -113,9 +118,49 @@ class _Writer:
             FrameColumn(name, _writable(table.frame.iloc[:, position]))
             for position, name in enumerate(table.all_names())
         ]
-        lines = csv_lines(columns, self._sep, self._encoding, escape_formulas=True, header=self._empty)
-        self._text.writelines(lines)
+        if rewrites := self._lines.add(columns):
+            self._rewrite(rewrites)
+        self._text.writelines(self._lines.lines(columns, header=self._empty))
         self._empty = False
+
+    def _rewrite(self, rewrites: Mapping[int, Callable[[str], str]]) -> None:
+        """Write what is written again, with other fields in these columns."""
+        self._text.detach()
+        with tempfile.TemporaryFile() as before:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, before)
+            self._file.seek(0)
+            self._file.truncate()
+            before.seek(0)
+            self._text = io.TextIOWrapper(self._file, encoding=self._encoding, newline="")
+            with io.TextIOWrapper(before, encoding=self._encoding, newline="") as text:
+                rows = raw_rows(text, self._sep)
+                self._text.write(self._sep.join(next(rows)) + "\n")  # the names
+                for row in rows:
+                    for column, rewrite in rewrites.items():
+                        row[column] = rewrite(row[column])
+                    self._text.write(self._sep.join(row) + "\n")
 
     def close(self) -> None:
         self._text.detach()
+
+
+def raw_rows(text: SupportsRead, sep: str) -> Iterator[list[str]]:
+    r"""Yield the fields of each row of a file of our own as they are written, quotation marks included.
+
+    Examples
+    --------
+    >>> list(raw_rows(io.StringIO('a,"b"\n,"x\n""y"" z"\n'), ","))
+    [['a', '"b"'], ['', '"x\n""y"" z"']]
+    """
+    field = re.compile(rf'("(?:[^"]|"")*+"|[^"{re.escape(sep)}\n]*+)([{re.escape(sep)}\n])')
+    held, row = "", []
+    while block := text.read(max(_SAMPLE_CHARACTERS, len(held))):
+        held, place = held + block, 0
+        while found := field.match(held, place):
+            row.append(found[1])
+            place = found.end()
+            if found[2] == "\n":
+                yield row
+                row = []
+        held = held[place:]
