@@ -7,7 +7,7 @@ from llmframe._files.csv import SEPARATORS, read_csv, to_csv
 from llmframe._files.encodings import check_encoding
 from llmframe._files.excel import to_excel
 from llmframe._files.formats import FORMATS, Format, format_of
-from llmframe._files.replacement import check_writable, is_stream, replacement
+from llmframe._files.replacement import FilePath, check_writable, is_stream, replacement
 from llmframe._files.source_target import STREAM, PartWriter, Source, Target, check_new
 from llmframe._files.tables import WHOLE, ChunkSize, Table, TextStyle
 from llmframe._files.typed_cells import read_existing
@@ -19,6 +19,7 @@ __all__ = [
     "STREAM",
     "WHOLE",
     "ChunkSize",
+    "FilePath",
     "Format",
     "PartWriter",
     "Source",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -26,7 +27,7 @@ STREAM = "-"
 def check_new(name: str, *, force: bool) -> None:
     """Refuse a file that is there, unless it is to be replaced, and one that cannot be written."""
     if Path(name).is_file() and not force:
-        raise ValueError(f"{name} is already there; name another file, or pass --force to replace it")
+        raise ValueError(f"{name} is already there; name another file, or pass force=True to replace it")
     check_writable(name, "OUT")
 
 
@@ -96,6 +97,14 @@ class Target:
         self.format.check()
         if self.name != STREAM:
             check_new(self.name, force=force)
+
+    @property
+    def state(self) -> tuple[str, int, int] | None:
+        """What tells a file that is there from any other, and from itself after a change; `None`: there is none."""
+        if self.partial is None or not Path(self.name).is_file():
+            return None
+        found = Path(self.name).stat()
+        return os.path.realpath(self.name), found.st_size, found.st_mtime_ns
 
     def write(self, table: Table) -> None:
         """Write one table as the whole file."""

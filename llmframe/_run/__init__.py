@@ -4,7 +4,7 @@ A `Run` holds the state of a call during and after its work; `start`, `run_to_en
 loop to which its client belongs. The verb decides how its answers are written.
 """
 
-from llmframe._run.chunks import SharedByChunks
+from llmframe._run.chunks import SharedByChunks, is_open, leave, recipe_of
 from llmframe._run.joined import FileRun, JoinedRun, ended_early, stop_run, wait_for_one
 from llmframe._run.lanes import make_collector
 from llmframe._run.money import Estimate, Prices
@@ -29,8 +29,11 @@ __all__ = [
     "Verb",
     "await_run",
     "ended_early",
+    "is_open",
     "last_run",
+    "leave",
     "make_collector",
+    "recipe_of",
     "run_to_end",
     "say",
     "set_last_run",

@@ -1,15 +1,68 @@
-"""What the runs of a file's chunks have in common: one cap, one fresh start, and one count of duplicates."""
+"""What the runs of a file's chunks have in common, and what the journal knows of a file's call."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from llmframe._columns import Together
+from llmframe._columns import NO_CONTEXT, Together
+from llmframe._errors import JournalError
+from llmframe._journal import open_journal
+from llmframe._loop import submit
 from llmframe._pacing import Budget, BudgetShare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from llmframe._columns import Plan
+    from llmframe._journal import Journal
+    from llmframe._run.settings import RunSettings
+
+RecipeRecord: TypeAlias = "tuple[bytes, Mapping[str, Any]]"
+"""The digest of what is asked, and its description."""
+
+
+def recipe_of(plan: Plan) -> RecipeRecord:
+    """Return what identifies in a journal what is asked of each row."""
+    recipe, context = plan.recipes[0], plan.context
+    source = plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
+    return blake2b(recipe.prefix + source.encode(), digest_size=16).digest(), recipe.describe()
+
+
+def is_open(settings: RunSettings, recipe: RecipeRecord, identity: bytes) -> bool:
+    """Return whether the journal has a call with this identity that was begun and not finished."""
+
+    async def look(journal: Journal) -> bool:
+        session = await journal.begin(*recipe, fresh=identity, sends=False)
+        known = session.since < session.began
+        await journal.end(session, {}, finished=not known)
+        return known
+
+    return settings.journal is not False and _with_journal(settings, look)
+
+
+def leave(settings: RunSettings, recipe: RecipeRecord, identity: bytes, *, is_open: bool) -> None:
+    """Let the journal have a call with this identity, begun and not finished, or finished."""
+
+    async def begin_and_end(journal: Journal) -> bool:
+        session = await journal.begin(*recipe, fresh=identity, sends=False)
+        await journal.end(session, {}, finished=not is_open)
+        return True
+
+    if settings.journal is not False:
+        _with_journal(settings, begin_and_end)
+
+
+def _with_journal(settings: RunSettings, use: Callable[[Journal], Awaitable[bool]]) -> bool:
+    async def with_open_journal() -> bool:
+        async with open_journal(settings.journal, settings.tuning) as journal:
+            return await use(journal)
+
+    with suppress(JournalError):  # whose run has said so
+        return submit(with_open_journal).future.result()
+    return False
 
 
 @dataclass
@@ -25,13 +78,13 @@ class SharedByChunks:
     budget : Budget or None
         What they may spend together.
     recipe : tuple or None
-        The digest and the description of what is asked, when it is known.
+        What is asked of each row, when it is known.
     """
 
     identity: bytes
     plans: Together = field(default_factory=Together)
     budget: Budget | None = None
-    recipe: tuple[bytes, Mapping[str, Any]] | None = None
+    recipe: RecipeRecord | None = None
     _runs: int = 0
 
     def budget_of(self, budget: Budget) -> Budget:

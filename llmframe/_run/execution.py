@@ -11,11 +11,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
-from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
 from llmframe._pacing import NO_KEY, OVER_BUDGET, Budget, StopRun
+from llmframe._run.chunks import SharedByChunks, recipe_of
 from llmframe._run.lanes import LaneContext, make_batch_lane, make_live_lane
 from llmframe._run.money import cost_limit, make_budget
 from llmframe._run.progress_bar import Progress, progress_bar, say
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from llmframe._api import Client, Transport
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session
-    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
@@ -303,18 +302,15 @@ class Execution:
         self, counts: Callable[[], dict[str, Any]]
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
-        settings, recipe, context = self._settings, self._plan.recipes[0], self._plan.context
-        source = self._plan.spec.source + (repr(context) if context != NO_CONTEXT else "")
-        digest = blake2b(recipe.prefix + source.encode(), digest_size=16).digest()
+        settings, recipe = self._settings, recipe_of(self._plan)
         fresh = b""
         if settings.fresh:
             fresh = _set_hash(self._plan.keys) if self._shared is None else self._shared.identity
         if self._shared is not None:
-            self._shared.recipe = (digest, recipe.describe())
+            self._shared.recipe = recipe
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                digest,
-                recipe.describe(),
+                *recipe,
                 fresh=fresh,
                 sends=settings.mode == "live",
             )

@@ -19,11 +19,11 @@ from llmframe._errors import (
     CostLimitReached,
     StoppedError,
 )
-from llmframe._journal import open_journal
 from llmframe._loop import submit, wait_until_shown
 from llmframe._pacing import OVER_BUDGET
 from llmframe._run import advice, report
 from llmframe._run.card import Details
+from llmframe._run.chunks import leave
 from llmframe._run.money import cost_limit
 from llmframe._run.progress_bar import Progress, progress_bar, say
 from llmframe._run.run import DetachedRun, Run, say_without_price
@@ -266,16 +266,8 @@ class FileRun:
 
     def finish(self) -> None:
         """Let the journal know that the file is complete: the same call asks afresh again."""
-        settings, recipe = self._settings, self._shared.recipe
-        if recipe is None or not settings.fresh or settings.journal is False:
-            return
-
-        async def end() -> None:
-            async with open_journal(settings.journal, settings.tuning) as journal:
-                session = await journal.begin(*recipe, fresh=self._shared.identity, sends=False)
-                await journal.end(session, {}, finished=True)
-
-        submit(end).future.result()
+        if self._shared.recipe is not None and self._settings.fresh:
+            leave(self._settings, self._shared.recipe, self._shared.identity, is_open=False)
 
 
 def _placed(table: pd.DataFrame, start: int) -> list[pd.DataFrame]:

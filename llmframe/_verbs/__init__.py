@@ -7,8 +7,8 @@ from llmframe._verbs.batches import batches, cancel, collect
 from llmframe._verbs.calls import awaited, run_or_return
 from llmframe._verbs.complete import complete_frame, complete_list, complete_series
 from llmframe._verbs.extract import extract_frame, extract_list, extract_series
-from llmframe._verbs.file_chunks import enrich
-from llmframe._verbs.files import Enriched, FileCall, enrich_table, survey
+from llmframe._verbs.file_chunks import enrich, enrich_file
+from llmframe._verbs.files import Enriched, FileCall, check_target, enrich_table, survey
 from llmframe._verbs.questions import (
     ask_frame,
     ask_list,
@@ -27,6 +27,7 @@ __all__ = [
     "awaited",
     "batches",
     "cancel",
+    "check_target",
     "classify_frame",
     "classify_list",
     "classify_series",
@@ -35,6 +36,7 @@ __all__ = [
     "complete_list",
     "complete_series",
     "enrich",
+    "enrich_file",
     "enrich_table",
     "extract_frame",
     "extract_list",

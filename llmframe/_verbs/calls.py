@@ -30,7 +30,7 @@ from llmframe._columns import (
 )
 from llmframe._errors import plain_repr
 from llmframe._loop import ShortTraceback
-from llmframe._run import Run, await_run, run_to_end, start
+from llmframe._run import Run, await_run, recipe_of, run_to_end, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +126,8 @@ class FrameCall:
         The columns that it reads, and those that it writes.
     title : str
         What is shown of it.
+    recipe
+        What is asked of each row, as the journal identifies it.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class FrameCall:
         self.writes = [*names, *([] if error_into is None else [error_into])]
         plans = None if shared is None else shared.plans
         self._run_plan = _plan(frame, settings, self._spec, self._targets.selected, plans)
+        self.recipe = recipe_of(self._run_plan)
         self.run = Run(settings, self._run_plan, self.title, self._write_back, shared)
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:

@@ -33,26 +33,31 @@ from llmframe._run import (
 from llmframe._verbs.calls import run_or_return
 from llmframe._verbs.files import (
     Enriched,
+    FileCall,
     changed,
+    check_target,
     chunk_size,
     enrich_table,
+    files_of,
     finished_rows,
     put_unwritten,
+    remember,
     say_nothing_written,
+    survey,
     unwritten,
     write_partial,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
-    from llmframe._files import PartWriter, Source, Table, Target
+    from llmframe._files import FilePath, PartWriter, Source, Table, Target
     from llmframe._loop import Interrupts
     from llmframe._run import Run
     from llmframe._verbs.calls import FrameCall
-    from llmframe._verbs.files import FileCall, Survey
+    from llmframe._verbs.files import Survey
 
 _UNDER_WAY = 3
 """Chunks in memory: while one is written, the others' requests are in flight."""
@@ -62,13 +67,39 @@ _ABANDONED = 2
 
 def enrich(source: Source, target: Target, call: FileCall, found: Survey) -> Enriched:
     """Answer a file's rows and write the target: a small file at once, a larger one chunk by chunk."""
-    if found.is_whole:
-        return enrich_table(found.first, target, call, found.selected)
     table = found.first.with_names(found.names)
-    columns = call.existing(table.frame)
-    probe = call.over(table.frame.iloc[:0].copy(), None)
-    kind = _Gathered if probe.settings.mode == "batch" else _Stream
-    return kind(source, target, call, found, probe, columns).enrich()
+    empty = table.frame.iloc[:0].copy()
+    if found.is_whole:
+        enriched = enrich_table(found.first, target, call, found.selected)
+        probe = replace(call, own={**call.own, "overwrite": True}).over(empty, None, progress=False)
+    else:
+        columns = call.existing(table.frame)
+        probe = call.over(empty, None)
+        kind = _Gathered if probe.settings.mode == "batch" else _Stream
+        enriched = kind(source, target, call, found, probe, columns).enrich()
+    remember(source, target, call, probe)
+    return enriched
+
+
+def enrich_file(
+    verb: str,
+    source: FilePath,
+    target: FilePath,
+    arguments: Mapping[str, Any],
+    *,
+    where: str | None,
+    limit: int | None,
+    force: bool,
+    sep: str | None,
+    encoding: str | None,
+) -> Run:
+    """Answer a file's rows and write the target, and return the run, or raise as it ended."""
+    read, written = files_of(source, target, sep=sep, encoding=encoding)
+    call = FileCall.of(verb, arguments, where=where, limit=limit)
+    check_target(read, written, call, force=force)
+    found = survey(read, call)
+    kept = found.first.sep if read.format is written.format else None
+    return enrich(read, written.separated_as(kept), call, found).concluded()
 
 
 class _Chunked:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from llmframe._errors import CompletionError, CompletionWarning, JournalError, StoppedError, counted
-from llmframe._files import ChunkSize, columns_named, read_existing, rows_where
+from llmframe._files import (
+    SEPARATORS,
+    ChunkSize,
+    Source,
+    Target,
+    TextStyle,
+    check_encoding,
+    columns_named,
+    format_of,
+    read_existing,
+    rows_where,
+)
 from llmframe._options import options
-from llmframe._run import last_run, say
+from llmframe._run import is_open, last_run, leave, say
 from llmframe._verbs.calls import run_or_return
 from llmframe._verbs.complete import complete_frame
 from llmframe._verbs.extract import extract_frame
@@ -22,7 +36,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from llmframe._files import Source, Table, Target
+    from llmframe._files import FilePath, Table
     from llmframe._options import Tuning
     from llmframe._run import Run, SharedByChunks
     from llmframe._verbs.calls import FrameCall
@@ -136,6 +150,73 @@ class Survey:
             return None
         start = int(table.frame.index[0]) if len(table.frame) else 0
         return self.selected[start : start + len(table.frame)]
+
+
+def files_of(
+    source: FilePath, target: FilePath, *, sep: str | None, encoding: str | None
+) -> tuple[Source, Target]:
+    """Return the files of a call by their names, whose suffixes say the formats.
+
+    Raises
+    ------
+    ValueError
+        When one says none, or `sep` or `encoding` is for other formats.
+    """
+    formats = []
+    for name, reading in ((source, True), (target, False)):
+        found = format_of(Path(name), reading=reading)
+        if found is None:
+            raise ValueError(f"the suffix of {name} says no format; name it .csv, .tsv, .jsonl or .parquet")
+        formats.append(found)
+    if sep is not None and sep not in SEPARATORS:
+        raise ValueError(f"sep: {sep!r} is no separator; write ',' ';' '|' or '\\t'")
+    if encoding is not None:
+        check_encoding(encoding)
+    read, written = formats
+    return (
+        Source(os.fspath(source), read, TextStyle(sep, encoding)),
+        Target(os.fspath(target), written, TextStyle(written.sep or sep)),
+    )
+
+
+def check_target(source: Source, target: Target, call: FileCall, *, force: bool) -> None:
+    """Refuse a target that cannot be written, or that is there, unless the same call wrote it and it is as it was then."""
+    target.check(force=force or target.state is None or _is_own(source, target, call))
+
+
+def _is_own(source: Source, target: Target, call: FileCall) -> bool:
+    if source.is_stream:
+        return False
+    try:
+        first = next(source.chunks(chunk_size()))
+        # As if nothing were there: what the call reads and writes is then known, and nothing else.
+        frame_call = replace(call, own={**call.own, "overwrite": True}).over(
+            first.frame.iloc[:0].copy(), None, progress=False
+        )
+    except (KeyError, TypeError, ValueError):  # which are said when the call is made
+        return False
+    return is_open(
+        frame_call.settings, frame_call.recipe, _written_identity(source, target, call, frame_call)
+    )
+
+
+def remember(source: Source, target: Target, call: FileCall, frame_call: FrameCall) -> None:
+    """Let the journal know the file that a call has written, which the same call may replace."""
+    if target.state is not None and not source.is_stream:
+        identity = _written_identity(source, target, call, frame_call)
+        leave(frame_call.settings, frame_call.recipe, identity, is_open=True)
+
+
+def _written_identity(source: Source, target: Target, call: FileCall, frame_call: FrameCall) -> bytes:
+    parts = (
+        os.path.realpath(source.name),
+        target.state,
+        frame_call.writes,
+        call.overwrite,
+        call.where,
+        call.limit,
+    )
+    return blake2b(repr(parts).encode(), digest_size=16).digest()
 
 
 def survey(source: Source, call: FileCall) -> Survey:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import llmframe
 from llmframe._files import STREAM
-from llmframe._verbs import FileCall, enrich, enrich_table, survey
+from llmframe._verbs import FileCall, check_target, enrich, enrich_table, survey
 from llmframe.cli.output import DONE, INTERRUPTED, ROWS_FAILED, note, own_words, print_error, tell
 from llmframe.cli.places import places
 
@@ -30,7 +30,6 @@ def enrich_file(parsed: argparse.Namespace, verb: str, own: Mapping[str, Any]) -
     source, target = places(
         parsed.source, parsed.target, given=parsed.format, sep=parsed.sep, encoding=parsed.encoding
     )
-    target.check(force=parsed.force)
     settings = {name: getattr(parsed, name) for name in SETTINGS}
     call = FileCall.of(
         verb,
@@ -46,6 +45,7 @@ def enrich_file(parsed: argparse.Namespace, verb: str, own: Mapping[str, Any]) -
         where=parsed.where,
         limit=parsed.limit,
     )
+    check_target(source, target, call, force=parsed.force)
     found = survey(source, call)
     for name, labels in found.first.duplicates().items():
         note(

@@ -328,3 +328,44 @@ def test_a_command_that_was_killed_goes_on(number, server):
     assert moods("out.csv") == [answer(f"Review {number}") for number in range(1000)]
     assert paid_again(server) <= 20
     assert not list(Path().glob("out.csv.part*"))
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 10**6])
+def test_what_the_same_command_wrote_is_replaced_and_nothing_else(chunk, server, capsys):
+    """The journal knows the file as it was left."""
+    save(reviews(), "in.csv")
+    for _ in range(3):
+        assert complete("in.csv", "out.csv", chunk=chunk) == 0
+    assert complete("in.csv", "out.csv", "--limit", "3", chunk=chunk) == 2
+    assert complete("in.csv", "out.csv", "--as-version", "2", chunk=chunk) == 2
+    save(reviews(), "other.csv")
+    assert complete("other.csv", "out.csv", chunk=chunk) == 2
+    assert "pass --force to replace it" in capsys.readouterr().err
+    with Path("out.csv").open("a") as file:
+        file.write("mine\n")
+    assert complete("in.csv", "out.csv", chunk=chunk) == 2
+    assert complete("in.csv", "out.csv", "--force", chunk=chunk) == 0
+    assert complete("in.csv", "out.csv", chunk=chunk) == 0
+    assert complete("in.csv", "out.csv", "--no-journal", chunk=chunk) == 2
+    assert paid_again(server) == 0
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, 10**6])
+def test_files_from_python_are_those_of_the_command_line(chunk, server):
+    save(reviews(), "in.csv")
+    tune(file_chunk_rows=chunk)
+    run = llmframe.complete_file("in.csv", "a.csv", "review", into="mood", where="id != '001'", progress=False)
+    assert (run.status, run.rows, run.answered, run is llmframe.last_run()) == ("done", 59, 54, True)
+    assert complete("in.csv", "b.csv", "--where", "id != '001'") == 0
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+    llmframe.extract_file(Path("in.csv"), Path("c.jsonl"), "review", ["part"], progress=False)
+    llmframe.classify_file("in.csv", "d.parquet", "review", ["a", "b"], into="kind", progress=False)
+    assert pd.read_parquet("d.parquet")["kind"].dropna().isin(["a", "b"]).all()
+    with pytest.raises(ValueError, match=r"already there; name another file, or pass force=True"):
+        llmframe.complete_file("in.csv", "c.jsonl", "review", progress=False)
+    server.faults = [Fault("context_length_exceeded", when="Review 13")]
+    with pytest.raises(llmframe.CompletionError, match="2 × context") as caught:  # noqa: RUF001
+        llmframe.complete_file("in.csv", "e.csv", "review", version="2", progress=False)
+    assert caught.value.run.failed == 2
+    assert len(pd.read_csv("e.csv")) == ROWS
+    assert len(caught.value.failures) == 2
