@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _WHITE_SPACE = " \t\r\n"
 _PUNCTUATION = re.compile(r"[ \t\r\n]*[:,{][ \t\r\n]*")
 _SHOWN_CHARACTERS = 60
+_HELD = 4
+"""A line is held as it is, and as Python's objects, which take some times its size."""
 
 _decoder = json.JSONDecoder()
 
@@ -52,7 +54,7 @@ def chunks_of_json_lines(file: IO[bytes], style: TextStyle, size: ChunkSize) -> 
             start, characters, texts, objects = start + len(texts), 0, [], []
         objects.append(_object(line, number))
         texts.append(line.removesuffix("\r"))
-        characters += len(line)
+        characters += _HELD * len(line)
     yield _table(texts, objects, start)
 
 

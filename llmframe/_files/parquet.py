@@ -61,7 +61,9 @@ def chunks_of_parquet(file: IO[bytes], style: TextStyle, size: ChunkSize) -> Ite
 
     try:
         source = file if file.seekable() else io.BytesIO(file.read())
-        stored = pq.ParquetFile(source, buffer_size=0 if size is WHOLE else _BUFFER_BYTES)
+        # A chunk is read page by page: a row group may be as large as the file.
+        in_pages = {} if size is WHOLE else {"buffer_size": _BUFFER_BYTES, "pre_buffer": False}
+        stored = pq.ParquetFile(source, **in_pages)
         compression, nullable, start = _compression(stored.metadata), _nullable(stored.metadata), 0
         for table, groups in _arrow_tables(stored, size):
             names = table.column_names

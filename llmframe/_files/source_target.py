@@ -15,7 +15,7 @@ from llmframe._files.replacement import check_writable, is_stream, part_file
 from llmframe._files.tables import WHOLE, ChunkSize, Table, TextStyle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from llmframe._files.formats import Format
     from llmframe._files.tables import TableWriter
@@ -49,7 +49,7 @@ class Source:
         (table,) = self.chunks(WHOLE)
         return table
 
-    def chunks(self, size: ChunkSize) -> Iterator[Table]:
+    def chunks(self, size: ChunkSize) -> Generator[Table, None, None]:
         """Read the file chunk by chunk; there is at least one."""
         try:
             with self._opened() as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -32,7 +33,7 @@ from llmframe._verbs.extract import extract_frame
 from llmframe._verbs.questions import classify_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -127,7 +128,7 @@ class Survey:
     Attributes
     ----------
     first : Table
-        Its first chunk; of a file that is a single chunk, or can be read only once, all of it.
+        All of a file that is a single chunk, or can be read only once; of another one its columns without rows.
     is_whole : bool
         Whether that is all.
     rows : int
@@ -188,7 +189,8 @@ def _is_own(source: Source, target: Target, call: FileCall) -> bool:
     if source.is_stream:
         return False
     try:
-        first = next(source.chunks(chunk_size()))
+        with closing(source.chunks(chunk_size())) as chunks:
+            first = next(chunks)
         # As if nothing were there: what the call reads and writes is then known, and nothing else.
         frame_call = replace(call, own={**call.own, "overwrite": True}).over(
             first.frame.iloc[:0].copy(), None, progress=False
@@ -227,20 +229,30 @@ def survey(source: Source, call: FileCall) -> Survey:
     if source.is_stream:
         table = source.read()
         return Survey(table, True, len(table.frame), table.names, _chosen(source, call, [table]))
-    chunks = source.chunks(chunk_size())
+    with closing(source.chunks(chunk_size())) as chunks:
+        return _surveyed(source, call, chunks)
+
+
+def _surveyed(source: Source, call: FileCall, chunks: Iterator[Table]) -> Survey:
     first = next(chunks)
     stated = source.stated_rows() if call.where is None else None
     if stated is not None:
         whole = stated == len(first.frame)
         selected = None if call.limit is None else np.arange(stated) < call.limit
-        return Survey(first, whole, stated, first.names, selected)
+        return Survey(first if whole else _without_rows(first), whole, stated, first.names, selected)
     names, tested, rows, is_whole = list(first.names), [_tested(first, call)], len(first.frame), True
     for table in chunks:
+        first = _without_rows(first) if is_whole else first
         is_whole = False
         names += [name for name in table.names if name not in names]
         tested.append(_tested(table, call))
         rows += len(table.frame)
-    return Survey(first, is_whole, rows, names, _chosen(source, call, tested))
+    chosen = _chosen(source, call, tested)
+    return Survey(first, is_whole, rows, names, chosen)
+
+
+def _without_rows(table: Table) -> Table:
+    return replace(table, frame=table.frame.iloc[:0].copy(), rows=None)
 
 
 def _tested(table: Table, call: FileCall) -> Table:

@@ -354,7 +354,9 @@ def test_what_the_same_command_wrote_is_replaced_and_nothing_else(chunk, server,
 def test_files_from_python_are_those_of_the_command_line(chunk, server):
     save(reviews(), "in.csv")
     tune(file_chunk_rows=chunk)
-    run = llmframe.complete_file("in.csv", "a.csv", "review", into="mood", where="id != '001'", progress=False)
+    run = llmframe.complete_file(
+        "in.csv", "a.csv", "review", into="mood", where="id != '001'", progress=False
+    )
     assert (run.status, run.rows, run.answered, run is llmframe.last_run()) == ("done", 59, 54, True)
     assert complete("in.csv", "b.csv", "--where", "id != '001'") == 0
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
