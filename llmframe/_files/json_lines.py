@@ -50,20 +50,21 @@ def chunks_of_json_lines(file: IO[bytes], style: TextStyle, size: ChunkSize) -> 
         if not line.strip(_WHITE_SPACE):
             continue
         if len(texts) >= size.rows or characters >= size.size:
-            yield _table(texts, objects, start)
+            yield _table(texts, objects, start, size)
             start, characters, texts, objects = start + len(texts), 0, [], []
         objects.append(_object(line, number))
         texts.append(line.removesuffix("\r"))
         characters += _HELD * len(line)
-    yield _table(texts, objects, start)
+    yield _table(texts, objects, start, size)
 
 
-def _table(texts: list[str], objects: list[dict[str, Any]], start: int) -> Table:
+def _table(texts: list[str], objects: list[dict[str, Any]], start: int, size: ChunkSize) -> Table:
     names = list(dict.fromkeys(name for members in objects for name in members))
     # As Python's own values: pandas would make floats of integers beside missing cells.
     rows = pd.RangeIndex(start, start + len(texts))
-    columns = {name: pd.Series([each.get(name) for each in objects], rows, dtype=object) for name in names}
-    frame = pd.DataFrame(columns, index=rows, columns=pd.Index(names, dtype=object))
+    wanted = [name for name in names if size.wants(name)]
+    columns = {name: pd.Series([each.get(name) for each in objects], rows, dtype=object) for name in wanted}
+    frame = pd.DataFrame(columns, index=rows, columns=pd.Index(wanted, dtype=object))
     return Table(frame, names, rows=Lines(texts))
 
 

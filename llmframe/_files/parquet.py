@@ -71,9 +71,10 @@ def chunks_of_parquet(file: IO[bytes], style: TextStyle, size: ChunkSize) -> Ite
             columns = {
                 label: _series(column, may_miss=name in nullable)
                 for label, name, column in zip(labels, names, table.columns, strict=True)
+                if size.wants(label)
             }
             rows = pd.RangeIndex(start, start + table.num_rows)
-            frame = pd.DataFrame(columns, columns=pd.Index(labels, dtype=object))
+            frame = pd.DataFrame(columns, range(len(rows)), columns=pd.Index(list(columns), dtype=object))
             frame.index = rows
             yield Table(frame, names, rows=ArrowRows(table, compression, groups))
             start += table.num_rows
@@ -280,7 +281,9 @@ def _as(arrow: Any, schema: Any) -> Any:
         return arrow
     columns = []
     for column, field in zip(arrow.columns, schema, strict=True):
-        if pa.types.is_string(field.type) and not pa.types.is_string(column.type):
+        if column.null_count == len(column):
+            columns.append(pa.nulls(len(column), field.type))
+        elif pa.types.is_string(field.type) and not pa.types.is_string(column.type):
             columns.append(_texts(column.to_pylist()))
         else:
             columns.append(column.cast(field.type))

@@ -42,10 +42,21 @@ class TextStyle:
 
 @dataclass(frozen=True)
 class ChunkSize:
-    """How much of a file is read at a time: at most so many rows, and about so many bytes."""
+    """How much of a file is read at a time: at most so many rows, and about so many bytes.
+
+    Attributes
+    ----------
+    only : set of str or None
+        The columns that the tables have, which can then not be written; `None`: all. A file is read to its end all the same.
+    """
 
     rows: int
     size: int
+    only: frozenset[str] | None = None
+
+    def wants(self, column: object) -> bool:
+        """Return whether the tables have a column."""
+        return self.only is None or str(column) in self.only
 
 
 WHOLE = ChunkSize(sys.maxsize, sys.maxsize)

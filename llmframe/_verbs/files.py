@@ -33,7 +33,7 @@ from llmframe._verbs.extract import extract_frame
 from llmframe._verbs.questions import classify_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -229,38 +229,28 @@ def survey(source: Source, call: FileCall) -> Survey:
     if source.is_stream:
         table = source.read()
         return Survey(table, True, len(table.frame), table.names, _chosen(source, call, [table]))
-    with closing(source.chunks(chunk_size())) as chunks:
-        return _surveyed(source, call, chunks)
-
-
-def _surveyed(source: Source, call: FileCall, chunks: Iterator[Table]) -> Survey:
-    first = next(chunks)
+    size = chunk_size()
     stated = source.stated_rows() if call.where is None else None
+    with closing(source.chunks(size)) as chunks:
+        first = next(chunks)
+        is_whole = stated == len(first.frame) if stated is not None else next(chunks, None) is None
+    if is_whole:
+        return Survey(first, True, len(first.frame), first.names, _chosen(source, call, [first]))
+    first = _without_rows(first)
     if stated is not None:
-        whole = stated == len(first.frame)
         selected = None if call.limit is None else np.arange(stated) < call.limit
-        return Survey(first if whole else _without_rows(first), whole, stated, first.names, selected)
-    names, tested, rows, is_whole = list(first.names), [_tested(first, call)], len(first.frame), True
-    for table in chunks:
-        first = _without_rows(first) if is_whole else first
-        is_whole = False
+        return Survey(first, False, stated, first.names, selected)
+    tested = frozenset() if call.where is None else frozenset(columns_named(call.where))
+    names, rows, tables = list(first.names), 0, []
+    for table in source.chunks(replace(size, only=tested)):
         names += [name for name in table.names if name not in names]
-        tested.append(_tested(table, call))
+        tables.append(replace(table, rows=None))
         rows += len(table.frame)
-    chosen = _chosen(source, call, tested)
-    return Survey(first, is_whole, rows, names, chosen)
+    return Survey(first, False, rows, names, _chosen(source, call, tables))
 
 
 def _without_rows(table: Table) -> Table:
     return replace(table, frame=table.frame.iloc[:0].copy(), rows=None)
-
-
-def _tested(table: Table, call: FileCall) -> Table:
-    """Return a chunk with only the columns that the condition names."""
-    named = columns_named(call.where) if call.where is not None else set()
-    return replace(
-        table, frame=table.frame[[name for name in table.frame.columns if str(name) in named]], rows=None
-    )
 
 
 def _chosen(source: Source, call: FileCall, tables: Sequence[Table]) -> npt.NDArray[np.bool_] | None:

@@ -371,3 +371,34 @@ def test_files_from_python_are_those_of_the_command_line(chunk, server):
     assert caught.value.run.failed == 2
     assert len(pd.read_csv("e.csv")) == ROWS
     assert len(caught.value.failures) == 2
+
+
+PEAK = """
+import resource, sys
+import pandas, pyarrow.parquet
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from llmframe.cli import main
+assert main(["complete", *sys.argv[1:], "--column", "review", "--into", "mood", "--quiet"]) == 0
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_memory_holds_three_chunks_of_a_file_of_100_megabytes(suffix, server):
+    rows = 450_000
+    texts = pd.Series([f"Review {number}" for number in range(1_000)] * (rows // 1_000))
+    frame = pd.DataFrame(
+        {"id": range(rows), "review": texts, "body": [f"{number:0200}" for number in range(rows)]}
+    )
+    if suffix == "parquet":
+        frame.to_parquet("in.parquet", compression=None, row_group_size=rows)
+    else:
+        save(frame, f"in.{suffix}")
+    assert Path(f"in.{suffix}").stat().st_size > 95e6
+    del frame
+    words = [sys.executable, "-c", PEAK, f"in.{suffix}", f"out.{suffix}"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    assert float(done.stdout.splitlines()[-1]) <= 200 + 3 * 64
+    assert server.ledger.billed == 1_000

@@ -141,6 +141,11 @@ def _parse_in_chunks(marked: _QuotesMarked, sep: str, size: ChunkSize) -> Iterat
             except StopIteration:
                 break
             _refuse_wider_rows(piece, done + rows)
+            if size.only is not None:
+                plain_names = [
+                    _plain_text(str(name), escaped=marked.escaped, formulas=True) for name in piece
+                ]
+                piece = piece.iloc[:, [place for place, name in enumerate(plain_names) if size.wants(name)]]
             pieces.append(
                 _unmarked(piece, functools.partial(_plain_text, escaped=marked.escaped, formulas=True))
             )
@@ -233,7 +238,7 @@ class _QuotesMarked:
             self._held += self._block()
             cut = len(self._held) if self._ended else self._end_of_whole_lines()
         text, self._held = self._held[:cut], self._held[cut:]
-        pieces = self._quoted_field.split(text)
+        pieces = self._quoted_field.split(text) if '"' in text else [text]
         if "\r" in text:
             # Between quoted fields: pandas 3.0 may hang on lines that end in a single carriage return.
             pieces[::2] = [piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces[::2]]
@@ -256,6 +261,8 @@ class _QuotesMarked:
         return block
 
     def _end_of_whole_lines(self) -> int:
+        if '"' not in self._held:
+            return self._held.rfind("\n") + 1
         found = self._whole_lines.match(self._held)
         return found.end() if found else 0
 
