@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -85,6 +86,8 @@ class SharedByChunks:
     plans: Together = field(default_factory=Together)
     budget: Budget | None = None
     recipe: RecipeRecord | None = None
+    began: float = field(default_factory=time.time)
+    """When the first of them began, in seconds since the epoch: what was answered since is not asked again."""
     _runs: int = 0
 
     def budget_of(self, budget: Budget) -> Budget:

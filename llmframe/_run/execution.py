@@ -237,7 +237,7 @@ class Execution:
             context = rung.context.with_examples_of(self._plan.context)
             plan = await asyncio.to_thread(self._plan.asked_as, asking.recipes, self._plan.spec, context)
             missing = array("i")
-            async for number, verdict in self._stored(plan, wanted, journal, session):
+            async for number, verdict, _ in self._stored(plan, wanted, journal, session):
                 if verdict is None or verdict.value is None or self._asks_again(number, verdict):
                     missing.append(number)
                 else:
@@ -247,8 +247,11 @@ class Execution:
 
     async def _stored(
         self, plan: Plan, numbers: Sequence[int], journal: Journal, session: Session
-    ) -> AsyncIterator[tuple[int, Verdict | None]]:
-        """Yield these requests of a plan, each with the verdict on its answer in the journal; `None`: there is none."""
+    ) -> AsyncIterator[tuple[int, Verdict | None, float]]:
+        """Yield these requests of a plan, each with the verdict on its answer in the journal, and when that was kept.
+
+        `None`: there is none.
+        """
         for start in range(0, len(numbers), _LOOKUP_ROWS):
             block = numbers[start : start + _LOOKUP_ROWS]
             keys = [plan.keys[number] for number in block]
@@ -257,7 +260,7 @@ class Execution:
                 stored = known.get(key)
                 verdict = None if stored is None else self._results.judge(stored)
                 served = stored and verdict and self._settings.is_served_by(stored, verdict)
-                yield number, verdict if served else None
+                yield number, verdict if served else None, 0.0 if stored is None else stored.created
 
     async def _ask_again(
         self, journal: Journal, session: Session, corrections: Mapping[int, tuple[str, str]]
@@ -325,16 +328,20 @@ class Execution:
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
         missing = array("i")
-        async for number, verdict in self._stored(self._plan, numbers, journal, session):
+        async for number, verdict, kept_at in self._stored(self._plan, numbers, journal, session):
             if verdict is None:
                 missing.append(number)
-            elif self._asks_again(number, verdict):
+            elif self._asks_again(number, verdict) and not self._is_of_this_call(kept_at):
                 self._rungs.on_verdict(verdict, stored=True)
                 self._results.keep(number, verdict)
                 missing.append(number)
             else:
                 self._results.add_stored(number, verdict)
         return missing
+
+    def _is_of_this_call(self, kept_at: float) -> bool:
+        """Return whether an answer was given to another chunk of the file, whose failures this one reports."""
+        return self._shared is not None and kept_at >= self._shared.began
 
     def _asks_again(self, number: int, verdict: Verdict) -> bool:
         """Return whether the same request is sent again; one with a correction is not: the answer to that may be there and fit."""

@@ -131,7 +131,7 @@ class LaneContext:
 
     def _is_failure(self, stored: StoredAnswer) -> bool:
         verdict = self.settings.verb.kind.judge(load(stored.body))
-        earlier = stored.created < self.session.began
+        earlier = stored.created < (self.session.began if self.shared is None else self.shared.began)
         return not self.settings.is_served_by(stored, verdict) or (
             earlier and self.settings.asks_again(verdict)
         )

@@ -105,7 +105,7 @@ TYPED = {
 }
 
 
-@pytest.mark.parametrize("group", [3, 5, 7, 20])
+@pytest.mark.parametrize("group", [5, 20, *(pytest.param(group, marks=pytest.mark.slow) for group in (3, 7))])
 def test_streamed_parquet_keeps_schema_metadata_and_row_groups(group, server):
     """Only groups that are larger than a chunk become several."""
     table = pa.table(TYPED).replace_schema_metadata({"who": "me"})
@@ -133,6 +133,7 @@ SCHEMA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("verb", ["extract", "classify"])
 def test_typed_answers_are_written_as_in_a_whole_file(verb, suffix, server):
@@ -205,7 +206,9 @@ def test_rows_that_fail_in_one_chunk_cost_no_other(server, capsys):
     assert llmframe.last_run().failures["position"].tolist() == sorted(failed)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "suffix", ["csv", *(pytest.param(each, marks=pytest.mark.slow) for each in ("jsonl", "parquet"))]
+)
 def test_what_ends_one_chunk_ends_all_and_the_same_command_goes_on(suffix, server, capsys):
     """The finished rows are beside; a good file that is to be replaced stays."""
     save(reviews(), f"in.{suffix}")
@@ -402,3 +405,12 @@ def test_memory_holds_three_chunks_of_a_file_of_100_megabytes(suffix, server):
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
     assert float(done.stdout.splitlines()[-1]) <= 200 + 3 * 64
     assert server.ledger.billed == 1_000
+
+
+def test_a_failure_that_several_chunks_have_is_asked_again_once(server):
+    server.faults = [Fault("refusal", when="Review 13")]
+    save(reviews(), "in.csv")
+    assert complete("in.csv", "out.csv") == 1
+    billed = server.ledger.billed
+    assert complete("in.csv", "out.csv", "--retry-failed", "--max-concurrency", "1") == 1
+    assert server.ledger.billed == billed + 1
