@@ -1,6 +1,6 @@
 """Files: CSV, TSV, JSONL and Parquet as tables whose other columns stay as they are; CSV and Excel of frames.
 
-A file is written completely or not at all.
+A file is read and written as a whole or by chunks, and is written completely or not at all.
 """
 
 from llmframe._files.csv import SEPARATORS, read_csv, to_csv

@@ -51,15 +51,8 @@ class Source:
 
     def chunks(self, size: ChunkSize) -> Generator[Table, None, None]:
         """Read the file chunk by chunk; there is at least one."""
-        try:
-            with self._opened() as file:
-                yield from self.format.chunks(file, self.style, size)
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {self.name}") from None
-        except IsADirectoryError:
-            raise ValueError(f"{self.name} is a folder; name a file in it") from None
-        except ValueError as error:
-            raise ValueError(f"{'stdin' if self.name == STREAM else self.name}: {error}") from error
+        with self._opened() as file:
+            yield from self.format.chunks(file, self.style, size)
 
     def stated_rows(self) -> int | None:
         """Return the number of rows where the file states it."""
@@ -70,11 +63,19 @@ class Source:
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
-        if self.name == STREAM:
-            yield sys.stdin.buffer
-        else:
-            with Path(self.name).open("rb") as file:
-                yield file
+        """Open the file; what is wrong with it is said with its name."""
+        try:
+            if self.name == STREAM:
+                yield sys.stdin.buffer
+            else:
+                with Path(self.name).open("rb") as file:
+                    yield file
+        except FileNotFoundError:
+            raise ValueError(f"there is no file {self.name}") from None
+        except IsADirectoryError:
+            raise ValueError(f"{self.name} is a folder; name a file in it") from None
+        except ValueError as error:
+            raise ValueError(f"{'stdin' if self.name == STREAM else self.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmframe._columns import NO_CONTEXT, Together
 from llmframe._errors import JournalError
-from llmframe._journal import open_journal
+from llmframe._journal import journal_path, open_journal
 from llmframe._loop import submit
 from llmframe._pacing import Budget, BudgetShare
 
@@ -41,7 +42,10 @@ def is_open(settings: RunSettings, recipe: RecipeRecord, identity: bytes) -> boo
         await journal.end(session, {}, finished=not known)
         return known
 
-    return settings.journal is not False and _with_journal(settings, look)
+    place = settings.journal
+    if place is False or (isinstance(place, bool | Path) and not journal_path(place).exists()):
+        return False  # and none is made for the question
+    return _with_journal(settings, look)
 
 
 def leave(settings: RunSettings, recipe: RecipeRecord, identity: bytes, *, is_open: bool) -> None:

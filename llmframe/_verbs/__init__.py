@@ -1,6 +1,6 @@
 """The verbs: their arguments, their requests, the kind of their answers, and how they write them back.
 
-`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column.
+`complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list, all but `ask` also on a file, by chunks where it is large; `batches`, `collect` and `cancel` concern batches and no column.
 """
 
 from llmframe._verbs.batches import batches, cancel, collect

@@ -186,7 +186,7 @@ def check_target(source: Source, target: Target, call: FileCall, *, force: bool)
 
 
 def _is_own(source: Source, target: Target, call: FileCall) -> bool:
-    if source.is_stream:
+    if source.is_stream or os.path.realpath(source.name) == os.path.realpath(target.name):
         return False
     try:
         with closing(source.chunks(chunk_size())) as chunks:
