@@ -128,6 +128,9 @@ class Tuning(NamedTuple):
     batch_requests: int = 50_000
     batch_bytes: int = 200_000_000
     """The largest batch, in requests and in bytes: https://platform.openai.com/docs/guides/batch."""
+    file_chunk_rows: int = 50_000
+    file_chunk_bytes: int = 1 << 26
+    """The largest chunk of a file, in rows and in bytes; a file that is larger is read, answered and written by chunks."""
 
 
 DEFAULT_MAX_RETRIES = 6

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain, groupby, islice, tee
 from typing import TYPE_CHECKING
@@ -28,6 +28,22 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+
+
+@dataclass
+class Together:
+    """What the plans of a file's chunks have in common.
+
+    Attributes
+    ----------
+    duplicates : Counter
+        How often each request was there so far: the k-th duplicate is that of the whole file.
+    has_prompts : bool
+        Whether a row of an earlier chunk gives a prompt: what suits no row of one chunk may suit others.
+    """
+
+    duplicates: Counter[Key] = field(default_factory=Counter)
+    has_prompts: bool = False
 
 
 @dataclass(eq=False)
@@ -70,6 +86,8 @@ class Plan:
     """The rows' own messages of each distinct request, where they cannot be rendered again."""
     again: Mapping[int, bytes] | None = None
     """Messages of the requests that are asked again for another answer, by number."""
+    copies: Sequence[int] = ()
+    """Without `dedupe`: of each distinct request, how many equal rows come before its row."""
     cache: PromptCache | None = None
     """How its requests use the provider's prompt cache; `None`: they do not say."""
     whole: Sequence[Key] | None = None
@@ -152,7 +170,7 @@ class Plan:
         plan = replace(self, recipes=recipes, spec=spec, context=context, kept=kept, again=None)
         builder = _Builder(recipes, context, dedupe=self.dedupe, keep=False)
         for number, own in plan.own(range(self.distinct)):
-            builder.add(number, own)
+            builder.add_copy(number, own, self.copies[number] if self.copies else 0)
         return replace(plan, keys=builder.keys())
 
     def of_rows(self, selected: npt.NDArray[np.bool_] | None) -> Plan:
@@ -186,6 +204,15 @@ class Plan:
             skipped=Counter(dict(zip(self.skipped, reasons, strict=True))),
             refused={position: failure for position, failure in self.refused.items() if selected[position]},
         )
+
+    @property
+    def recipe_digest(self) -> bytes:
+        """A digest of what is the same in every row of the call: parameters, schema or questions, prompt, system message and examples.
+
+        The bound on the answers' tokens, the service tier and the lane are no part of it.
+        """
+        source = self.spec.source + (repr(self.context) if self.context != NO_CONTEXT else "")
+        return blake2b(self.recipes[0].prefix + source.encode(), digest_size=16).digest()
 
     @property
     def requests_digest(self) -> bytes:
@@ -245,7 +272,8 @@ class Plan:
             if same or self.spec.function is not None:
                 return same
         new_plan = replace(self, cells=cells).of_rows(self.selected)
-        return new_plan.keys == self.keys and np.array_equal(new_plan.codes, self.codes)
+        same = new_plan.kept == self.kept if self.kept is not None else new_plan.keys == self.keys
+        return same and np.array_equal(new_plan.codes, self.codes)
 
 
 def make_plan(
@@ -258,6 +286,7 @@ def make_plan(
     dedupe: bool,
     chunk_rows: int,
     context: Context = NO_CONTEXT,
+    together: Together | None = None,
 ) -> Plan:
     """Plan a call over columns of equal length.
 
@@ -277,6 +306,8 @@ def make_plan(
         Rows that are rendered at a time.
     context
         The messages that the verb adds to each row's own.
+    together
+        What it has in common with the plans of a file's other chunks.
 
     Raises
     ------
@@ -284,10 +315,20 @@ def make_plan(
         When no row's prompt can be made, and one part of the template or the function is at fault in all of them.
     """
     plan = _make_plan(
-        recipes, spec, cells, labels, selected, dedupe=dedupe, chunk_rows=chunk_rows, context=context
+        recipes,
+        spec,
+        cells,
+        labels,
+        selected,
+        dedupe=dedupe,
+        chunk_rows=chunk_rows,
+        context=context,
+        duplicates=None if together is None else together.duplicates,
     )
-    if plan.refused and not plan.keys:
+    if plan.refused and not plan.keys and (together is None or not together.has_prompts):
         _refuse_what_suits_no_row(plan)
+    if together is not None and plan.keys:
+        together.has_prompts = True
     return plan
 
 
@@ -315,8 +356,11 @@ def _make_plan(
     dedupe: bool,
     chunk_rows: int,
     context: Context,
+    duplicates: Counter[Key] | None = None,
 ) -> Plan:
-    builder = _Builder(recipes, context, dedupe=dedupe, keep=not renders_again(spec, cells))
+    builder = _Builder(
+        recipes, context, dedupe=dedupe, keep=not renders_again(spec, cells), duplicates=duplicates
+    )
     rows = len(labels)
     codes = np.full(rows, -1, dtype=np.int32)
     wanted = np.arange(rows) if selected is None else np.flatnonzero(selected)
@@ -340,13 +384,22 @@ def _make_plan(
         builder.refused,
         builder.lacking,
         builder.kept,
+        copies=builder.copies,
     )
 
 
 class _Builder:
     """Collects rows into distinct requests."""
 
-    def __init__(self, recipes: Sequence[Recipe], context: Context, *, dedupe: bool, keep: bool) -> None:
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        context: Context,
+        *,
+        dedupe: bool,
+        keep: bool,
+        duplicates: Counter[Key] | None = None,
+    ) -> None:
         self.shared, *self.further = [hashed(recipe.prefix) for recipe in recipes]
         self.context = context
         self.further_contexts = [context.of_draw(draw) for draw in range(1, len(recipes))]
@@ -357,7 +410,10 @@ class _Builder:
         self.refused: dict[int, Failure] = {}
         self.lacking: Counter[Hashable] = Counter()
         self.kept: list[bytes] | None = [] if keep else None
-        self.duplicates: Counter[Key] | None = None if dedupe else Counter()
+        self.duplicates: Counter[Key] | None = None
+        if not dedupe:
+            self.duplicates = Counter() if duplicates is None else duplicates
+        self.copies = array("i")
 
     def keys(self) -> list[Key]:
         return list(chain.from_iterable(zip(self.numbers, *self.further_keys, strict=True)))
@@ -375,12 +431,18 @@ class _Builder:
         return -1
 
     def _number(self, position: int, own: bytes) -> int:
+        if self.duplicates is None:
+            return self.add_copy(position, own, 0)
+        key = identity(self.shared, self.context.around(own))
+        duplicate = self.duplicates[key]
+        self.duplicates[key] += 1
+        self.copies.append(duplicate)
+        return self.add_copy(position, own, duplicate)
+
+    def add_copy(self, position: int, own: bytes, duplicate: int) -> int:
+        """Return the number of the request of a row, before which there are so many rows equal to it."""
         messages = self.context.around(own)
-        key, duplicate = identity(self.shared, messages), 0
-        if self.duplicates is not None:
-            duplicate = self.duplicates[key]
-            self.duplicates[key] += 1
-            key = identity(self.shared, messages, duplicate)
+        key = identity(self.shared, messages, duplicate)
         number = self.numbers.setdefault(key, len(self.first))
         if number == len(self.first):
             self.first.append(position)

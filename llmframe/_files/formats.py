@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from llmframe._files import delimited
-from llmframe._files.json_lines import read_json_lines, write_json_lines
-from llmframe._files.parquet import check_pyarrow, read_parquet, write_parquet
+from llmframe._files import csv
+from llmframe._files.json_lines import JsonLinesWriter, chunks_of_json_lines
+from llmframe._files.parquet import ParquetWriter, check_pyarrow, chunks_of_parquet, stated_rows
+from llmframe._files.tables import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from llmframe._files.tables import Table, TextStyle
+    from llmframe._files.tables import ChunkSize, Table, TableWriter, TextStyle
 
 
 @dataclass(frozen=True)
@@ -22,36 +23,58 @@ class Format:
 
     Attributes
     ----------
-    read, write : function
-        From an open file of bytes to a table, and back.
+    chunks, writer : function
+        How an open file of bytes is read, in at least one table, and written.
     sep : str or None
         What separates the cells of a file; `None` where that is found, or there are no cells.
     is_text : bool
         Whether a file has an encoding.
     check : function
         Raises where what the format needs is not installed.
+    stated_rows : function or None
+        Returns the number of rows that a file states; of the other formats a whole file must be read to know that it can be.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[IO[bytes], TextStyle], Table]
-    write: Callable[[Table, IO[bytes], TextStyle], None]
+    chunks: Callable[[IO[bytes], TextStyle, ChunkSize], Iterator[Table]]
+    writer: Callable[[IO[bytes], TextStyle], TableWriter]
     sep: str | None = None
     is_text: bool = True
     check: Callable[[], None] = lambda: None
+    stated_rows: Callable[[IO[bytes]], int] | None = None
 
     @property
     def is_delimited(self) -> bool:
         return self.name in {"csv", "tsv"}
 
+    def read(self, file: IO[bytes], style: TextStyle) -> Table:
+        """Read a whole file."""
+        (table,) = self.chunks(file, style, WHOLE)
+        return table
+
+    def write(self, table: Table, file: IO[bytes], style: TextStyle) -> None:
+        """Write a whole file."""
+        writer = self.writer(file, style)
+        writer.add(table)
+        writer.close()
+
 
 FORMATS = {
     kind.name: kind
     for kind in (
-        Format("csv", (".csv",), delimited.reader(None), delimited.writer(",")),
-        Format("tsv", (".tsv", ".tab"), delimited.reader("\t"), delimited.writer("\t"), sep="\t"),
-        Format("jsonl", (".jsonl", ".ndjson"), read_json_lines, write_json_lines),
-        Format("parquet", (".parquet",), read_parquet, write_parquet, is_text=False, check=check_pyarrow),
+        Format("csv", (".csv",), csv.chunks(None), csv.writer(",")),
+        Format("tsv", (".tsv", ".tab"), csv.chunks("\t"), csv.writer("\t"), sep="\t"),
+        Format("jsonl", (".jsonl", ".ndjson"), chunks_of_json_lines, JsonLinesWriter),
+        Format(
+            "parquet",
+            (".parquet",),
+            chunks_of_parquet,
+            ParquetWriter,
+            is_text=False,
+            check=check_pyarrow,
+            stated_rows=stated_rows,
+        ),
     )
 }
 """All formats, by name."""

@@ -115,13 +115,22 @@ def _day(moment: pd.Timestamp) -> str:
     return moment.date().isoformat()
 
 
-def moments_format(moments: pd.Series[Any]) -> Callable[[Any], str]:
-    """Return the shortest format that is exact for a whole column: mixed formats could not be parsed together."""
+_MOMENT_FORMATS: list[Callable[[Any], str]] = [
+    _day,
+    *(functools.partial(_moment, timespec=part) for part in ("seconds", "microseconds", "nanoseconds")),
+]
+
+
+def moments_precision(moments: pd.Series[Any]) -> int:
+    """Return a number for the shortest format that is exact for all moments of a column; a finer one's is larger."""
     parts = moments.dropna().dt
     if parts.nanosecond.any():
-        return functools.partial(_moment, timespec="nanoseconds")
+        return 3
     if parts.microsecond.any():
-        return functools.partial(_moment, timespec="microseconds")
-    if parts.tz is not None or parts.hour.any() or parts.minute.any() or parts.second.any():
-        return functools.partial(_moment, timespec="seconds")
-    return _day
+        return 2
+    return int(parts.tz is not None or parts.hour.any() or parts.minute.any() or parts.second.any())
+
+
+def moments_format(precision: int) -> Callable[[Any], str]:
+    """Return one format for a whole column: mixed formats could not be parsed together."""
+    return _MOMENT_FORMATS[precision]

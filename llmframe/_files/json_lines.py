@@ -11,18 +11,22 @@ import pandas as pd
 
 from llmframe._files.encodings import DecodedText
 from llmframe._files.frame_columns import any_json, as_json
-from llmframe._files.tables import Table, TextStyle
+from llmframe._files.tables import Table
 from llmframe._json import without_half_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
 
+    from llmframe._files.tables import ChunkSize, TextStyle
+
 _WHITE_SPACE = " \t\r\n"
 _PUNCTUATION = re.compile(r"[ \t\r\n]*[:,{][ \t\r\n]*")
 _SHOWN_CHARACTERS = 60
+_HELD = 4
+"""A line is held as it is, and as Python's objects, which take some times its size."""
 
 _decoder = json.JSONDecoder()
 
@@ -37,17 +41,30 @@ class Lines:
         return Lines([text for text, wanted in zip(self.texts, chosen.tolist(), strict=True) if wanted])
 
 
-def read_json_lines(file: IO[bytes], style: TextStyle) -> Table:
-    """Read a file of one object a line; blank lines are left out."""
-    texts, objects = [], []
+def chunks_of_json_lines(file: IO[bytes], style: TextStyle, size: ChunkSize) -> Iterator[Table]:
+    """Yield at least one chunk of a file of one object a line; blank lines are left out."""
+    texts: list[str] = []
+    objects: list[dict[str, Any]] = []
+    start = characters = 0
     for number, line in DecodedText(file, style.encoding).lines():
-        if line.strip(_WHITE_SPACE):
-            objects.append(_object(line, number))
-            texts.append(line.removesuffix("\r"))
+        if not line.strip(_WHITE_SPACE):
+            continue
+        if len(texts) >= size.rows or characters >= size.size:
+            yield _table(texts, objects, start, size)
+            start, characters, texts, objects = start + len(texts), 0, [], []
+        objects.append(_object(line, number))
+        texts.append(line.removesuffix("\r"))
+        characters += _HELD * len(line)
+    yield _table(texts, objects, start, size)
+
+
+def _table(texts: list[str], objects: list[dict[str, Any]], start: int, size: ChunkSize) -> Table:
     names = list(dict.fromkeys(name for members in objects for name in members))
     # As Python's own values: pandas would make floats of integers beside missing cells.
-    columns = {name: pd.Series([members.get(name) for members in objects], dtype=object) for name in names}
-    frame = pd.DataFrame(columns, index=range(len(texts)), columns=pd.Index(names, dtype=object))
+    rows = pd.RangeIndex(start, start + len(texts))
+    wanted = [name for name in names if size.wants(name)]
+    columns = {name: pd.Series([each.get(name) for each in objects], rows, dtype=object) for name in wanted}
+    frame = pd.DataFrame(columns, index=rows, columns=pd.Index(wanted, dtype=object))
     return Table(frame, names, rows=Lines(texts))
 
 
@@ -69,10 +86,20 @@ def _object(line: str, number: int) -> dict[str, Any]:
     return dict(members)
 
 
-def write_json_lines(table: Table, file: IO[bytes], style: TextStyle) -> None:
-    """Write one object a line, in UTF-8."""
-    lines = _changed_lines(table) if isinstance(table.rows, Lines) else _new_lines(table.frame)
-    file.writelines(line.encode(style.encoding or "utf-8", "replace") + b"\n" for line in lines)
+@dataclass(frozen=True)
+class JsonLinesWriter:
+    """Writes one object a line, in UTF-8."""
+
+    file: IO[bytes]
+    style: TextStyle
+
+    def add(self, table: Table) -> None:
+        lines = _changed_lines(table) if isinstance(table.rows, Lines) else _new_lines(table.frame)
+        encoding = self.style.encoding or "utf-8"
+        self.file.writelines(line.encode(encoding, "replace") + b"\n" for line in lines)
+
+    def close(self) -> None:
+        """Do nothing: the last line is a line as the others."""
 
 
 def _new_lines(frame: pd.DataFrame) -> Iterable[str]:

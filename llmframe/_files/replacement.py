@@ -44,18 +44,50 @@ def replacement(path: FilePath, caller: str) -> Iterator[IO[bytes]]:
         with target.open("wb") as file:
             yield file
         return
-    new = target.with_name(f".{secrets.token_hex(8)}.llmframe-tmp")
+    with _replaced_by(target.with_name(f".{secrets.token_hex(8)}.llmframe-tmp"), target) as file:
+        yield file
+
+
+@contextmanager
+def part_file(path: FilePath, caller: str) -> Iterator[IO[bytes]]:
+    """Do so with a file whose name says what it is: one that a killed process has left is replaced."""
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    check_writable(target, caller)
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    with _replaced_by(part, target) as file:
+        yield file
+
+
+@contextmanager
+def _replaced_by(new: Path, target: Path) -> Iterator[IO[bytes]]:
+    own = None
     try:
         with _created(new) as file:
+            own = os.fstat(file.fileno())
             yield file
+        _check_own(new, own)
         with new.open("rb+") as file:
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, new)
         new.replace(target)
     except BaseException:
-        new.unlink(missing_ok=True)
+        if own is not None and _is_own(new, own):
+            new.unlink()
         raise
+
+
+def _is_own(path: Path, own: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), own)
+    except FileNotFoundError:
+        return False
+
+
+def _check_own(path: Path, own: os.stat_result) -> None:
+    if not _is_own(path, own):
+        raise FileExistsError(f"another call writes the same file: {str(path)!r} is no longer this one's")
 
 
 def _created(path: Path) -> IO[bytes]:

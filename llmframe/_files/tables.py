@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy as np
     import numpy.typing as npt
-    import pandas as pd
 
 
 class Rows(Protocol):
@@ -39,8 +41,43 @@ class TextStyle:
 
 
 @dataclass(frozen=True)
+class ChunkSize:
+    """How much of a file is read at a time: at most so many rows, and about so many bytes.
+
+    Attributes
+    ----------
+    only : set of str or None
+        The columns that the tables have, which can then not be written; `None`: all. A file is read to its end all the same.
+    """
+
+    rows: int
+    size: int
+    only: frozenset[str] | None = None
+
+    def wants(self, column: object) -> bool:
+        """Return whether the tables have a column."""
+        return self.only is None or str(column) in self.only
+
+
+WHOLE = ChunkSize(sys.maxsize, sys.maxsize)
+"""A file is one chunk."""
+
+
+class TableWriter(Protocol):
+    """Writes a file table by table; the tables have the same columns."""
+
+    def add(self, table: Table) -> None:
+        """Write the rows of a table after those before."""
+        ...
+
+    def close(self) -> None:
+        """Write what the end of a file needs; the file stays open."""
+        ...
+
+
+@dataclass(frozen=True)
 class Table:
-    """The rows of a file.
+    """The rows of a file, or of a chunk of it, which its frame's index numbers in the file.
 
     Attributes
     ----------
@@ -72,6 +109,15 @@ class Table:
     def all_names(self) -> list[str]:
         """Return the names to write: the file's, and those of new columns."""
         return [*self.names, *map(str, self.frame.columns[len(self.names) :])]
+
+    def with_names(self, names: Sequence[str]) -> Table:
+        """Return the table with these columns, those of the whole file; what the rows have not is missing."""
+        if list(names) == list(self.names):
+            return self
+        missing = pd.Series([None] * len(self.frame), index=self.frame.index, dtype=object)
+        columns = {name: self.frame.get(name, missing) for name in names}
+        frame = pd.DataFrame(columns, index=self.frame.index, columns=pd.Index(list(names), dtype=object))
+        return replace(self, frame=frame, names=names)
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Table:
         """Return some of the rows."""

@@ -357,6 +357,7 @@ class LiveLane:
             fit = self._budget.fit(len(request.body)) if self.stopped is None else Fit.NOW
             if fit is Fit.LATER:
                 self._settled.clear()
+                self._budget.waiting.add(self._settled)
                 await self._settled.wait()
                 continue
             leaves = fit is Fit.NOW and self.stopped is None

@@ -13,10 +13,19 @@ from llmframe._loop.gc_threshold import raised_gc_threshold
 from llmframe._loop.interrupts import Interrupts, uninterrupted
 from llmframe._loop.notebook import ShortTraceback
 from llmframe._loop.private_loop import refuse_on_private_loop, submit
-from llmframe._loop.tasks import LoopTask, NestedTask, begin_here, beside, running_loop, through
+from llmframe._loop.tasks import (
+    UNWIND_SECONDS,
+    LoopTask,
+    NestedTask,
+    begin_here,
+    beside,
+    running_loop,
+    through,
+)
 from llmframe._loop.worker import Worker
 
 __all__ = [
+    "UNWIND_SECONDS",
     "Interrupts",
     "LoopTask",
     "NestedTask",

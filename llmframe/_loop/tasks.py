@@ -55,6 +55,11 @@ class LoopTask(Generic[T]):
         if not self.future.done() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._cancel_task)
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the task's loop, from any thread."""
+        if not self.future.done() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
     def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -5,7 +5,7 @@ states, a rate that is learnt), and each run takes part by its `RunPace`; `Retry
 its row and for the run. Callers pass `now`, seconds on a monotonic clock.
 """
 
-from llmframe._pacing.budget import OVER_BUDGET, Budget, Fit
+from llmframe._pacing.budget import OVER_BUDGET, Budget, BudgetShare, Fit
 from llmframe._pacing.headers import RateHeaders, retry_after
 from llmframe._pacing.pace import Pace, RunPace
 from llmframe._pacing.refusals import (
@@ -31,6 +31,7 @@ __all__ = [
     "OVER_BUDGET",
     "Attempts",
     "Budget",
+    "BudgetShare",
     "Fit",
     "GiveUp",
     "Pace",

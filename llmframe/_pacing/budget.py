@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from llmframe._values import Stop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 _USED_UP = 0.95
@@ -72,6 +74,8 @@ class Budget:
         self._lost = 0.0
         self._answers = 0
         self.largest_refused = 0.0
+        self.waiting: WeakSet[asyncio.Event] = WeakSet()
+        """Set when a reservation ends, which may be another run's."""
         self._factor = 1.0
         """By how much an answer has exceeded its worst case: a server may not hold to the bound on its tokens."""
 
@@ -156,4 +160,33 @@ class Budget:
         reserved = self._reserved.pop(number, None)
         if reserved is not None:
             self._in_flight = self._in_flight - reserved if self._reserved else 0.0
+            for event in self.waiting:
+                event.set()
         return reserved
+
+
+_NUMBERS = 1 << 40
+"""More than a run has requests."""
+
+
+class BudgetShare(Budget):
+    """A budget that several runs have in common, as one of them uses it: the runs number their attempts alike."""
+
+    def __init__(self, common: Budget, run: int) -> None:
+        self._common = common
+        self._first = run * _NUMBERS
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._common, name)
+
+    def fit(self, size: int) -> Fit:
+        return self._common.fit(size)
+
+    def reserve(self, number: int, size: int) -> None:
+        self._common.reserve(self._first + number, size)
+
+    def settle(self, number: int, cost: float | None) -> None:
+        self._common.settle(self._first + number, cost)
+
+    def end(self, number: int, *, uncertain: bool) -> None:
+        self._common.end(self._first + number, uncertain=uncertain)

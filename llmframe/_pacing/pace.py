@@ -102,6 +102,7 @@ class Pace:
         tokens_per_minute: float | None = None,
         rungs: InFlightBound | None = None,
         warming: InFlightBound | None = None,
+        call: object = None,
     ) -> RunPace:
         """Add a run, with what its user allows at most; it ends with `leave`.
 
@@ -117,11 +118,18 @@ class Pace:
             Bounds the requests in flight until it is known whether the server holds to what is asked for.
         warming
             Bounds them until what they have in common is in the provider's cache.
+        call
+            What `max_concurrency` bounds, where that is several runs: those of a file's chunks.
         """
         if not self.runs:
             self._window = self._window.again()
         run = RunPace(
-            self, max_concurrency, recipe, (requests_per_minute, tokens_per_minute), (rungs, warming)
+            self,
+            max_concurrency,
+            recipe,
+            (requests_per_minute, tokens_per_minute),
+            (rungs, warming),
+            call=call,
         )
         self.runs.append(run)
         self._apply_ceilings()
@@ -139,7 +147,7 @@ class Pace:
         limits say that the server or the user states, or that refusals have taught.
         """
         window = self._window
-        if run.in_flight >= run.window:
+        if run.in_flight >= run.window or self._enough_of_call(run):
             return _FULL
         if run.most is None and window.in_flight >= window.size <= run.in_flight * len(self.runs):
             return _FULL
@@ -153,6 +161,12 @@ class Pace:
             window.open()
         wait = max(wait, limited)
         return min(wait, _LONGEST) if wait > _AT_ONCE else 0.0
+
+    def _enough_of_call(self, run: RunPace) -> bool:
+        """Return whether the runs of a call have as many requests in flight as its user allows."""
+        if run.most is None or run.call is None:
+            return False
+        return sum(other.in_flight for other in self.runs if other.call is run.call) >= run.most
 
     def send(self, now: float, tokens: int) -> Ticket:
         """Charge the limits for a request as it is sent; `tokens` is the estimate of its cost."""
@@ -341,8 +355,11 @@ class RunPace:
         recipe: bytes,
         ceilings: tuple[float | None, float | None],
         bounds: Sequence[InFlightBound | None] = (),
+        *,
+        call: object = None,
     ) -> None:
         self.most = most
+        self.call = call
         self._bounds = [bound for bound in bounds if bound is not None]
         self.ceilings = ceilings
         self.in_flight = 0

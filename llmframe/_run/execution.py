@@ -11,7 +11,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llmframe._api import HttpTransport, SdkTransport, connect
-from llmframe._columns import NO_CONTEXT
 from llmframe._errors import JournalError, counted, short
 from llmframe._journal import Lease, Recorder, open_journal
 from llmframe._loop import beside, raised_gc_threshold, through
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from llmframe._api import Client, Transport
     from llmframe._columns import Plan
     from llmframe._journal import Journal, Session, StoredAnswer
+    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.feed import ClaimedFeed
     from llmframe._run.settings import Asking, Rung, RunSettings
     from llmframe._values import Key, Lane, LimitWait, Verdict
@@ -45,6 +45,8 @@ class Execution:
     ----------
     columns
         The columns' names, for display.
+    shared
+        What it has in common with the runs of a file's other chunks.
 
     Attributes
     ----------
@@ -54,11 +56,19 @@ class Execution:
         What is written where, for display.
     """
 
-    def __init__(self, settings: RunSettings, plan: Plan, results: Results, columns: str) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        plan: Plan,
+        results: Results,
+        columns: str,
+        shared: SharedByChunks | None = None,
+    ) -> None:
         self.stop: Stop | None = None
         self._settings = settings
         self._plan = plan
         self._results = results
+        self._shared = shared
         self.budget = Budget()
         """What the run may spend, and has."""
         self._rungs = results.rungs
@@ -134,6 +144,8 @@ class Execution:
         except ValueError:
             self.refused = True
             raise
+        if self._shared is not None:
+            self.budget = self._shared.budget_of(self.budget)
 
     async def _ask_by_rungs(self, journal: Journal, session: Session) -> None:
         """Ask by the best rung that the server holds to, as far as that is known; find it out live."""
@@ -276,9 +288,9 @@ class Execution:
             return AsyncExitStack()
         title = f"{self.columns} · {self._settings.model}"
         known = (self._results.finished, self._results.failed)
-        return progress_bar(title, self._results.unfinished, partial(self._progress, *known))
+        return progress_bar(title, self._results.unfinished, partial(self.progress, *known))
 
-    def _progress(self, known: int = 0, known_failures: int = 0) -> Progress:
+    def progress(self, known: int = 0, known_failures: int = 0) -> Progress:
         """Return the progress of the sending, beyond what was known before it."""
         results = self._results
         failed = results.failed - known_failures
@@ -303,11 +315,16 @@ class Execution:
     ) -> AsyncIterator[tuple[Journal, Session]]:
         """Yield an open journal, and the run's session in it."""
         settings, plan = self._settings, self._plan
+        recipe = plan.recipe_digest, plan.recipes[0].describe()
+        fresh = b""
+        if settings.fresh:
+            fresh = _set_hash(plan.all_keys) if self._shared is None else self._shared.identity
+        if self._shared is not None:
+            self._shared.recipe = recipe
         async with open_journal(settings.journal, settings.tuning) as journal:
             session = await journal.begin(
-                recipe_digest(plan),
-                plan.recipes[0].describe(),
-                fresh=_set_hash(plan.all_keys) if settings.fresh else b"",
+                *recipe,
+                fresh=fresh,
                 sends=settings.mode == "live",
             )
             try:
@@ -318,7 +335,10 @@ class Execution:
 
     def _is_finished(self, session: Session) -> bool:  # noqa: ARG002 (a dry run looks at it)
         """Return whether a fresh run like this one begins anew; otherwise it goes on with what is answered."""
-        return self.stop is None and not self._results.unfinished and not self._plan.is_part
+        begins_anew = (
+            self._shared is None or not self._settings.fresh
+        )  # a chunk's does not: the file's may go on
+        return begins_anew and self.stop is None and not self._results.unfinished and not self._plan.is_part
 
     async def _look_up(self, journal: Journal, session: Session, numbers: Sequence[int]) -> Sequence[int]:
         """Read the known answers to these requests from the journal; return the numbers of the others."""
@@ -326,13 +346,17 @@ class Execution:
         async for number, found in self._stored(self._plan, numbers, journal, session):
             if found is None:
                 missing.append(number)
-            elif self._asks_again(number, found[0]):
+            elif self._asks_again(number, found[0]) and not self._is_of_this_call(found[1].created):
                 self._rungs.on_verdict(found[0], stored=True)
                 self._results.keep(number, *found)
                 missing.append(number)
             else:
                 self._results.add_stored(number, *found)
         return missing
+
+    def _is_of_this_call(self, kept_at: float) -> bool:
+        """Return whether an answer was given to another chunk of the file, whose failures this one reports."""
+        return self._shared is not None and kept_at >= self._shared.began
 
     def _asks_again(self, number: int, verdict: Verdict) -> bool:
         """Return whether the same request is sent again; one with a correction is not: the answer to that may be there and fit."""
@@ -341,9 +365,9 @@ class Execution:
     async def _send_if_possible(self, journal: Journal, session: Session, wanted: Sequence[int]) -> None:
         if session.obstacle is not None:
             message = f"answers could not be kept, so nothing was sent: {session.obstacle}"
-            self._stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
+            self.stop_run(Stop("journal", message, "mend that; the answers so far are in the column"))
         elif not self._settings.account.has_key:
-            self._stop_run(NO_KEY)
+            self.stop_run(NO_KEY)
         else:
             await self._send(journal, session, wanted)
 
@@ -367,18 +391,19 @@ class Execution:
             recorder=recorder,
             sink=sink,
             collected=CollectedResults(self._plan, self._results, sink, session.since),
-            stop=self._stop_run,
+            stop=self.stop_run,
             journal_failed=self._journal_failed,
             client=client,
             transport=transport,
             budget=self.budget,
+            shared=self._shared,
         )
         try:
             async with beside(lease.keep()), beside(self._keep_rung_that_fits(journal)), self._bar():
                 await self._run_lane(context, wanted)
                 await self._keep_rung(journal)
         except StopRun as stopped:
-            self._stop_run(stopped.stop)
+            self.stop_run(stopped.stop)
         except JournalError as error:
             self._journal_failed(error)
         finally:
@@ -451,23 +476,14 @@ class Execution:
         if self._settings.progress:
             say(line)
 
-    def _stop_run(self, reason: Stop) -> None:
+    def stop_run(self, reason: Stop) -> None:
         self.stop = self.stop or reason
         if self._lane is not None:
             self._lane.stop(reason)
 
     def _journal_failed(self, error: JournalError) -> None:
         """Stop the run: answers could not be kept."""
-        self._stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
-
-
-def recipe_digest(plan: Plan) -> bytes:
-    """Return a digest of what is the same in every row of a call: parameters, schema or questions, prompt, system message and examples.
-
-    The bound on the answers' tokens, the service tier and the lane are no part of it.
-    """
-    source = plan.spec.source + (repr(plan.context) if plan.context != NO_CONTEXT else "")
-    return blake2b(plan.recipes[0].prefix + source.encode(), digest_size=16).digest()
+        self.stop_run(Stop("journal", str(error), "mend that; the answers so far are in the column"))
 
 
 def _set_hash(keys: Sequence[Key]) -> bytes:

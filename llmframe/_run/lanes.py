@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmframe._errors import JournalError
     from llmframe._journal import Journal, Lease, Recorder, Session, StoredAnswer
     from llmframe._pacing import Budget
+    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.results import CollectedResults, OutcomeSink, Results
     from llmframe._run.settings import AccountSettings, RunSettings
     from llmframe._values import AnswerKind, Endpoint, Key, Stop
@@ -64,6 +65,7 @@ class LaneContext:
     client: Client
     transport: Transport
     budget: Budget
+    shared: SharedByChunks | None = None
 
     @property
     def label(self) -> PartLabel:
@@ -129,7 +131,7 @@ class LaneContext:
 
     def _is_failure(self, stored: StoredAnswer) -> bool:
         verdict = self.settings.verb.kind.judge(load(stored.body))
-        earlier = stored.created < self.session.began
+        earlier = stored.created < (self.session.began if self.shared is None else self.shared.began)
         return not self.settings.is_served_by(stored, verdict) or (
             earlier and self.settings.asks_again(verdict)
         )
@@ -180,6 +182,7 @@ async def make_live_lane(
         tokens_per_minute=settings.tokens_per_minute,
         rungs=context.results.rungs,
         warming=warming,
+        call=context.shared,
     )
     feed = context.live_feed(wanted, lambda: pace.window)
     lane = LiveLane(

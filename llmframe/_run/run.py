@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmframe._columns import Plan
     from llmframe._loop import Interrupts
+    from llmframe._run.chunks import SharedByChunks
     from llmframe._run.settings import RunSettings
     from llmframe._values import LimitWait, Saved, Usage
 
@@ -108,11 +109,19 @@ class Run:
     ('done', 1, {'prompt': 1})
     """
 
-    def __init__(self, settings: RunSettings, plan: Plan, columns: str, write_back: WriteBack) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        plan: Plan,
+        columns: str,
+        write_back: WriteBack,
+        shared: SharedByChunks | None = None,
+    ) -> None:
         self._settings = settings
+        self._shared = shared
         self._plan = plan
         self._results = new_results(settings, plan)
-        self._execution = Execution(settings, plan, self._results, columns)
+        self._execution = Execution(settings, plan, self._results, columns, shared)
         self._write_back = write_back
         self._written: tuple[Any] | None = None
         self._task: LoopTask[None] | None = None
@@ -274,7 +283,7 @@ class Run:
         return f"<Run {self.status}: {self._closing_line()}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DetachedRun, ({name: getattr(self, name) for name in _TOLD},)
+        return DetachedRun, ({name: getattr(self, name) for name in TOLD},)
 
     def _repr_html_(self) -> str:
         return card.html(self, self._details, self._causes)
@@ -341,7 +350,8 @@ class Run:
                 self._written = (None,)
                 return None
             self._written = (self._write_back(self._results, self._record(), ending),)
-            self._say_ending()
+            if self._shared is None:
+                self._say_ending()
         return self._written[0]
 
     def _record(self) -> dict[str, Any]:
@@ -366,10 +376,8 @@ class Run:
             say(line)
             if hint := advice.missing_cells_line(self._plan, self.rows):
                 say(hint)
-        no_price = self.cost is None and self.tokens.total
-        if self._settings.progress and no_price and model not in _without_price:
-            _without_price.add(model)
-            say(f"llmframe: no price is known for {model}; set llmframe.options.prices to see costs")
+        if self._settings.progress:
+            say_without_price(self, model)
         wait_until_shown()
 
     def _how_to_continue(self) -> str:
@@ -393,7 +401,7 @@ class Run:
         )
 
 
-_TOLD = (
+TOLD = (
     "_unfinished",  # read first: a run that ends meanwhile is told as unfinished
     *(name for name, value in vars(Run).items() if isinstance(value, property) and not name.startswith("_")),
     *("_details", "_causes"),
@@ -431,11 +439,18 @@ def _as_told(name: str) -> property:
     return property(lambda run: run._told[name])
 
 
-for _name in _TOLD:
+for _name in TOLD:
     setattr(DetachedRun, _name, _as_told(_name))
 
 
 _without_price: set[str] = set()
+
+
+def say_without_price(run: Run, model: str) -> None:
+    """Say once that a model has no price, where a run paid it."""
+    if run.cost is None and run.tokens.total and model not in _without_price:
+        _without_price.add(model)
+        say(f"llmframe: no price is known for {model}; set llmframe.options.prices to see costs")
 
 
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:

@@ -40,7 +40,7 @@ from llmframe._run import (
     await_run,
     check_dry_run,
     estimate,
-    recipe_digest,
+    recipe_of,
     run_to_end,
     start,
 )
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from llmframe._run import Results, RunSettings
+    from llmframe._columns import Together
+    from llmframe._run import Results, RunSettings, SharedByChunks
 
     Finish: TypeAlias = Callable[[RunSettings, PromptSpec], tuple[RunSettings, PromptSpec]]
     """Settles what depends on how the rows' prompts are made."""
@@ -65,6 +66,7 @@ def _plan(
     settings: RunSettings,
     spec: PromptSpec,
     selected: npt.NDArray[Any] | None,
+    together: Together | None = None,
 ) -> Plan:
     cells = {column: frame[column].copy(deep=False) for column in spec.reads}
     context = settings.context
@@ -79,6 +81,7 @@ def _plan(
         dedupe=settings.dedupe,
         chunk_rows=settings.tuning.chunk_rows,
         context=context,
+        together=together,
     )
 
 
@@ -145,6 +148,17 @@ class FrameCall:
         The verb's argument that names them.
     kept
         Its arguments as its record keeps them.
+    shared
+        What it has in common with the calls over a file's other chunks.
+
+    Attributes
+    ----------
+    reads, writes : sequence of labels
+        The columns that it reads, and those that it writes.
+    title : str
+        What is shown of it.
+    recipe
+        What is asked of each row, as the journal identifies it.
     """
 
     refreshing: Refreshing | None = None
@@ -163,6 +177,7 @@ class FrameCall:
         error_into: Hashable | None,
         kept: Mapping[str, Any],
         finish: Finish = as_it_is,
+        shared: SharedByChunks | None = None,
     ) -> None:
         self._frame = frame
         self._kept = kept
@@ -201,12 +216,17 @@ class FrameCall:
         self.settings = settings
         self.names = names
         self.title = title(column, names)
-        self.ask(_plan(frame, settings, self._spec, self._targets.selected))
+        self.reads = self._spec.reads
+        self.writes = [*names, *([] if error_into is None else [error_into])]
+        self._shared = shared
+        plans = None if shared is None else shared.plans
+        self.ask(_plan(frame, settings, self._spec, self._targets.selected, plans))
 
     def ask(self, plan: Plan) -> None:
         """Ask the requests of this plan."""
         self.plan = plan
-        self.run = Run(self.settings, plan, self.title, self._write_back)
+        self.recipe = recipe_of(plan)
+        self.run = Run(self.settings, plan, self.title, self._write_back, self._shared)
 
     @property
     def value_columns(self) -> list[Hashable]:
@@ -268,7 +288,7 @@ class FrameCall:
         again = {
             **self._kept,
             "server": self.settings.server,
-            "recipes": [recipe_digest(self.plan).hex()],
+            "recipes": [self.plan.recipe_digest.hex()],
             "requests": self.plan.requests_digest.hex(),
             "written": time.time(),
             **({"limited": True} if self._limited else {}),

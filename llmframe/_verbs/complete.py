@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt
+    from llmframe._run import SharedByChunks
 
 COMPLETE = Verb("complete", CHAT_COMPLETIONS, TEXT)
 
@@ -35,6 +36,7 @@ def complete_frame(
     error_into: Hashable | None,
     raw: bool = False,
     usage: bool = False,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     name = _target_name(column, into)
     settings, names = with_response(
@@ -51,6 +53,7 @@ def complete_frame(
         overwrite=overwrite,
         error_into=error_into,
         kept=kept_arguments(arguments, column=column, prompt=prompt, into=into, raw=raw, usage=usage),
+        shared=shared,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Prompt, Schema
-    from llmframe._run import RunSettings
+    from llmframe._run import RunSettings, SharedByChunks
 
 _INSTRUCTION = (
     "Extract the fields that are asked for from the user's text, as JSON. Take each value from the text alone; where the "
@@ -47,6 +47,7 @@ def extract_frame(
     error_into: Hashable | None,
     raw: bool = False,
     usage: bool = False,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     before = checked_prefix(prefix)
     settings, kind = _settings(
@@ -83,6 +84,7 @@ def extract_frame(
             raw=raw,
             usage=usage,
         ),
+        shared=shared,
     )
 
 

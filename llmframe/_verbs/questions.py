@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llmframe._columns import Overwrite, Part, Prompt, QuestionAnswers
-    from llmframe._run import RunSettings
+    from llmframe._run import RunSettings, SharedByChunks
 
     NameOf = Callable[[Part], Hashable]
     """Names the column of a part."""
@@ -50,6 +50,7 @@ def classify_frame(
     where: Any,
     overwrite: Overwrite,
     error_into: Hashable | None,
+    shared: SharedByChunks | None = None,
 ) -> FrameCall:
     call = _prepared(partial(_classified, labels), _CLASSIFY, arguments)
     value = _label_name(column) if into is None else into
@@ -68,6 +69,7 @@ def classify_frame(
         error_into=error_into,
         kept=kept_arguments(arguments, column=column, labels=labels, prompt=prompt, into=into),
         finish=call.asked.finish,
+        shared=shared,
     )
 
 

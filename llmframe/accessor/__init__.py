@@ -11,6 +11,7 @@ from typing import overload
 
 import pandas as pd
 
+from llmframe.accessor.files import classify_file, complete_file, extract_file
 from llmframe.accessor.frame import DataFrameLLM
 from llmframe.accessor.lists import aask, aclassify, acomplete, aextract, ask, classify, complete, extract
 from llmframe.accessor.series import SeriesLLM
@@ -24,8 +25,11 @@ __all__ = [
     "aextract",
     "ask",
     "classify",
+    "classify_file",
     "complete",
+    "complete_file",
     "extract",
+    "extract_file",
     "llm",
 ]
 

@@ -13,11 +13,10 @@ import orjson
 
 import llmframe
 from llmframe._columns import judge_any
-from llmframe._files import replacement
+from llmframe._files import check_new, replacement
 from llmframe._journal import journal_path, open_journal
 from llmframe._options import check, check_environment, options
 from llmframe.cli.output import DONE, show, tell
-from llmframe.cli.places import check_new
 
 if TYPE_CHECKING:
     import argparse

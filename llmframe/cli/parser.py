@@ -46,6 +46,9 @@ files:
   names without one of these. IN and OUT may differ. Every other column stays as it was: the cells of CSV and TSV are
   text (007 stays 007), lines of JSONL gain keys, Parquet keeps schema and metadata. CSV and TSV are written in UTF-8
   with the mark that Excel needs (to stdout without it) and an apostrophe before what a spreadsheet would run as a formula.
+  A file of more than 50,000 rows or 64 MB is read, answered and written by chunks, in order, to OUT.part, which becomes OUT at
+  the end; after a crash the same command goes on. From stdin a file is read as a whole; with --mode batch the columns that
+  are read, and with --where those that it names, are in memory as a whole.
 
 {_ENDINGS}
 {_ENVIRONMENT}"""
@@ -277,7 +280,11 @@ def _add_files(add: Any) -> None:
         help="separator of CSV: , ; | or \\t (default: found in IN, and kept for OUT)",
     )
     add("--encoding", help="encoding of IN, such as cp1252 (default: found where it can be; OUT is UTF-8)")
-    add("--force", action="store_true", help="replace OUT if it is there")
+    add(
+        "--force",
+        action="store_true",
+        help="replace OUT if it is there; not needed where this command wrote it",
+    )
     add("--quiet", action="store_true", help="no progress bar; errors and counts stay")
 
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from llmframe._files import (
     FORMATS,
     SEPARATORS,
-    Format,
-    Table,
+    STREAM,
+    Source,
+    Target,
     TextStyle,
     check_encoding,
-    check_writable,
     format_of,
-    is_stream,
-    replacement,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-STREAM = "-"
-"""stdin as IN, stdout as OUT."""
+    from llmframe._files import Format
 
 _SEPARATORS = {r"\t": "\t", "tab": "\t"}
 
@@ -36,83 +28,6 @@ def separator(text: str) -> str:
     if sep not in SEPARATORS:
         raise ValueError(f"{text!r} is no separator; write ',' ';' '|' or '\\t'")
     return sep
-
-
-def check_new(name: str, *, force: bool) -> None:
-    """Refuse a file that is there, unless it is to be replaced, and one that cannot be written."""
-    if Path(name).is_file() and not force:
-        raise ValueError(f"{name} is already there; name another file, or pass --force to replace it")
-    check_writable(name, "OUT")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is read."""
-
-    name: str
-    format: Format
-    style: TextStyle
-
-    def read(self) -> Table:
-        try:
-            with self._opened() as file:
-                return self.format.read(file, self.style)
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {self.name}") from None
-        except IsADirectoryError:
-            raise ValueError(f"{self.name} is a folder; name a file in it") from None
-        except ValueError as error:
-            raise ValueError(f"{'stdin' if self.name == STREAM else self.name}: {error}") from error
-
-    @contextmanager
-    def _opened(self) -> Iterator[IO[bytes]]:
-        if self.name == STREAM:
-            yield sys.stdin.buffer
-        else:
-            with Path(self.name).open("rb") as file:
-                yield file
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is written: the whole file, or none of it."""
-
-    name: str
-    format: Format
-    style: TextStyle
-
-    @property
-    def partial(self) -> Target | None:
-        """Where the finished rows go when a run stops early; `None` for a pipe, which gets all rows or none."""
-        if self.name == STREAM or is_stream(self.name):
-            return None
-        return replace(self, name=f"{self.name}.partial")
-
-    def check(self, *, force: bool) -> None:
-        """Refuse what cannot be written, before anything is sent."""
-        self.format.check()
-        if self.name != STREAM:
-            check_new(self.name, force=force)
-
-    def write(self, table: Table) -> None:
-        if self.name != STREAM:
-            with replacement(self.name, "OUT") as file:
-                self.format.write(table, file, self.style)
-            return
-        # A mark at the start would be part of the first name for the tools that read a pipe.
-        with suppress(BrokenPipeError):
-            self.format.write(table, sys.stdout.buffer, replace(self.style, encoding="utf-8"))
-            sys.stdout.buffer.flush()
-
-    def separated_as(self, sep: str | None) -> Target:
-        """Return the target with the separator of the source, where its own format leaves that open."""
-        if self.style.sep is None and sep is not None:
-            return replace(self, style=replace(self.style, sep=sep))
-        return self
-
-    def remove_partial(self) -> None:
-        if self.partial is not None:
-            Path(self.partial.name).unlink(missing_ok=True)
 
 
 def places(

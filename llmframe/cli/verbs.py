@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmframe._files import Table
-from llmframe.cli.enrich import enrich, enrich_file
+from llmframe._files import STREAM, Table
+from llmframe.cli.enrich import enrich_file, enrich_frame
 from llmframe.cli.output import note, tell
-from llmframe.cli.places import STREAM, target_of
+from llmframe.cli.places import target_of
 from llmframe.cli.schemas import read_labels, read_schema
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def demo(parsed: argparse.Namespace) -> int:
         "max_completion_tokens": 500,
     }
     if parsed.live:
-        code = enrich(table, target, "complete", reasoning_effort="low", **task)
+        code = enrich_frame(table, target, "complete", reasoning_effort="low", **task)
     else:
         say("A demonstration: the answers are MADE UP by a server that this command starts on this machine.")
         say(
@@ -72,7 +72,7 @@ def demo(parsed: argparse.Namespace) -> int:
                 "model": "gpt-6-luna",
                 "journal": False,
             }
-            code = enrich(table, target, "complete", **local, **task)
+            code = enrich_frame(table, target, "complete", **local, **task)
     say(frame[["product", "review", "sentiment"]].head(8).to_string(max_colwidth=48))
     if not parsed.live:
         say("These answers are made up; so is what the bar says they cost.")

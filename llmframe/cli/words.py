@@ -53,7 +53,10 @@ _PHRASES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"overwrite must be False, True or 'missing'", "--overwrite must be missing or all"),
     (r"version=", "--as-version "),
     (r"dedupe=False", "--param dedupe=false"),
-    (r"\b(fresh|retry_failed|quotes|multi|confidence|probabilities)=True", lambda found: _flag(found[1])),
+    (
+        r"\b(force|fresh|retry_failed|quotes|multi|confidence|probabilities)=True",
+        lambda found: _flag(found[1]),
+    ),
     (
         r"\((first |at )?row (\d+)(?=[),])",
         lambda found: (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe.cli.where import rows_where
+from llmframe._files.where import rows_where
 
 CSV = pd.DataFrame(
     {

@@ -5,8 +5,8 @@ import io
 import pandas as pd
 from hypothesis import strategies as st
 
-from llmframe._files.csv_reader import read_csv
-from llmframe._files.csv_writer import to_csv
+from llmframe._files.csv.csv_reader import read_csv
+from llmframe._files.csv.csv_writer import to_csv
 
 # fmt: off
 HOSTILE = [

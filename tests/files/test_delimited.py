@@ -9,9 +9,9 @@ from files.csv_frames import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmframe._files import FORMATS, TextStyle
-from llmframe._files.delimited import found_separator
-from llmframe._files.text_files import is_formula
+from llmframe._files import FORMATS, Table, TextStyle
+from llmframe._files.csv.delimited import found_separator
+from llmframe._files.csv.text_files import is_formula
 
 # A carriage return alone ends a line for pandas; formulas are neutralised, which tests of their own hold.
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff\ufffe"), max_size=12)
@@ -141,8 +141,49 @@ def test_other_formats_are_written_whatever_their_cells_are():
     frame = pd.DataFrame(
         {"x": pd.Series([[2**70], {"a": b"\xff"}, b"\xff", True, None], dtype=object), "n": 0}
     )
-    from llmframe._files import Table
-
     assert [row[0] for row in rows_of(written(Table(frame, ["x", "n"])))[1:]] == [
         "[1180591620717411303424]", '{"a":"b\'\\\\xff\'"}', "/w==", "True", "",
     ]  # fmt: skip
+
+
+DAYS = ["2026-01-01", None, "2026-02-01"]
+CHUNKS = {
+    "finer moments": [
+        pd.to_datetime(pd.Series(DAYS)),
+        pd.to_datetime(pd.Series(["2026-01-01 10:00:00"])),
+        pd.to_datetime(pd.Series(["2026-01-01 10:00:00.000001", None])),
+    ],
+    "zones": [
+        pd.to_datetime(pd.Series(DAYS)).dt.tz_localize("Europe/Paris"),
+        pd.to_datetime(pd.Series(["2026-07-01 10:00:00.5"])).dt.tz_localize("Europe/Paris"),
+    ],
+    "coarser moments": [
+        pd.to_datetime(pd.Series(["2026-01-01 10:00:00.000000001"])),
+        pd.to_datetime(pd.Series(DAYS)),
+    ],
+    "huge integers": [
+        pd.Series([2**60 + 1, 5], dtype="Int64"),
+        pd.Series([7, None], dtype="Int64"),
+        pd.Series([1], dtype="Int64"),
+    ],
+    "small integers": [pd.Series([1], dtype="Int64"), pd.Series([None, 2], dtype="Int64")],
+}
+
+
+@pytest.mark.parametrize("others", [True, False])
+@pytest.mark.parametrize("kind", CHUNKS)
+def test_cells_of_later_chunks_change_how_earlier_ones_are_written(kind, others):
+    """One format for a column, as in a whole file; the other columns' quotation marks and line breaks stay."""
+    tables = []
+    for cells in CHUNKS[kind]:
+        texts = pd.Series(['a,"b"\n' * 30_000, "", None][: len(cells)], dtype="str")
+        columns = {"cells": cells, "text": texts} if others else {"cells": cells}
+        tables.append(Table(pd.DataFrame(columns), list(columns)))
+    file, whole = io.BytesIO(), io.BytesIO()
+    writer = FORMATS["csv"].writer(file, TextStyle())
+    for table in tables:
+        writer.add(table)
+    writer.close()
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    FORMATS["csv"].write(Table(frame, list(frame.columns)), whole, TextStyle())
+    assert file.getvalue() == whole.getvalue()

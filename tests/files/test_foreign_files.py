@@ -11,8 +11,8 @@ from files.csv_frames import HOSTILE, text_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmframe._files.csv_reader import _read, read_csv
-from llmframe._files.csv_writer import to_csv
+from llmframe._files.csv.csv_reader import _read, read_csv
+from llmframe._files.csv.csv_writer import to_csv
 
 
 def test_other_tools_read_it(tmp_path):

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from files.csv_frames import assert_comes_back, text_frame, through_text
 
-from llmframe._files.csv_reader import read_csv
-from llmframe._files.csv_writer import to_csv
+from llmframe._files.csv.csv_reader import read_csv
+from llmframe._files.csv.csv_writer import to_csv
 
 # fmt: off
 FORMULAS = [

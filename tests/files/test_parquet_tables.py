@@ -145,6 +145,36 @@ def test_other_tables_get_the_types_of_their_values():
     }
 
 
+def chunk_of(*values):
+    frame = pd.DataFrame({"new": pd.Series(values, dtype=object)})
+    return Table(frame, [])
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [[None, None], [["a"], []], [None, ["b", "c"]]],
+        [[1, 2], [None, 3], [2.5, None]],
+        [[decimal.Decimal("1.5")], [decimal.Decimal("12345.678"), None]],
+        [[1, None], ["b", [2]], [3, None]],
+        [["a"], [1, None]],
+        [[{"x": 1}], [{"x": None, "y": "b"}]],
+        [[dt.time(1, 2)], [None], [dt.time(3, 4, 5, 6)]],
+        [[None], [None]],
+    ],
+    ids=repr,
+)
+def test_values_of_later_chunks_widen_the_types_of_earlier_ones(chunks):
+    """What is written already is written again, as it would be in a whole file."""
+    file = io.BytesIO()
+    writer = FORMATS["parquet"].writer(file, TextStyle())
+    for values in chunks:
+        writer.add(chunk_of(*values))
+    writer.close()
+    whole = written(chunk_of(*[value for values in chunks for value in values])).read()
+    assert pq.ParquetFile(file).read().equals(whole)
+
+
 def test_pipes_are_read_and_written_whole():
     class Pipe(io.BytesIO):
         def seekable(self):

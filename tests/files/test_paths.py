@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from files.csv_frames import text_frame
 
-from llmframe._files.csv_reader import read_csv
-from llmframe._files.csv_writer import to_csv
+from llmframe._files.csv.csv_reader import read_csv
+from llmframe._files.csv.csv_writer import to_csv
 
 
 def test_files_are_utf8_with_a_bom_and_line_feeds(tmp_path, reviews):

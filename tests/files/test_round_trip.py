@@ -12,8 +12,8 @@ from files.csv_frames import CELLS, HOSTILE, SEPARATORS, TEXTS, assert_comes_bac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmframe._files.csv_reader import _read, read_csv
-from llmframe._files.csv_writer import _chunks, _Style, to_csv
+from llmframe._files.csv.csv_reader import _read, read_csv
+from llmframe._files.csv.csv_writer import _chunks, _Style, to_csv
 from llmframe._files.frame_columns import frame_columns
 
 HUGE = ["x" * 70_000, 'é"' * 300_000, ",\n" * 300_000]

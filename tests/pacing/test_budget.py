@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmframe._pacing import Budget, Fit
+from llmframe._pacing import Budget, BudgetShare, Fit
 
 
 def budget(cap=1.0):
@@ -78,6 +80,20 @@ def test_what_finishing_costs_is_told_by_the_answers_and_without_any_by_the_wors
     spent.reserve(0, 100)
     spent.settle(0, 0.25)
     assert spent.to_finish(4) == 1.0
+
+
+def test_runs_that_share_a_budget_number_their_attempts_alike_and_wake_each_other():
+    whole = budget()
+    one, other = BudgetShare(whole, 1), BudgetShare(whole, 2)
+    one.reserve(0, 60)
+    other.reserve(0, 40)
+    assert one.fit(10) is other.fit(10) is Fit.LATER
+    settled = asyncio.Event()
+    other.waiting.add(settled)
+    one.settle(0, 0.1)
+    assert settled.is_set()
+    assert (other.spent, round(other.reserved, 9), other.open) == (0.1, 0.4, 1)
+    assert other.fit(50) is Fit.NOW
 
 
 @given(

@@ -58,3 +58,16 @@ def test_what_was_sent_before_a_server_had_a_limit_is_not_counted_against_it():
     ticket = pace.send(0.4, 1)
     pace.on_answer(0.45, ticket, RateHeaders(6_000, None, 49, None, 0.01, None), 1)
     assert pace.admit(0.45, 1) < 0.05
+
+
+def test_runs_of_one_call_have_no_more_in_flight_together_than_it_allows():
+    account, call = Pace(), object()
+    runs = [account.join(3, call=call) for _ in range(3)]
+    alone = account.join(3)
+    now = 0.0
+    for run in (*runs, alone):
+        now += 1.0
+        assert run.admit(now, 1) == 0.0
+        run.send(now, 1)
+    assert all(run.admit(now + 1.0, 1) > 0.0 for run in runs)
+    assert alone.admit(now + 1.0, 1) == 0.0

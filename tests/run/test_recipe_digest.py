@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from llmframe._run.execution import recipe_digest
 from llmframe._verbs import classify_series, complete_series, extract_series
 
 TEXTS = pd.Series(["x", "y"], name="q")
@@ -28,7 +27,7 @@ def classify(labels, engine):
 
 
 def digest(call):
-    return recipe_digest(call.run._plan)
+    return call.run._plan.recipe_digest
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmframe._journal import PastAnswer
 from llmframe._pacing import evenly
-from llmframe._run.execution import LOOKUP_ROWS, Execution, recipe_digest
+from llmframe._run.execution import LOOKUP_ROWS, Execution
 from llmframe._run.lanes import limit_group
 from llmframe._run.money import has_media
 from llmframe._values import Key
@@ -163,7 +163,7 @@ class Survey(Execution):
     async def _past_answers(self, journal: Journal, session: Session) -> list[Past]:
         """Return what past answers to requests of the recipe, and to the call's own rows, took."""
         plan = self._first_plan or self._plan
-        history = await journal.history(recipe_digest(self._whole), _MOST_PAST)
+        history = await journal.history(self._whole.recipe_digest, _MOST_PAST)
         past = {each.key: each for each in reversed(history)}
         self._answering = next((each.model for each in history if each.model), None)
         wanted = set(self._wanted_first) - self._cut_off.keys()

@@ -14,7 +14,7 @@ from llmframe._errors import counted
 from llmframe._loop import ShortTraceback, wait_until_shown
 from llmframe._options import options
 from llmframe._pacing import evenly
-from llmframe._run import Run, recipe_digest, say
+from llmframe._run import Run, say
 from llmframe._verbs.calls import Refreshing, awaited, run_or_return
 from llmframe._verbs.refreshing.calls_again import CallAgain, call_again
 from llmframe._verbs.refreshing.staleness import MOST_DIGESTS, Staleness
@@ -128,7 +128,7 @@ def _ask(call: FrameCall, found: Staleness, rows: Rows) -> None:
 
 def _record(again: CallAgain, found: Staleness, *, overwrite: bool, whole: bool) -> dict[str, Any]:
     kept, plan = again.again, found.now.call.plan
-    recipes = [recipe_digest(plan).hex(), *kept.get("recipes", ())]
+    recipes = [plan.recipe_digest.hex(), *kept.get("recipes", ())]
     edited = [] if overwrite and whole else found.edited_digests()
     return {
         "recipes": list(dict.fromkeys(recipes))[:_MOST_RECIPES],

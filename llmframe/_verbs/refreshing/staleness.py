@@ -15,7 +15,7 @@ from llmframe._errors import plain_repr
 from llmframe._journal import open_journal
 from llmframe._json import load
 from llmframe._loop import submit
-from llmframe._run import Run, look_up, recipe_digest
+from llmframe._run import Run, look_up
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -227,7 +227,7 @@ class Staleness:
     def _asks_anew(self) -> bool:
         """Whether something else is asked than the record says, or than it lacks and was passed again."""
         recipes = self._again.again.get("recipes", ())
-        return self._again.changed or recipe_digest(self._before.call.plan).hex() not in recipes[:1]
+        return self._again.changed or self._before.call.plan.recipe_digest.hex() not in recipes[:1]
 
     def _refuse_without_answers(self) -> None:
         if not self._answers:
@@ -240,7 +240,7 @@ class Staleness:
     def _answers(self) -> set[Cells]:
         """Return the values of all answers that the journal has for the column's calls, whichever rows they were for."""
         again, call = self._again.again, self._before.call
-        recipes = [bytes.fromhex(digest) for digest in again.get("recipes", ())] or [recipe_digest(call.plan)]
+        recipes = [bytes.fromhex(digest) for digest in again.get("recipes", ())] or [call.plan.recipe_digest]
         bodies = _bodies(call, recipes, again.get("written", math.inf))
         kind, draws = call.settings.verb.kind, call.plan.draws
         values = [value for body in bodies if (value := kind.judge(load(body)).value) is not None]

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import operator
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -51,6 +52,35 @@ def rows_where(condition: str, frame: pd.DataFrame, *, texts: bool) -> npt.NDArr
     >>> rows_where("2 < stars or shop in ['b']", frame, texts=True).tolist()
     [False, True, True]
     """
+    with _readable(condition):
+        tree, names = _parsed(condition)
+        return np.array(_Rows(frame, names, texts=texts).holds(tree.body), dtype=bool)
+
+
+def columns_named(condition: str) -> set[str]:
+    """Return the columns that a condition names.
+
+    Examples
+    --------
+    >>> sorted(columns_named("2 < stars or `the shop` in ['b']"))
+    ['stars', 'the shop']
+    """
+    with _readable(condition):
+        tree, names = _parsed(condition)
+        return {_name(node, names) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+@contextmanager
+def _readable(condition: str) -> Iterator[None]:
+    try:
+        yield
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        reason = f" ({error.msg})" if isinstance(error, SyntaxError) else ""
+        raise ValueError(f"where: {condition!r} cannot be read{reason}; {_ALLOWED}") from None
+
+
+def _parsed(condition: str) -> tuple[ast.Expression, list[str]]:
+    """Parse a condition; the columns in backticks are listed, and stand in the tree as their places in the list."""
     names: list[str] = []
 
     def placeholder(found: re.Match[str]) -> str:
@@ -59,12 +89,12 @@ def rows_where(condition: str, frame: pd.DataFrame, *, texts: bool) -> npt.NDArr
         names.append(found[2])
         return f"_column_{len(names) - 1}"
 
-    try:
-        tree = ast.parse(_QUOTED.sub(placeholder, condition).strip(), mode="eval")
-        return np.array(_Rows(frame, names, texts=texts).holds(tree.body), dtype=bool)
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        reason = f" ({error.msg})" if isinstance(error, SyntaxError) else ""
-        raise ValueError(f"where: {condition!r} cannot be read{reason}; {_ALLOWED}") from None
+    return ast.parse(_QUOTED.sub(placeholder, condition).strip(), mode="eval"), names
+
+
+def _name(node: ast.Name, names: Sequence[str]) -> str:
+    placeholder = re.fullmatch(r"_column_(\d+)", node.id)
+    return names[int(placeholder[1])] if placeholder and names else node.id
 
 
 @dataclass(frozen=True)
@@ -198,8 +228,7 @@ class _Rows:
         return self._column(node) if isinstance(node, ast.Name) else _constant(node)
 
     def _column(self, node: ast.Name) -> _Column:
-        placeholder = re.fullmatch(r"_column_(\d+)", node.id)
-        name = self._names[int(placeholder[1])] if placeholder and self._names else node.id
+        name = _name(node, self._names)
         if name not in self._columns:
             labels = [str(label) for label in self._frame.columns]
             if name not in labels:

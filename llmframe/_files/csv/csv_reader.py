@@ -10,17 +10,22 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias,
 
 import pandas as pd
 
-from llmframe._files.text_files import FORMULA, check_separator, reader
+from llmframe._files.csv.text_files import FORMULA, check_separator, reader
+from llmframe._files.tables import WHOLE
 from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from llmframe._files.replacement import FilePath
+    from llmframe._files.tables import ChunkSize
 
 IndexColumns: TypeAlias = "int | str | Sequence[int | str] | Literal[False] | None"
 
 _BLOCK_CHARACTERS = 1 << 18
+_FIRST_ROWS, _PIECE_ROWS, _PIECES = 1_000, 10_000, 8
+"""A chunk is parsed in pieces: of at most so many rows, and of about this part of a chunk's bytes, of which the first one counts
+on this many rows."""
 
 
 class SupportsRead(Protocol):
@@ -101,14 +106,59 @@ def read_csv(
         return _read(file, sep, index_col, escape_formulas=escape_formulas, infer=infer)
 
 
-def read_texts(text: SupportsRead, sep: str) -> tuple[pd.DataFrame, list[str]]:
-    """Read every cell as text, and the names of the header as they are there: empty and duplicate ones too."""
+def read_texts(
+    text: SupportsRead, sep: str, size: ChunkSize = WHOLE
+) -> Iterator[tuple[pd.DataFrame, list[str]]]:
+    """Yield chunks with every cell as text, and the names of the header as they are there: empty and duplicate ones too."""
     marked = _QuotesMarked(text, sep, _BLOCK_CHARACTERS)
-    frame = _parse(marked, sep, None, escape_formulas=True, infer=False)
+    if size is WHOLE:
+        parts = iter([_parse(marked, sep, None, escape_formulas=True, infer=False)])
+    else:
+        parts = _parse_in_chunks(marked, sep, size)
+    names: list[str] | None = None
+    for frame in parts:
+        names = names or _header_names(marked, sep)
+        yield frame, names
+
+
+def _header_names(marked: _QuotesMarked, sep: str) -> list[str]:
     header = pd.read_csv(
         io.StringIO(marked.head), sep=sep, header=None, nrows=1, dtype="str", na_filter=False
     )
-    return frame, [_plain_text(name, escaped=marked.escaped, formulas=True) for name in header.iloc[0]]
+    return [_plain_text(name, escaped=marked.escaped, formulas=True) for name in header.iloc[0]]
+
+
+def _parse_in_chunks(marked: _QuotesMarked, sep: str, size: ChunkSize) -> Iterator[pd.DataFrame]:
+    """Yield at least one chunk; each is parsed in pieces, of which the size of the rows is known before they are parsed."""
+    with pd.read_csv(cast("IO[str]", marked), sep=sep, low_memory=False, iterator=True, **_AS_TEXT) as parser:
+        pieces: list[pd.DataFrame] = []
+        done = rows = begun_at = 0
+        while True:
+            per_row = marked.characters / (done + rows) if done + rows else size.size / _FIRST_ROWS
+            wanted = max(1, min(size.rows - rows, int(size.size / per_row / _PIECES), _PIECE_ROWS))
+            try:
+                piece = parser.get_chunk(wanted)
+            except StopIteration:
+                break
+            _refuse_wider_rows(piece, done + rows)
+            if size.only is not None:
+                plain_names = [
+                    _plain_text(str(name), escaped=marked.escaped, formulas=True) for name in piece
+                ]
+                piece = piece.iloc[:, [place for place, name in enumerate(plain_names) if size.wants(name)]]
+            pieces.append(
+                _unmarked(piece, functools.partial(_plain_text, escaped=marked.escaped, formulas=True))
+            )
+            rows += len(piece)
+            if rows >= size.rows or marked.characters - begun_at >= size.size:
+                yield _joined(pieces)
+                pieces, done, rows, begun_at = [], done + rows, 0, marked.characters
+        if pieces or not done:
+            yield _joined(pieces)
+
+
+def _joined(pieces: list[pd.DataFrame]) -> pd.DataFrame:
+    return pieces[0] if len(pieces) == 1 else pd.concat(pieces)
 
 
 @contextmanager
@@ -140,12 +190,16 @@ def _parse(
     parsed = pd.read_csv(
         cast("IO[str]", marked), sep=sep, low_memory=False, **(_EXACT_FLOATS if infer else _AS_TEXT)
     )
-    # pandas makes an index of the cells before the first name; numbers from 0 mean that there are none.
-    if not parsed.index.equals(pd.RangeIndex(len(parsed))):
-        message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
-        raise WiderRowError(message)
+    _refuse_wider_rows(parsed, 0)
     plain = functools.partial(_plain_text, escaped=marked.escaped, formulas=escape_formulas)
     return _indexed(_unmarked(parsed, plain), index_col, [str(name) for name in parsed.columns])
+
+
+def _refuse_wider_rows(parsed: pd.DataFrame, start: int) -> None:
+    # pandas makes an index of the cells before the first name; numbers of the rows mean that there are none.
+    if not parsed.index.equals(pd.RangeIndex(start, start + len(parsed))):
+        message = f"read_csv: the first row has more cells than the {parsed.shape[1]} names of the header; name every column, or use pandas.read_csv"
+        raise WiderRowError(message)
 
 
 class _QuotesMarked:
@@ -161,6 +215,8 @@ class _QuotesMarked:
         self.escaped = False
         self.head = ""
         """The first whole lines."""
+        self.characters = 0
+        """How many were returned so far."""
         self._block_characters = block_characters
         self._source = source
         self._held = ""
@@ -182,13 +238,14 @@ class _QuotesMarked:
             self._held += self._block()
             cut = len(self._held) if self._ended else self._end_of_whole_lines()
         text, self._held = self._held[:cut], self._held[cut:]
-        pieces = self._quoted_field.split(text)
+        pieces = self._quoted_field.split(text) if '"' in text else [text]
         if "\r" in text:
             # Between quoted fields: pandas 3.0 may hang on lines that end in a single carriage return.
             pieces[::2] = [piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces[::2]]
         pieces[1::2] = ['""' + quoted for quoted in pieces[1::2]]
         lines = "".join(pieces)
         self.head = self.head or lines
+        self.characters += len(lines)
         return lines
 
     def _block(self) -> str:
@@ -204,6 +261,8 @@ class _QuotesMarked:
         return block
 
     def _end_of_whole_lines(self) -> int:
+        if '"' not in self._held:
+            return self._held.rfind("\n") + 1
         found = self._whole_lines.match(self._held)
         return found.end() if found else 0
 
@@ -220,7 +279,7 @@ def _unmarked(parsed: pd.DataFrame, plain: Callable[[str], str]) -> pd.DataFrame
         position: _unmarked_column(parsed.iloc[:, position], str(name), plain)
         for position, name in enumerate(parsed.columns)
     }
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame(columns, index=parsed.index)
     frame.columns = pd.Index([plain(str(name)) for name in parsed.columns])
     return frame
 

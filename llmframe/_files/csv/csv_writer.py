@@ -13,12 +13,19 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from llmframe._files.frame_columns import NESTED, FrameColumn, as_json, frame_columns, moments_format
-from llmframe._files.text_files import check_separator, is_formula, writer
+from llmframe._files.csv.text_files import check_separator, is_formula, writer
+from llmframe._files.frame_columns import (
+    NESTED,
+    FrameColumn,
+    as_json,
+    frame_columns,
+    moments_format,
+    moments_precision,
+)
 from llmframe._loop import ShortTraceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from llmframe._files.replacement import FilePath
 
@@ -120,7 +127,91 @@ def to_csv(
 
 def csv_lines(table: list[FrameColumn], sep: str, encoding: str, *, escape_formulas: bool) -> Iterator[str]:
     """Return the text of a file in parts of whole lines; a column of a file of several may be empty."""
-    return _chunks(table, _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA"))
+    return _chunks(table, _style(table, sep, encoding, escape_formulas=escape_formulas))
+
+
+def _style(table: list[FrameColumn], sep: str, encoding: str, *, escape_formulas: bool) -> _Style:
+    return _Style(sep, encoding, escape_formulas, "" if len(table) > 1 else "NA")
+
+
+class CsvLines:
+    """The text of a file whose rows come in several tables with the same columns.
+
+    How a column's cells are written may depend on all of them: `add` says when those before must be written otherwise.
+    """
+
+    def __init__(self, sep: str, encoding: str) -> None:
+        self._sep = sep
+        self._encoding = encoding
+        self._ranges: list[_Range] | None = None
+
+    def add(self, table: list[FrameColumn]) -> Mapping[int, Callable[[str], str]]:
+        """Take further rows into account; return what makes of a field that was written another one, by column."""
+        before, added = self._ranges, [_Range.of(column.cells) for column in table]
+        if before is None:
+            self._ranges = added
+            return {}
+        self._ranges = [old.joined(new) for old, new in zip(before, added, strict=True)]
+        rewrites: dict[int, Callable[[str], str]] = {}
+        for number, (old, new) in enumerate(zip(before, self._ranges, strict=True)):
+            if new.precision > old.precision:
+                rewrites[number] = functools.partial(_rewritten_moment, moments_format(new.precision))
+            elif new.rounded_by_readers and not old.rounded_by_readers:
+                rewrites[number] = _quoted_number
+        return rewrites
+
+    def lines(self, table: list[FrameColumn], *, header: bool) -> Iterator[str]:
+        """Return the lines of a table whose rows were added, with those of the names if they are the first."""
+        style = _style(table, self._sep, self._encoding, escape_formulas=True)
+        lines = _chunks(table, style, ranges=self._ranges)
+        if not header:
+            next(lines)
+        return lines
+
+
+def _rewritten_moment(write: Callable[[Any], str], field: str) -> str:
+    return write(pd.Timestamp(field)) if field not in {"", "NA"} else field
+
+
+def _quoted_number(field: str) -> str:
+    return f'"{field}"' if field not in {"", "NA"} else field
+
+
+@dataclass(frozen=True)
+class _Range:
+    """What of a column's cells decides how all of them are written.
+
+    Attributes
+    ----------
+    precision : int
+        Of moments.
+    has_missing, has_huge : bool
+        Of integers: whether one is missing, and whether floats cannot hold one.
+    """
+
+    precision: int = 0
+    has_missing: bool = False
+    has_huge: bool = False
+
+    @classmethod
+    def of(cls, cells: pd.Series[Any]) -> _Range:
+        if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+            return cls(moments_precision(cells))
+        if not pd.api.types.is_integer_dtype(cells.dtype):
+            return cls()
+        return cls(0, cells.hasnans, bool(((cells > _EXACT_IN_FLOATS) | (cells < -_EXACT_IN_FLOATS)).any()))
+
+    def joined(self, other: _Range) -> _Range:
+        return _Range(
+            max(self.precision, other.precision),
+            self.has_missing or other.has_missing,
+            self.has_huge or other.has_huge,
+        )
+
+    @property
+    def rounded_by_readers(self) -> bool:
+        """Whether readers would make floats of integers that floats cannot hold: beside missing cells they do."""
+        return self.has_missing and self.has_huge
 
 
 @dataclass(frozen=True)
@@ -146,11 +237,17 @@ def _field(cell: object, *, escape_formulas: bool) -> str:
     return _quoted(text, escape_formulas=escape_formulas)
 
 
-def _chunks(table: list[FrameColumn], style: _Style, chunk_rows: int = _CHUNK_ROWS) -> Iterator[str]:
+def _chunks(
+    table: list[FrameColumn],
+    style: _Style,
+    chunk_rows: int = _CHUNK_ROWS,
+    ranges: list[_Range] | None = None,
+) -> Iterator[str]:
     header = style.sep.join(_header(column, style) for column in table)
     # The header of a single unnamed index would be a blank line, which readers skip.
     yield _encodable((header or '""') + "\n", "a column name", style)
-    formats = [_format(column.cells, style) for column in table]
+    ranges = ranges or [_Range.of(column.cells) for column in table]
+    formats = [_format(column.cells, each, style) for column, each in zip(table, ranges, strict=True)]
     for start in range(0, len(table[0].cells), chunk_rows):
         rows = range(start, start + chunk_rows)
         fields = [
@@ -171,19 +268,12 @@ def _header(column: FrameColumn, style: _Style) -> str:
     return _quoted(column.name, escape_formulas=style.escape_formulas)
 
 
-def _format(cells: pd.Series[Any], style: _Style) -> Callable[[Any], str]:
+def _format(cells: pd.Series[Any], all_cells: _Range, style: _Style) -> Callable[[Any], str]:
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        return moments_format(cells)
-    if _rounded_by_readers(cells):
+        return moments_format(all_cells.precision)
+    if all_cells.rounded_by_readers:
         return '"{}"'.format
     return functools.partial(_field, escape_formulas=style.escape_formulas)
-
-
-def _rounded_by_readers(cells: pd.Series[Any]) -> bool:
-    """Return whether readers would make floats of integers that floats cannot hold: beside missing cells they do."""
-    if not (pd.api.types.is_integer_dtype(cells.dtype) and cells.hasnans):
-        return False
-    return bool(((cells > _EXACT_IN_FLOATS) | (cells < -_EXACT_IN_FLOATS)).any())
 
 
 def _fields(column: FrameColumn, rows: range, write_cell: Callable[[Any], str], style: _Style) -> list[str]:
