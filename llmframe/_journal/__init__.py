@@ -15,7 +15,14 @@ from llmframe._journal.protocol import (
     StoredAnswer,
 )
 from llmframe._journal.recorder import Recorder
-from llmframe._journal.registry import forgetful_machine, journal_path, open_journal
+from llmframe._journal.registry import (
+    Place,
+    forgetful_machine,
+    journal_exists,
+    journal_path,
+    journal_place,
+    open_journal,
+)
 
 __all__ = [
     "BatchPart",
@@ -24,10 +31,13 @@ __all__ = [
     "Journal",
     "Lease",
     "PartLabel",
+    "Place",
     "Recorder",
     "Session",
     "StoredAnswer",
     "forgetful_machine",
+    "journal_exists",
     "journal_path",
+    "journal_place",
     "open_journal",
 ]
