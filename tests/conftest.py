@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from helpers import tune
 from hypothesis import HealthCheck, settings
+from postgres import running_server
 
 import llmframe
 from llmframe.testing import LocalServer
-from postgres import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

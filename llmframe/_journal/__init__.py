@@ -17,6 +17,7 @@ from llmframe._journal.protocol import (
 from llmframe._journal.recorder import Recorder
 from llmframe._journal.registry import (
     Place,
+    database_grants,
     forgetful_machine,
     journal_exists,
     journal_path,
@@ -35,6 +36,7 @@ __all__ = [
     "Recorder",
     "Session",
     "StoredAnswer",
+    "database_grants",
     "forgetful_machine",
     "journal_exists",
     "journal_path",

@@ -90,6 +90,13 @@ def _open_database(address: DatabaseAddress, tuning: Tuning) -> AbstractAsyncCon
     return open_database(address, tuning)
 
 
+def database_grants() -> str:
+    """Return what a role needs that uses a journal in a database which another role has made."""
+    from llmframe._journal.postgres import GRANTS  # noqa: PLC0415 (as above)
+
+    return GRANTS
+
+
 def forgetful_machine() -> str | None:
     """Return the name of the hosted notebook service that deletes its disk, if this is one."""
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:

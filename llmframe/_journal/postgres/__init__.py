@@ -6,5 +6,6 @@ between; one that was lost is opened again, and what it did is done again withou
 
 from llmframe._journal.postgres.journal import PostgresJournal
 from llmframe._journal.postgres.open_databases import open_database
+from llmframe._journal.postgres.schema import GRANTS
 
-__all__ = ["PostgresJournal", "open_database"]
+__all__ = ["GRANTS", "PostgresJournal", "open_database"]

@@ -155,7 +155,9 @@ def nonces_of(cursor: Cursor, owners: Collection[int]) -> list[str]:
     return [nonce for (nonce,) in cursor.fetchall()]
 
 
-def _insert_part(cursor: Cursor, nonce: str, holder: int, label: PartLabel, requests: int, now: float) -> int:
+def _insert_part(
+    cursor: Cursor, nonce: str, holder: int, label: PartLabel, *, requests: int, now: float
+) -> int:
     """Add a part, and return the owner of its claims; that of a part which is there already is the same."""
     cursor.execute("SELECT owner FROM llmframe.batch_part WHERE nonce = %s", (nonce,))
     for (owner,) in cursor.fetchall():
