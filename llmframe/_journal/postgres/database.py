@@ -59,6 +59,10 @@ class NotWritableError(JournalError):
     """Nothing can be written: a full disk, a read-only server, or missing privileges."""
 
 
+class UndoneError(Exception):
+    """Raised by a function that is given to `Database.write`: nothing of this transaction is to stay."""
+
+
 class Keys(tuple[bytes, ...]):
     """Keys as one parameter, an array: `key = ANY(%s)`."""
 
@@ -110,8 +114,12 @@ class Database:
 
     def _prepare(self) -> None:
         self._lost_at = -self._reconnect_seconds  # a wrong address is told at once
-        if not self.read(lambda cursor: find_tables(cursor, self.place)):
-            self.write(lambda cursor, _: create_tables(cursor, self.place))
+        try:
+            if not self.read(lambda cursor: find_tables(cursor, self.place)):
+                self.write(lambda cursor, _: create_tables(cursor, self.place))
+        except BaseException:
+            self.close_connection()
+            raise
 
     def read(self, work: Callable[[Cursor], T]) -> T:
         """Return the result of statements that are each a transaction of their own."""
@@ -150,6 +158,9 @@ class Database:
             except (OverflowError, UnicodeError) as error:
                 failure = JournalError(f"the journal {self.place} cannot keep a value: {error}")
                 lost = in_conflict = False
+            except UndoneError:
+                self._lost_at = None
+                raise
             else:
                 self._lost_at = None
                 return result

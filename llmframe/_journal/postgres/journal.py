@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,7 +13,7 @@ from llmframe._journal.liveness import Liveness, machine
 from llmframe._journal.postgres import maintenance
 from llmframe._journal.postgres.batch_store import PostgresBatchStore, nonces_of
 from llmframe._journal.postgres.claims import add, drop, remove_ended, remove_owners, take
-from llmframe._journal.postgres.database import NOW, Database, Keys, NotWritableError
+from llmframe._journal.postgres.database import NOW, Database, Keys, NotWritableError, UndoneError
 from llmframe._journal.postgres.thread import on_thread
 from llmframe._journal.protocol import ClaimResult, Session, StoredAnswer
 from llmframe._options import Tuning
@@ -172,20 +173,18 @@ class PostgresJournal:
                     copy.set_types(_COPY_TYPES)
                     for row in _rows(answers, session.recipe, now):
                         copy.write_row(row)
-            cursor.execute(
-                "INSERT INTO llmframe.last_commit (owner, nonce, committed) VALUES (%s, %s, %s) "
-                "ON CONFLICT (owner) DO UPDATE SET nonce = excluded.nonce, committed = excluded.committed "
-                "WHERE last_commit.nonce <> excluded.nonce RETURNING 1",
-                (session.owner, nonce, now),
-            )
-            if not cursor.fetchall():
-                raise _WrittenAlreadyError
+                cursor.execute(
+                    "INSERT INTO llmframe.last_commit (owner, nonce, committed) VALUES (%s, %s, %s) "
+                    "ON CONFLICT (owner) DO UPDATE SET nonce = excluded.nonce, committed = excluded.committed "
+                    "WHERE last_commit.nonce <> excluded.nonce RETURNING 1",
+                    (session.owner, nonce, now),
+                )
+                if not cursor.fetchall():
+                    raise UndoneError
             drop(cursor, session.owner, keys)
 
-        try:
+        with suppress(UndoneError):
             self._database.write(work)
-        except _WrittenAlreadyError:
-            return
 
     @on_thread
     def longest_answer(self, recipe: int) -> int:
@@ -310,10 +309,6 @@ class PostgresJournal:
 
     def close_connection(self) -> None:
         self._database.close_connection()
-
-
-class _WrittenAlreadyError(Exception):
-    """An earlier attempt, whose outcome was unknown, has committed the answers; this one is rolled back."""
 
 
 def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> Iterator[tuple[Any, ...]]:

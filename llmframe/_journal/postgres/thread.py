@@ -8,6 +8,7 @@ import threading
 from llmframe._journal.threads import runs_on
 from llmframe._loop import Worker
 
+_FORK_SECONDS = 1.0
 _threads: dict[int, Worker] = {}
 _lock = threading.Lock()
 
@@ -15,11 +16,12 @@ _lock = threading.Lock()
 def database_thread() -> Worker:
     """Return the thread that runs all methods of journals in databases of this process.
 
-    A fork does not wait for it: the child uses neither this thread nor its connections, and opens its own.
+    A fork waits for a statement, and not for a server that does not answer: the child uses neither this thread nor its
+    connections, and opens its own.
     """
     with _lock:
         if os.getpid() not in _threads:  # a forked child has none of its parent's threads
-            _threads[os.getpid()] = Worker("llmframe-database", fork_seconds=0)
+            _threads[os.getpid()] = Worker("llmframe-database", fork_seconds=_FORK_SECONDS)
         return _threads[os.getpid()]
 
 
