@@ -51,10 +51,13 @@ def main() -> list[measure.Line]:
 
         def measured(rows):
             first = {
-                name: measure.cpu_per_row(lambda work=work: work(rows), len(rows)) for name, work in sides.items()
+                name: measure.cpu_per_row(lambda work=work: work(rows), len(rows))
+                for name, work in sides.items()
             }
             again = {
-                f"{name}, again": measure.cpu_per_row(lambda name=name: _complete(rows, last[name]), len(rows))
+                f"{name}, again": measure.cpu_per_row(
+                    lambda name=name: _complete(rows, last[name]), len(rows)
+                )
                 for name in sides
             }
             return first | again
@@ -62,7 +65,11 @@ def main() -> list[measure.Line]:
         measure.alternate(measured(few), 1)
         found = measure.alternate(measured(frame), ROUNDS)
     lines = [
-        measure.at_most("CPU per row, PostgreSQL's journal / a file's", measure.ratios(found["database"], found["file"]), 1.0),
+        measure.at_most(
+            "CPU per row, PostgreSQL's journal / a file's",
+            measure.ratios(found["database"], found["file"]),
+            1.0,
+        ),
         measure.Line(
             "  the same, all in the journal",
             measure.spread(measure.ratios(found["database, again"], found["file, again"])),
