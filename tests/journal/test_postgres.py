@@ -6,9 +6,11 @@ import threading
 import time
 
 import pytest
+from helpers import wait_until
 from journal.networks import network_to
 from journal.stores import (
     KEYS,
+    PATIENT,
     begin,
     key,
     label,
@@ -51,7 +53,7 @@ async def use_all(journal):
     assert await journal.prune(time.time() + 60) == 1
 
 
-def in_database(database, use, tuning=Tuning(), url=None):  # noqa: B008
+def in_database(database, use, tuning=PATIENT, url=None):
     """Run an async function of a journal in the database."""
 
     async def run():
@@ -239,8 +241,9 @@ def test_a_claim_waits_for_whoever_is_answering_the_same_request(database):
                 answering.execute("INSERT INTO llmframe.answer SELECT * FROM later")
                 answering.execute("DELETE FROM llmframe.claim")
                 claiming = asyncio.create_task(journal.claim(theirs, KEYS, looked_up=True))
-                while not database.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(
+                    wait_until, lambda: database.sql("SELECT 1 FROM pg_locks WHERE NOT granted")
+                )
                 assert not claiming.done()
             return await claiming
 

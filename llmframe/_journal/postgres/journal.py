@@ -46,6 +46,9 @@ _NONCE_SECONDS = 86_400.0
 """The last commit of an owner that vanished is known for a day."""
 _DEFAULTS = Tuning()
 
+_not_ended: dict[DatabaseAddress, set[int]] = {}
+"""By database: the owners of this process whose runs ended while it could not be reached. Others see a living process."""
+
 
 class PostgresJournal:
     """A journal in a database, which is opened and closed on the databases' thread.
@@ -58,6 +61,7 @@ class PostgresJournal:
 
     def __init__(self, address: DatabaseAddress, tuning: Tuning = _DEFAULTS) -> None:
         self._database = Database(address, tuning.reconnect_seconds)
+        self._not_ended = _not_ended.setdefault(address, set())
         self._lease_seconds = tuning.lease_seconds
         self._liveness = Liveness(tuning.lease_seconds / 2)
         self.batches = PostgresBatchStore(self._database, self._liveness)
@@ -77,6 +81,7 @@ class PostgresJournal:
         def work(cursor: Cursor, now: float) -> Session:
             recipe = _recipe(cursor, digest, text)
             since = _fresh_since(cursor, recipe, fresh, now) if fresh else 0.0
+            _release_all(cursor, list(self._not_ended))
             remove_ended(cursor, self._liveness, now)
             cursor.execute(
                 "INSERT INTO llmframe.run (nonce, recipe, started, counts, fresh) VALUES (%s, %s, %s, '{}', %s) "
@@ -93,10 +98,12 @@ class PostgresJournal:
             return Session(recipe, owner, run, since, began=now, digest=digest)
 
         try:
-            return self._database.write(work)
+            session = self._database.write(work)
         except NotWritableError as error:
             now = float(self._database.read(lambda cursor: cursor.execute(f"SELECT {NOW}").fetchall()[0][0]))
             return Session(0, 0, 0, now if fresh else 0.0, str(error), now, digest)
+        self._not_ended.clear()
+        return session
 
     @on_thread
     def add_recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
@@ -274,8 +281,7 @@ class PostgresJournal:
         text = orjson.dumps(counts).decode()
 
         def work(cursor: Cursor, now: float) -> None:
-            cursor.execute("DELETE FROM llmframe.claim WHERE owner = %s", (session.owner,))
-            remove_owners(cursor, [session.owner])
+            _release_all(cursor, [session.owner])
             remove_ended(cursor, self._liveness, now)
             cursor.execute(
                 "DELETE FROM llmframe.last_commit WHERE owner = %s OR committed < %s",
@@ -286,7 +292,9 @@ class PostgresJournal:
                 (now if finished else None, text, session.run),
             )
 
+        self._not_ended.add(session.owner)
         self._database.write(work)
+        self._not_ended.discard(session.owner)
 
     @on_thread
     def summary(self, judge: Judge) -> dict[str, Any]:
@@ -309,6 +317,12 @@ class PostgresJournal:
 
     def close_connection(self) -> None:
         self._database.close_connection()
+
+
+def _release_all(cursor: Cursor, owners: Sequence[int]) -> None:
+    if owners:
+        cursor.execute("DELETE FROM llmframe.claim WHERE owner = ANY(%s)", (owners,))
+        remove_owners(cursor, owners)
 
 
 def _rows(answers: Sequence[PricedAnswer], recipe: int, now: float) -> Iterator[tuple[Any, ...]]:
