@@ -36,7 +36,7 @@ class PostgresBatchStore:
                 (part_owner, Keys(keys), owner),
             )
 
-        self._database.write(work)
+        self._database.transaction(work)
 
     @on_thread
     def adopt(self, nonce: str, label: PartLabel, state: BatchState, keys: Sequence[Key]) -> None:
@@ -52,7 +52,7 @@ class PostgresBatchStore:
             if add(cursor, owner, keys) < len(keys):
                 take(cursor, owner, keys, self._liveness, now)
 
-        self._database.write(work)
+        self._database.transaction(work)
 
     @on_thread
     def set_file(self, nonce: str, file: str) -> None:
@@ -82,7 +82,7 @@ class PostgresBatchStore:
 
     def _update(self, nonce: str, assignments: str, *values: object) -> None:
         update = f"UPDATE llmframe.batch_part SET {assignments} WHERE nonce = %s"  # noqa: S608
-        self._database.write(lambda cursor, _: cursor.execute(update, (*values, nonce)))
+        self._database.run(lambda cursor: cursor.execute(update, (*values, nonce)))
 
     @on_thread
     def acquire_part(self, nonce: str, owner: int) -> bool:
@@ -96,7 +96,7 @@ class PostgresBatchStore:
             cursor.execute("UPDATE llmframe.batch_part SET leased_to = %s WHERE nonce = %s", (owner, nonce))
             return True
 
-        return self._database.write(work)
+        return self._database.transaction(work)
 
     @on_thread
     def close_part(self, nonce: str, cost: float | None) -> None:
@@ -107,7 +107,7 @@ class PostgresBatchStore:
             )
             _drop_claims(cursor, nonce)
 
-        self._database.write(work)
+        self._database.transaction(work)
 
     @on_thread
     def delete_part(self, nonce: str) -> None:
@@ -115,7 +115,7 @@ class PostgresBatchStore:
             _drop_claims(cursor, nonce)
             cursor.execute("DELETE FROM llmframe.batch_part WHERE nonce = %s", (nonce,))
 
-        self._database.write(work)
+        self._database.transaction(work)
 
     @on_thread
     def list_parts(self, *, only_open: bool = False) -> list[BatchPart]:
@@ -131,7 +131,7 @@ class PostgresBatchStore:
 
     def _select(self, condition: str, *values: object) -> list[BatchPart]:
         select = f"SELECT {_COLUMNS} FROM llmframe.batch_part {condition}"  # noqa: S608
-        rows = self._database.read(lambda cursor: cursor.execute(select, values).fetchall())
+        rows = self._database.run(lambda cursor: cursor.execute(select, values).fetchall())
         return [BatchPart(*row) for row in rows]
 
     @on_thread
@@ -140,7 +140,7 @@ class PostgresBatchStore:
             "SELECT DISTINCT nonce FROM llmframe.batch_part JOIN llmframe.claim ON claim.owner = batch_part.owner "
             "WHERE key = ANY(%s)"
         )
-        rows = self._database.read(lambda cursor: cursor.execute(select, (Keys(keys),)).fetchall())
+        rows = self._database.run(lambda cursor: cursor.execute(select, (Keys(keys),)).fetchall())
         return {nonce for (nonce,) in rows}
 
     def _is_alive(self, cursor: Cursor, owner: int, now: float) -> bool:

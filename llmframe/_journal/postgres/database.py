@@ -60,7 +60,7 @@ class NotWritableError(JournalError):
 
 
 class UndoneError(Exception):
-    """Raised by a function that is given to `Database.write`: nothing of this transaction is to stay."""
+    """Raised by a function that is given to `Database.transaction`: nothing of this transaction is to stay."""
 
 
 class Keys(tuple[bytes, ...]):
@@ -115,13 +115,13 @@ class Database:
     def _prepare(self) -> None:
         self._lost_at = -self._reconnect_seconds  # a wrong address is told at once
         try:
-            if not self.read(lambda cursor: find_tables(cursor, self.place)):
-                self.write(lambda cursor, _: create_tables(cursor, self.place))
+            if not self.run(lambda cursor: find_tables(cursor, self.place)):
+                self.transaction(lambda cursor, _: create_tables(cursor, self.place))
         except BaseException:
             self.close_connection()
             raise
 
-    def read(self, work: Callable[[Cursor], T]) -> T:
+    def run(self, work: Callable[[Cursor], T]) -> T:
         """Return the result of statements that are each a transaction of their own."""
 
         def on(connection: Connection) -> T:
@@ -130,7 +130,7 @@ class Database:
 
         return self._retried(on)
 
-    def write(self, work: Callable[[Cursor, float], T]) -> T:
+    def transaction(self, work: Callable[[Cursor, float], T]) -> T:
         """Return the result of one transaction; the function gets the server's time too."""
 
         def on(connection: Connection) -> T:

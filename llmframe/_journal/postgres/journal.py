@@ -37,6 +37,11 @@ _COPY = (
     "FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = ("bytea", "bytea", *["int8"] * 5, "float8", *["text"] * 3, "int8", "float8", "int8", "int8")
+_LAST_COMMIT = (
+    "INSERT INTO llmframe.last_commit (owner, nonce, committed) VALUES (%(owner)s, %(nonce)s, %(now)s) "
+    "ON CONFLICT (owner) DO UPDATE SET nonce = excluded.nonce, committed = excluded.committed "
+    "WHERE last_commit.nonce <> excluded.nonce"
+)
 _LEARNT_SECONDS = 86_400.0
 """What was learnt of limits is used for a day."""
 _SILENT_SECONDS = 3.0
@@ -98,9 +103,9 @@ class PostgresJournal:
             return Session(recipe, owner, run, since, began=now, digest=digest)
 
         try:
-            session = self._database.write(work)
+            session = self._database.transaction(work)
         except NotWritableError as error:
-            now = float(self._database.read(lambda cursor: cursor.execute(f"SELECT {NOW}").fetchall()[0][0]))
+            now = float(self._database.run(lambda cursor: cursor.execute(f"SELECT {NOW}").fetchall()[0][0]))
             return Session(0, 0, 0, now if fresh else 0.0, str(error), now, digest)
         self._not_ended.clear()
         return session
@@ -108,7 +113,7 @@ class PostgresJournal:
     @on_thread
     def add_recipe(self, digest: bytes, description: Mapping[str, Any]) -> int:
         text = orjson.dumps(description).decode()
-        return self._database.write(lambda cursor, _: _recipe(cursor, digest, text))
+        return self._database.transaction(lambda cursor, _: _recipe(cursor, digest, text))
 
     @on_thread
     def lookup(self, session: Session, keys: Sequence[Key]) -> list[StoredAnswer]:
@@ -119,7 +124,7 @@ class PostgresJournal:
             f"SELECT key, body, created, cost, output_bound, {_TOKENS} FROM llmframe.answer "  # noqa: S608
             "WHERE key = ANY(%s) AND created >= %s ORDER BY key, id"
         )
-        rows = self._database.read(
+        rows = self._database.run(
             lambda cursor: cursor.execute(select, (Keys(keys), session.since)).fetchall()
         )
         return [
@@ -139,8 +144,8 @@ class PostgresJournal:
     ) -> ClaimResult:
         owner, database = session.owner, self._database
         holders: Holders | None = None
-        if database.read(lambda cursor: add(cursor, owner, keys)) < len(keys):
-            holders = database.write(lambda cursor, now: take(cursor, owner, keys, self._liveness, now))
+        if database.run(lambda cursor: add(cursor, owner, keys)) < len(keys):
+            holders = database.transaction(lambda cursor, now: take(cursor, owner, keys, self._liveness, now))
         answered = {stored.key: stored for stored in self._lookup(session, keys)}
         answered = {
             key: stored
@@ -148,21 +153,21 @@ class PostgresJournal:
             if key not in again and not (is_failure is not None and is_failure(stored))
         }
         if answered:
-            database.write(lambda cursor, _: drop(cursor, owner, answered))
+            database.run(lambda cursor: drop(cursor, owner, answered))
         unanswered = [key for key in keys if key not in answered] if answered else keys
         if holders is None:
             return ClaimResult(unanswered, list(answered.values()), [], 0, [])
         granted = [key for key in unanswered if key in holders.own]
         held = [key for key in unanswered if key not in holders.own]
         others = {holders.others[key] for key in held}
-        parts = database.read(lambda cursor: nonces_of(cursor, others)) if held else []
+        parts = database.run(lambda cursor: nonces_of(cursor, others)) if held else []
         uncertain = len(holders.uncertain.intersection(granted))
         return ClaimResult(granted, list(answered.values()), held, uncertain, parts)
 
     @on_thread
     def mark_unsent(self, session: Session, keys: Sequence[Key]) -> None:
         update = "UPDATE llmframe.claim SET sent = FALSE WHERE key = ANY(%s) AND owner = %s"
-        self._database.write(lambda cursor, _: cursor.execute(update, (Keys(keys), session.owner)))
+        self._database.run(lambda cursor: cursor.execute(update, (Keys(keys), session.owner)))
 
     @on_thread
     def record(self, session: Session, answers: Sequence[PricedAnswer], released: Sequence[Key]) -> None:
@@ -172,7 +177,7 @@ class PostgresJournal:
         during the commit, the next attempt waits for the outcome of that row, and finds there whether all is written.
         """
         nonce = os.urandom(_NONCE_BYTES)
-        keys = [*(answer.key for answer, _ in answers), *released]
+        keys = Keys((*(answer.key for answer, _ in answers), *released))
 
         def work(cursor: Cursor, now: float) -> None:
             if answers:
@@ -180,18 +185,18 @@ class PostgresJournal:
                     copy.set_types(_COPY_TYPES)
                     for row in _rows(answers, session.recipe, now):
                         copy.write_row(row)
-                cursor.execute(
-                    "INSERT INTO llmframe.last_commit (owner, nonce, committed) VALUES (%s, %s, %s) "
-                    "ON CONFLICT (owner) DO UPDATE SET nonce = excluded.nonce, committed = excluded.committed "
-                    "WHERE last_commit.nonce <> excluded.nonce RETURNING 1",
-                    (session.owner, nonce, now),
-                )
-                if not cursor.fetchall():
-                    raise UndoneError
-            drop(cursor, session.owner, keys)
+            committed = f"{_LAST_COMMIT} RETURNING owner" if answers else "SELECT %(owner)s AS owner"
+            cursor.execute(
+                f"WITH committed AS ({committed}), dropped AS (DELETE FROM llmframe.claim WHERE key IN "  # noqa: S608
+                "(SELECT key FROM llmframe.claim WHERE key = ANY(%(keys)s) AND owner = %(owner)s ORDER BY key FOR UPDATE)) "
+                "SELECT owner FROM committed",
+                {"owner": session.owner, "nonce": nonce, "now": now, "keys": keys},
+            )
+            if not cursor.fetchall():
+                raise UndoneError
 
         with suppress(UndoneError):
-            self._database.write(work)
+            self._database.transaction(work)
 
     @on_thread
     def longest_answer(self, recipe: int) -> int:
@@ -199,28 +204,28 @@ class PostgresJournal:
             "SELECT coalesce(max(completion_tokens) FILTER (WHERE recipe = %s), max(completion_tokens), 0) "
             "FROM llmframe.answer"
         )
-        return int(self._database.read(lambda cursor: cursor.execute(select, (recipe,)).fetchall()[0][0]))
+        return int(self._database.run(lambda cursor: cursor.execute(select, (recipe,)).fetchall()[0][0]))
 
     @on_thread
     def exchange(self, session: Session, group: bytes, own: UsageReport | None) -> Mapping[int, UsageReport]:
-        def work(cursor: Cursor, now: float) -> list[tuple[Any, ...]]:
-            if own is None:
-                cursor.execute("DELETE FROM llmframe.usage_report WHERE owner = %s", (session.owner,))
-            else:
-                cursor.execute(
-                    "INSERT INTO llmframe.usage_report (owner, limit_group, reported, load, needs_more) "
-                    "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (owner) DO UPDATE SET limit_group = excluded.limit_group, "
-                    "reported = excluded.reported, load = excluded.load, needs_more = excluded.needs_more",
-                    (session.owner, group, now, *own),
-                )
-            cursor.execute(
-                "SELECT owner, load, needs_more FROM llmframe.usage_report "
-                "WHERE limit_group = %s AND owner <> %s AND reported BETWEEN %s AND %s",
-                (group, session.owner, now - _SILENT_SECONDS, now + _SILENT_SECONDS),
+        report = {"owner": session.owner, "group": group, "silent": _SILENT_SECONDS}
+        if own is None:
+            change = "DELETE FROM llmframe.usage_report WHERE owner = %(owner)s"
+        else:
+            report |= own._asdict()
+            change = (
+                "INSERT INTO llmframe.usage_report (owner, limit_group, reported, load, needs_more) "  # noqa: S608
+                f"VALUES (%(owner)s, %(group)s, {NOW}, %(load)s, %(needs_more)s) "
+                "ON CONFLICT (owner) DO UPDATE SET limit_group = excluded.limit_group, reported = excluded.reported, "
+                "load = excluded.load, needs_more = excluded.needs_more"
             )
-            return cursor.fetchall()
-
-        return {owner: UsageReport(load, needs) for owner, load, needs in self._database.write(work)}
+        exchange = (
+            f"WITH own AS ({change}) SELECT owner, load, needs_more FROM llmframe.usage_report "  # noqa: S608
+            "WHERE limit_group = %(group)s AND owner <> %(owner)s "
+            f"AND reported BETWEEN {NOW} - %(silent)s AND {NOW} + %(silent)s"
+        )
+        rows = self._database.run(lambda cursor: cursor.execute(exchange, report).fetchall())
+        return {owner: UsageReport(load, needs_more) for owner, load, needs_more in rows}
 
     @on_thread
     def learnt_pace(self, group: bytes) -> LearntPace | None:
@@ -228,7 +233,7 @@ class PostgresJournal:
             f"SELECT most_in_flight, by_second_until, limits, {NOW} FROM llmframe.learnt_pace "  # noqa: S608
             f"WHERE limit_group = %s AND learnt > {NOW} - %s"
         )
-        rows = self._database.read(lambda cursor: cursor.execute(select, (group, _LEARNT_SECONDS)).fetchall())
+        rows = self._database.run(lambda cursor: cursor.execute(select, (group, _LEARNT_SECONDS)).fetchall())
         for window, by_second_until, limits, now in rows:
             learnt = [limit and _limit(limit, now) for limit in orjson.loads(limits)]
             return LearntPace(window, max(0.0, by_second_until - now), *learnt)
@@ -249,30 +254,28 @@ class PostgresJournal:
                 (group, learnt.window, now + learnt.by_second_seconds, now, orjson.dumps(limits).decode()),
             )
 
-        self._database.write(work)
+        self._database.transaction(work)
 
     @on_thread
     def kept_rung(self, server: str, model: str) -> str | None:
         select = "SELECT rung FROM llmframe.kept_rung WHERE server = %s AND model = %s"
-        rows = self._database.read(lambda cursor: cursor.execute(select, (server, model)).fetchall())
+        rows = self._database.run(lambda cursor: cursor.execute(select, (server, model)).fetchall())
         return str(rows[0][0]) if rows else None
 
     @on_thread
     def keep_rung(self, server: str, model: str, rung: str) -> None:
         insert = "INSERT INTO llmframe.kept_rung VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        self._database.write(lambda cursor, _: cursor.execute(insert, (server, model, rung)))
+        self._database.run(lambda cursor: cursor.execute(insert, (server, model, rung)))
 
     @on_thread
     def renew(self, session: Session) -> None:
         # Another run deletes the owner when the lease has expired; the process may only have been suspended.
         upsert = (
-            "INSERT INTO llmframe.owner (id, run, machine, pid, lease) VALUES (%s, %s, %s, %s, %s) "
+            f"INSERT INTO llmframe.owner (id, run, machine, pid, lease) VALUES (%s, %s, %s, %s, {NOW} + %s) "  # noqa: S608
             "ON CONFLICT (id) DO UPDATE SET lease = excluded.lease"
         )
-        process = (session.owner, session.run, machine(), os.getpid())
-        self._database.write(
-            lambda cursor, now: cursor.execute(upsert, (*process, now + self._lease_seconds))
-        )
+        values = (session.owner, session.run, machine(), os.getpid(), self._lease_seconds)
+        self._database.run(lambda cursor: cursor.execute(upsert, values))
 
     @on_thread
     def end(self, session: Session, counts: Mapping[str, Any], *, finished: bool) -> None:
@@ -293,7 +296,7 @@ class PostgresJournal:
             )
 
         self._not_ended.add(session.owner)
-        self._database.write(work)
+        self._database.transaction(work)
         self._not_ended.discard(session.owner)
 
     @on_thread

@@ -31,7 +31,7 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
         )
         return cursor.fetchall()[0]
 
-    answers, *rest = database.read(counts)
+    answers, *rest = database.run(counts)
     names = ("prompt_tokens", "completion_tokens", "cost", "unpriced", "oldest", "newest", "claims", "runs")
     without_text, after = 0, 0
     while bodies := _page(database, "SELECT id, body FROM llmframe.answer", after):
@@ -43,7 +43,7 @@ def summarise(database: Database, judge: Judge) -> dict[str, Any]:
 def _page(database: Database, select: str, after: int) -> list[tuple[Any, ...]]:
     """Return the next rows after a row number: no cursor stays open between transactions."""
     page = f"{select} WHERE answer.id > %s ORDER BY answer.id LIMIT {_ROWS_AT_ONCE}"
-    return database.read(lambda cursor: cursor.execute(page, (after,)).fetchall())
+    return database.run(lambda cursor: cursor.execute(page, (after,)).fetchall())
 
 
 def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:
@@ -71,4 +71,4 @@ def prune(database: Database, before: float) -> int:
         cursor.execute("DELETE FROM llmframe.run WHERE started < %s", (before,))
         return pruned
 
-    return database.write(work)
+    return database.transaction(work)
