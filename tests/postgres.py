@@ -82,6 +82,9 @@ class PostgresServer:
                 [self._programs / "postgres", "-D", self._data, "-p", str(self._port), *settings],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **self._user,
             )  # fmt: skip
+        # Where the tests are killed, their end of this pipe closes, and the server does not outlive them.
+        watch = ["sh", "-c", "read _; kill -QUIT $0", str(self._process.pid)]
+        self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE)
         end = time.monotonic() + 60
         while True:
             try:
@@ -95,8 +98,10 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop it at once, as a crash does; what was committed is there after the next start."""
-        self._process.send_signal(signal.SIGQUIT)
-        self._process.wait()
+        self._watcher.kill()
+        with self._watcher:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
 
     def url(self, database: str, *, user: str = "postgres", password: str = "") -> str:
         return f"postgresql://{user}{':' if password else ''}{password}@127.0.0.1:{self._port}/{database}"

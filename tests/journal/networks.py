@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 
@@ -20,6 +21,8 @@ class Network:
         Whether what was sent then still arrives: the client then misses the answer alone.
     up : bool
         Whether new connections are accepted.
+    delay : float
+        Seconds for the way in each direction.
     """
 
     def __init__(self, port):
@@ -28,6 +31,7 @@ class Network:
         self.cut_at = None
         self.delivers = True
         self.up = True
+        self.delay = 0.0
         self._open = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -50,6 +54,7 @@ class Network:
     def _forward(self, source, target, watched):
         with suppress(OSError):
             while data := source.recv(1 << 16):
+                time.sleep(self.delay)
                 if watched and self._cuts(data):
                     if self.delivers:
                         # The answer can no longer reach the client, whose side is closed first.

@@ -166,6 +166,16 @@ def test_a_call_whose_database_stays_away_ends_with_its_answers_in_the_column(ll
     assert count(database, "answer") == 400
 
 
+def test_requests_are_claimed_further_ahead_where_the_database_is_far_away(llm, database):
+    """Otherwise few are claimed in each of many round trips, which then set the pace."""
+    with network_to(database) as (network, url):
+        network.delay = 0.01
+        asked(400).llm.complete("q", journal=url, max_concurrency=100)
+        claims = network.sent.count(b"INSERT INTO llmframe.claim")
+    assert llm.ledger.billed == 400
+    assert claims < 40
+
+
 FORKING = """
 import os
 before = asked(30).llm.complete("q", into="a", **settings)
