@@ -39,7 +39,7 @@ BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_tim
 
 _SETTINGS = {
     "application_name": "llmframe",
-    "connect_timeout": "10",
+    "connect_timeout": "5",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
