@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from postgres import running_server
 
-ROWS, ROUNDS = 8_000, 5
+ROWS, ROUNDS = 8_000, 9
 
 
 def _complete(frame, settings) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import wait_until
@@ -21,6 +22,7 @@ from journal.stores import (
 
 from llmframe import JournalError
 from llmframe._columns import TEXT
+from llmframe._journal.postgres.schema import create_tables, find_tables
 from llmframe._options import Tuning
 from llmframe._values import BatchState, LearntPace, UsageReport
 
@@ -91,16 +93,21 @@ def test_a_newer_format_is_refused_and_nothing_is_changed(database):
 
 
 def test_many_may_make_the_tables_at_the_same_moment(database):
-    async def open_one():
-        async with own_connection(database.url) as journal:
-            await begin(journal)
+    """All have seen that there are none, and one makes them."""
 
-    threads = [threading.Thread(target=lambda: asyncio.run(open_one())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (count(database, "format"), count(database, "run")) == (1, 4)
+    def make():
+        with database.server.connect(database.name) as connection, connection.cursor() as cursor:
+            assert not find_tables(cursor, "here")
+            together.wait()
+            with connection.transaction():
+                create_tables(cursor, "here")
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor() as threads:
+        for making in [threads.submit(make) for _ in range(4)]:
+            making.result(30)
+    in_database(database, begin)
+    assert (count(database, "format"), count(database, "run")) == (1, 1)
 
 
 def test_where_nothing_can_be_written_answers_are_read(database):

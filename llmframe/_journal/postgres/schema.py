@@ -65,8 +65,9 @@ def find_tables(cursor: Cursor, place: str) -> bool:
     JournalError
         When they are of a newer format.
     """
-    cursor.execute("SELECT to_regclass('llmframe.format') IS NOT NULL")
-    if not cursor.fetchall()[0][0]:
+    # The catalogue itself: `to_regclass` may miss what another has made while this transaction waited.
+    cursor.execute("SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'llmframe' AND tablename = 'format'")
+    if not cursor.fetchall():
         return False
     cursor.execute("SELECT version FROM llmframe.format")
     version = cursor.fetchall()[0][0]
