@@ -116,6 +116,22 @@ def test_processes_of_two_machines_pay_each_request_once(llm, database):
 
 
 @pytest.mark.slow
+def test_at_random_no_request_is_paid_twice(database):
+    """Five machines at once, whose runs claim, answer, release and vanish: no conflict of theirs is an error."""
+    database.sql("CREATE TABLE paid (key BYTEA)")
+    command = [sys.executable, "-m", "journal.claiming", database.url]
+    children = [subprocess.Popen([*command, str(seed), "4"], cwd=_TESTS) for seed in range(5)]
+    try:
+        assert [child.wait(60) for child in children] == [0] * 5
+        paid, distinct = database.sql("SELECT count(*), count(DISTINCT key) FROM paid")[0]
+    finally:
+        for child in children:
+            child.kill()
+        database.sql("DROP TABLE paid")
+    assert paid == distinct == count(database, "answer") > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "lease_seconds"), [(None, 100_000.0), ("elsewhere", 2.0)], ids=["here", "elsewhere"]
 )
