@@ -1,12 +1,16 @@
-"""Addresses of servers, the headers that carry a key, and what neither can be."""
+"""Addresses of servers and of databases, the headers that carry a key, and what none of these can be."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ROUTE = "/chat/completions"
 _CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
@@ -114,3 +118,65 @@ def key_fault(value: Any) -> str | None:
     """Say why a key cannot be sent, without the key; white space around it is not sent anyway."""
     fault = header_fault(value.strip()) if isinstance(value, str) else None
     return fault and f"{fault}: copy the key again"
+
+
+_DATABASE = "postgresql://"
+_SECRET_SETTINGS = frozenset({"password", "sslpassword"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DatabaseAddress:
+    """The address of a journal's database. Its password is in none of its texts.
+
+    Examples
+    --------
+    >>> DatabaseAddress.of("postgres://ana:secret@db.example/llm?sslmode=require")
+    'postgresql://ana@db.example/llm'
+    """
+
+    _url: str
+
+    @classmethod
+    def of(cls, text: str) -> DatabaseAddress:
+        return cls(f"{_DATABASE}{text.strip().partition('://')[2]}")
+
+    def with_defaults(self, settings: Mapping[str, str]) -> str:
+        """Return the whole address, with settings that it does not have itself."""
+        given = {name for name, _ in parse_qsl(self._url.partition("?")[2], keep_blank_values=True)}
+        more = urlencode({name: value for name, value in settings.items() if name not in given})
+        return f"{self._url}{'&' if '?' in self._url else '?'}{more}"
+
+    def without_password(self) -> DatabaseAddress:
+        place, _, query = self._url.partition("?")
+        credentials, at, hosts = place.removeprefix(_DATABASE).rpartition("@")
+        kept = urlencode([pair for pair in parse_qsl(query) if pair[0] not in _SECRET_SETTINGS])
+        user = credentials.partition(":")[0]
+        return DatabaseAddress(f"{_DATABASE}{user}{at}{hosts}{'?' if kept else ''}{kept}")
+
+    def __str__(self) -> str:
+        if database_fault(self._url):  # any part may be the password's
+            return f"{_DATABASE}…"
+        return self.without_password()._url.partition("?")[0]  # noqa: SLF001 (of the same class)
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+
+def is_database(text: str) -> bool:
+    """Return whether a journal's place is a database's address."""
+    return text.strip().lower().startswith(("postgresql://", "postgres://"))
+
+
+def database_fault(text: str) -> str | None:
+    """Say why an address of a database cannot be used, without any part of it: any may be the password's."""
+    rest = text.strip().partition("://")[2]
+    hosts, _, path = rest.rpartition("@")[2].partition("/")
+    if rest.count("@") > 1 or "@" in path or "#" in rest or any(letter.isspace() for letter in rest):
+        return "write special characters of the user's name and the password as in %40 for @"
+    credentials = rest.rpartition("@")[0]
+    if any(mark in credentials for mark in "/?[]") or re.search(r"%(?![0-9A-Fa-f]{2})", rest):
+        return "write special characters of the user's name and the password as in %2F for /"
+    for host in hosts.partition("?")[0].split(","):
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:\d*)?", host):
+            return "a host is followed by :port or by /database"
+    return None

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         WebSearchOptions,
     )
     from openai.types.shared import ReasoningEffort
+
+    from llmframe._addresses import DatabaseAddress
 else:
 
     class TypedDict:
@@ -50,7 +52,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 Client: TypeAlias = "AsyncOpenAI | OpenAI"
 """Azure's clients are among them."""
 Key: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
-JournalPlace: TypeAlias = "bool | str | os.PathLike[str]"
+JournalPlace: TypeAlias = "bool | str | os.PathLike[str] | DatabaseAddress"
 
 
 class BatchKeywords(TypedDict, total=False):

@@ -8,10 +8,18 @@ from collections import ChainMap
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from difflib import get_close_matches
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from llmframe._addresses import address_fault, key_fault, normalise
+from llmframe._addresses import (
+    DatabaseAddress,
+    address_fault,
+    database_fault,
+    is_database,
+    key_fault,
+    normalise,
+)
 from llmframe._errors import plain_repr
 from llmframe._keywords import OptionKeywords, takes
 
@@ -50,11 +58,16 @@ def _address(value: object) -> bool:
 def _path(value: object) -> bool:
     if isinstance(value, os.PathLike):
         return isinstance(os.fspath(value), str)
-    return isinstance(value, bool) or _text(value)
+    return isinstance(value, bool | DatabaseAddress) or _text(value)
 
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]+):/|(file):", re.IGNORECASE)
 """How an address begins, also as a `Path`, which makes one slash of two. The drive `C:/` is no scheme."""
+
+
+def _place(value: Any) -> Any:
+    """Return a place of which a text may be shown: an address without its password."""
+    return DatabaseAddress.of(value) if isinstance(value, str) and is_database(value) else value
 
 
 _NO_PATHS = frozenset({"true", "false", "none", "on", "off", "yes", "no", "0", "1", ":memory:"})
@@ -63,6 +76,8 @@ _NO_PATHS = frozenset({"true", "false", "none", "on", "off", "yes", "no", "0", "
 def _path_fault(value: Any) -> str | None:
     if isinstance(value, bool):
         return None
+    if isinstance(value, DatabaseAddress) or (isinstance(value, str) and is_database(value)):
+        return _database_fault(value)
     text = str(value).strip()
     scheme = _SCHEME.match(text)
     if scheme or "://" in text:
@@ -73,6 +88,12 @@ def _path_fault(value: Any) -> str | None:
     if isinstance(value, str) and text.lower() in _NO_PATHS:
         return f"{text!r} would be a file of that name: write journal=False (or --no-journal) for none"
     return "this one has a NUL" if "\0" in text else None
+
+
+def _database_fault(value: str | DatabaseAddress) -> str | None:
+    if find_spec("psycopg") is None:
+        return "a journal in PostgreSQL needs psycopg: pip install 'llmframe[postgres]'"
+    return database_fault(value) if isinstance(value, str) else None
 
 
 def _key(value: object) -> bool:
@@ -106,6 +127,8 @@ class Tuning(NamedTuple):
     """Answers that arrive within this time are committed together."""
     claim_ahead_seconds: float = 0.05
     """As many requests as leave in this time may be claimed before they are sent."""
+    reconnect_seconds: float = 30.0
+    """A lost connection to a journal's database is opened again for this time, while answers wait in memory."""
     lease_seconds: float = 60.0
     """A claim is valid for this time after its last renewal; it is renewed every third of it."""
     exchange_seconds: float = 0.5
@@ -145,6 +168,8 @@ class _Option(NamedTuple):
     environment: str | None = None
     fault: Callable[[Any], str | None] = lambda _: None
     """Says why an accepted value cannot be used all the same, without what may be secret in it."""
+    kept: Callable[[Any], Any] = lambda value: value
+    """Returns the value as it is kept and shown."""
 
 
 _TUNING = "_tuning"
@@ -157,7 +182,7 @@ _OPTIONS: Mapping[str, _Option] = MappingProxyType(
         "base_url": _Option(_address, "the server's address without credentials, such as 'http://localhost:8000/v1'", environment="OPENAI_BASE_URL", fault=address_fault),
         "client": _Option(_client, "an OpenAI client, sync or async, such as openai.AsyncOpenAI()"),
         "server": _Option(_text, "a name that stands for changing addresses of one server"),
-        "journal": _Option(_path, "a file's path, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL", fault=_path_fault),
+        "journal": _Option(_path, "a file's path, a postgresql:// address, True for the default place, or False for none", default=True, environment="LLMFRAME_JOURNAL", fault=_path_fault, kept=_place),
         "mode": _Option(_one_of("live", "batch", "offline"), "'live', 'batch' or 'offline'", default="live"),
         "errors": _Option(_one_of("raise", "coerce"), "'raise' or 'coerce'", default="raise"),
         "max_cost": _Option(_seconds, "US dollars above 0, or None for no cap"),
@@ -198,8 +223,9 @@ def check(name: str, value: object, source: str | None = None) -> None:
 
 def check_environment(name: str, value: object) -> None:
     """Raise if a setting's value is that of the environment and cannot be used; the variable is named."""
-    if value == from_environment(name):
-        check(name, value, _OPTIONS[name].environment)
+    found = from_environment(name)
+    if value in {found, _OPTIONS[name].kept(found)}:
+        check(name, found, _OPTIONS[name].environment)
 
 
 class Options:
@@ -222,8 +248,10 @@ class Options:
         reading) counts before `options.timeout`; its `max_retries` and connection limits do not count.
     server : str
         A name for a server whose address changes, by which the journal recognises it.
-    journal : bool or path
-        `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path: another place; `False`: none.
+    journal : bool, path or address
+        `True`: the default place, or that of `LLMFRAME_JOURNAL`; a path: another place; `False`: none. An address
+        `postgresql://user:password@host/database`: a database that processes of several machines share; it is shown
+        without the password.
     mode : {"live", "batch", "offline"}
         `"batch"` uses the Batch API, at half the price, within 24 hours; `"offline"` sends nothing and
         answers from the journal.
@@ -304,14 +332,14 @@ class Options:
                 raise AttributeError(_unknown(name))
             for value in (_overrides.get().get(name), self._values.get(name), from_environment(name)):
                 if value is not None:
-                    return value
+                    return _OPTIONS[name].kept(value)
             return _OPTIONS[name].default
 
         def __setattr__(self, name: str, value: object) -> None:
             if name not in _OPTIONS:
                 raise AttributeError(_unknown(name))
             check(name, value)
-            self._values[name] = value
+            self._values[name] = _OPTIONS[name].kept(value)
 
     def __reduce__(self) -> str:
         return "options"  # a process has one such object, and keeps its own
@@ -357,8 +385,8 @@ options = Options()
 class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in pandas)
     """Set other defaults for a block, in this task or thread only.
 
-    A pickled context carries its values to another process, except `api_key` and `client`, which that process has to
-    have itself. The address of a client goes with it, as `base_url`, so that no rows are sent elsewhere.
+    A pickled context carries its values to another process, except `api_key`, `client` and a database's password, which
+    that process has to have itself (the password as `PGPASSWORD` or in `~/.pgpass`). The address of a client goes with it, as `base_url`, so that no rows are sent elsewhere.
 
     Parameters
     ----------
@@ -386,7 +414,9 @@ class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in
             if name not in _OPTIONS:
                 raise TypeError(_unknown(name))
             check(name, value)
-        self._settings: dict[str, Any] = {**settings}
+        self._settings: dict[str, Any] = {
+            name: _OPTIONS[name].kept(value) for name, value in settings.items()
+        }
 
     def __enter__(self) -> None:
         _overrides.set(_overrides.get().new_child(self._settings))
@@ -397,6 +427,8 @@ class option_context(ContextDecorator):  # noqa: N801 (used as a function, as in
     def __getstate__(self) -> dict[str, Any]:
         settings = {**self._settings}
         settings.pop("api_key", None)
+        if isinstance(journal := settings.get("journal"), DatabaseAddress):
+            settings["journal"] = journal.without_password()
         address = getattr(settings.pop("client", None), "base_url", None)
         if address is not None:
             settings["base_url"] = normalise(str(address).partition("?")[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from helpers import tune
 from hypothesis import HealthCheck, settings
+from postgres import running_server
 
 import llmframe
 from llmframe.testing import LocalServer
@@ -16,6 +17,8 @@ from llmframe.testing import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from postgres import Database, PostgresServer
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, as by `pytest &`: the programs that tests start would inherit it, and wait for ever for
@@ -71,3 +74,22 @@ def lane(request: pytest.FixtureRequest, swift: None) -> str:
     """Run a test in both lanes: what a verb promises does not depend on the way that its requests take."""
     llmframe.options.mode = request.param
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give a running PostgreSQL, one for all tests of a process."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _kept_database(postgres: PostgresServer) -> Database:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def database(_kept_database: Database) -> Database:
+    """Give a database without a journal; making one for each test would take longer than most tests."""
+    _kept_database.empty()
+    return _kept_database

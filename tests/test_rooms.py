@@ -20,7 +20,9 @@ ORDER = (
 """The rooms of llmframe, lowest first."""
 
 INSIDE = {
-    "_journal": ("protocol", "liveness", "lease", "recorder", "sqlite", "memory", "registry", "__init__"),
+    "_journal": (
+        "protocol", "spending", "liveness", "lease", "recorder", "threads", "sqlite", "postgres", "memory", "registry", "__init__",
+    ),
     "testing": (
         "_settings", "_wire", "_requests", "_chat", "_decisions", "_batch", "_server", "_reviews", "__init__", "fixtures",
     ),
@@ -32,8 +34,8 @@ FACES = {"testing", "accessor", "__init__", "cli", "__main__"}
 
 OUTSIDE = {
     "openai": "_api", "aiohttp": "_api", "uvloop": "_loop", "nest_asyncio2": "_loop", "signal": "_loop",
-    "sqlite3": "_journal.sqlite", "platformdirs": "_journal", "tqdm": "_run", "genai_prices": "_run", "matplotlib": "_run",
-    "toktok": "_run",
+    "sqlite3": "_journal.sqlite", "psycopg": "_journal.postgres", "platformdirs": "_journal", "tqdm": "_run", "genai_prices": "_run",
+    "matplotlib": "_run", "toktok": "_run",
     "pyarrow": "_files", "xlsxwriter": "_files", "argparse": "cli",
 }  # fmt: skip
 """Each thing outside has one room; the SDK's is `_api`, and its types also stand in the signatures of the verbs."""

@@ -17,7 +17,15 @@ from llmframe._journal.protocol import (
     StoredAnswer,
 )
 from llmframe._journal.recorder import Recorder
-from llmframe._journal.registry import forgetful_machine, journal_path, open_journal
+from llmframe._journal.registry import (
+    Place,
+    database_grants,
+    forgetful_machine,
+    journal_exists,
+    journal_path,
+    journal_place,
+    open_journal,
+)
 
 __all__ = [
     "BatchPart",
@@ -27,11 +35,15 @@ __all__ = [
     "Lease",
     "PartLabel",
     "PastAnswer",
+    "Place",
     "Recorder",
     "Session",
     "Spend",
     "StoredAnswer",
+    "database_grants",
     "forgetful_machine",
+    "journal_exists",
     "journal_path",
+    "journal_place",
     "open_journal",
 ]

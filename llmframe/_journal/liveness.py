@@ -28,18 +28,19 @@ class Liveness:
         self._expired: dict[int, tuple[float, float]] = {}
         """By owner: the lease that had expired, and since when, by the monotonic clock."""
 
-    def is_alive(self, owner: int, name: str, pid: int, lease: float) -> bool:
+    def is_alive(self, owner: int, name: str, pid: int, lease: float, *, now: float) -> bool:
+        """Return whether an owner is alive, by its lease and by the clock that the lease is counted by."""
         on_this_machine = name == machine()
         if on_this_machine and not _process_exists(pid):
             return False
-        if not on_this_machine or lease > time.time():
-            return lease > time.time()
-        now = time.monotonic()
+        if not on_this_machine or lease > now:
+            return lease > now
+        moment = time.monotonic()
         expired_lease, since = self._expired.get(owner, (0.0, 0.0))
         if expired_lease != lease:
-            self._expired[owner] = (lease, now)
+            self._expired[owner] = (lease, moment)
             return True
-        return now - since < self._grace
+        return moment - since < self._grace
 
 
 def _process_exists(pid: int) -> bool:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
+from statistics import median
 from typing import TYPE_CHECKING
 
 from llmframe._api import Refused
@@ -31,6 +32,8 @@ LARGEST_CLAIM = 512
 
 _FIRST_CLAIM = 4
 """The first block; each is at most twice as large as the one before."""
+_REFILL_SHARE = 0.25
+"""When this share of a block is left, the next one is claimed."""
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0
 _NOT_CLAIMED = RequestFault(FaultKind.PASSING, "journal", "The request could not be claimed in the journal.")
@@ -52,13 +55,14 @@ class ClaimedFeed:
     window
         How many requests may be in flight now; no more are claimed before the pace is known.
     ahead_seconds
-        As many requests are claimed ahead as the lane took in this time lately, and at least one.
+        As many requests are claimed ahead as the lane took in this time lately, and at least one; in a longer time where
+        claims themselves take long, as in a database far away.
     is_failure
         Decides of a stored answer that it does not count, so that its request is asked again.
     again
         Requests that this run has recorded an answer for, and asks for once more.
     on_late
-        Called with each claimed request that is still in `unsent` after twice `ahead_seconds`.
+        Called with each claimed request that is still in `unsent` after twice the time for which requests are claimed ahead.
     looked_up
         Whether the run has looked the requests up in the journal, and records answers only of requests from this
         feed.
@@ -123,6 +127,8 @@ class ClaimedFeed:
         self._most_ready = 0
         self._claimed: deque[tuple[float, int]] = deque(maxlen=8)
         """When the last claims were made, and how many requests each was granted."""
+        self._claim_seconds: deque[float] = deque(maxlen=8)
+        """How long the last claims took."""
         self._none_granted = False
         self._looked_up = looked_up
         """Whether this run has sent none of the requests since it looked them up."""
@@ -152,7 +158,13 @@ class ClaimedFeed:
             return 1
         seconds = max(time.monotonic() - self._claimed[0][0], 0.001)
         taken = sum(size for _, size in self._claimed) - len(self._ready)
-        return max(1, min(int(taken * self._ahead_seconds / seconds), self._largest))
+        return max(1, min(int(taken * self._lead_seconds / seconds), self._largest))
+
+    @property
+    def _lead_seconds(self) -> float:
+        """For how long the ready requests last: the next claim, made when a quarter is left, may take that quarter."""
+        usual = median(self._claim_seconds) if self._claim_seconds else 0.0
+        return max(self._ahead_seconds, usual / _REFILL_SHARE)
 
     def next_ready(self) -> Request | None:
         left = len(self._ready)
@@ -223,7 +235,7 @@ class ClaimedFeed:
     async def _fill_up(self) -> bool:
         """Claim a block up to the allowed number of ready requests; false when no requests are left."""
         self._most_ready = self._allowed_ready
-        self._refill_at = self._most_ready // 4
+        self._refill_at = int(self._most_ready * _REFILL_SHARE)
         allowed = 0 if self._ended else max(0, self._most_ready - len(self._ready))
         block = list(islice(self._without_outcome(), allowed))
         if block:
@@ -306,6 +318,7 @@ class ClaimedFeed:
             self._ended = True
             self._journal_failed(error)
             return
+        self._claim_seconds.append(time.monotonic() - now)
         self._none_granted = not claimed.granted
         self._claimed.append((now, len(claimed.granted)))
         if len(claimed.granted) < len(keys):
@@ -315,7 +328,7 @@ class ClaimedFeed:
             if self._on_late is not None:
                 loop = asyncio.get_running_loop()
                 self.unsent.update(claimed.granted)
-                loop.call_later(2 * self._ahead_seconds, self._find_late, claimed.granted, self._on_late)
+                loop.call_later(2 * self._lead_seconds, self._find_late, claimed.granted, self._on_late)
         self._parts.update(claimed.parts)
         self._retries = self._retries if not claimed.granted else 0
         self.inherited += claimed.uncertain

@@ -21,14 +21,13 @@ from llmframe._values import PARTLY, Again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     from llmframe._api import Account, Client
     from llmframe._columns import PromptSpec
-    from llmframe._journal import StoredAnswer
+    from llmframe._journal import Place, StoredAnswer
     from llmframe._options import Tuning
     from llmframe._pacing import Patience
     from llmframe._values import AnswerKind, Endpoint, Verdict
@@ -70,7 +69,7 @@ class AccountSettings:
 
     account: Account
     server: str
-    journal: bool | Path
+    journal: Place
     mode: str
     max_retries: int
     timeout: float

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from llmframe._addresses import address_fault, header_fault, is_openai, normalise
 from llmframe._api import Account, list_models
+from llmframe._journal import journal_place
 from llmframe._json import NotJSONError, canonical
 from llmframe._keywords import BatchKeywords, CallKeywords, CompletionKeywords
 from llmframe._options import check, check_environment, from_environment, options
@@ -19,8 +19,8 @@ from llmframe._pacing import Patience
 from llmframe._run import AccountSettings, RunSettings
 
 if TYPE_CHECKING:
-    import os
-
+    from llmframe._journal import Place
+    from llmframe._keywords import JournalPlace
     from llmframe._run import Verb
 
 DEFAULT_MODEL = "gpt-6-luna"
@@ -102,7 +102,7 @@ def resolve_for_batches(arguments: Mapping[str, Any]) -> AccountSettings:
     return settings
 
 
-def journal_place(given: str | os.PathLike[str] | bool | None = None) -> bool | Path:
+def journal_in_use(given: JournalPlace | None = None) -> Place:
     """Return the journal of an argument, the options or the environment."""
     check("journal", given)
     return _journal(_chosen({} if given is None else {"journal": given})["journal"])
@@ -243,10 +243,10 @@ def _headers(headers: Mapping[str, Any]) -> dict[str, str]:
     return dict(headers)
 
 
-def _journal(value: bool | str | os.PathLike[str]) -> bool | Path:
-    path = from_environment("journal") if value is True else value
-    check_environment("journal", path)
-    return value is True if path is None or isinstance(path, bool) else Path(path)
+def _journal(value: JournalPlace) -> Place:
+    place = from_environment("journal") if value is True else value
+    check_environment("journal", place)
+    return value is True if place is None else journal_place(place)
 
 
 def _server(account: Account, name: str | None = None) -> str:

@@ -13,7 +13,7 @@ from llmframe._api import CHAT_COMPLETIONS, NotFoundError, connect
 from llmframe._batch import UNREADABLE
 from llmframe._columns import TEXT
 from llmframe._errors import JournalError, StoppedError
-from llmframe._journal import PartLabel, Recorder, journal_path, open_journal
+from llmframe._journal import PartLabel, Recorder, journal_exists, open_journal
 from llmframe._keywords import BatchKeywords, takes
 from llmframe._loop import ShortTraceback, submit
 from llmframe._pacing import NO_KEY, StopRun
@@ -156,7 +156,7 @@ async def _batch_api(settings: AccountSettings) -> AsyncIterator[BatchApi]:
 
 
 async def _list_parts(settings: AccountSettings) -> list[BatchPart]:
-    if not journal_path(settings.journal).exists():
+    if not journal_exists(settings.journal):
         return []
     async with open_journal(settings.journal, settings.tuning) as journal:
         parts = await journal.batches.list_parts()

@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llmframe._journal import journal_path, open_journal
+from llmframe._journal import journal_exists, open_journal
 from llmframe._loop import ShortTraceback, submit
-from llmframe._verbs.arguments import journal_place
+from llmframe._verbs.arguments import journal_in_use
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from llmframe._journal import Spend
+    from llmframe._journal import Place, Spend
+    from llmframe._keywords import JournalPlace
 
 _TOKENS = ("uncached", "cached", "written", "output", "reasoning")
 """The classes of a `Usage`."""
 
 
 @ShortTraceback()
-def spend(journal: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+def spend(journal: JournalPlace | None = None) -> pd.DataFrame:
     """Return what was spent, by day, model, verb and lane: what the paid answers in the journal took.
 
     Answers that broke off and were asked again are counted too. What was pruned (`llmframe journal prune`), what was asked
@@ -30,8 +29,8 @@ def spend(journal: str | os.PathLike[str] | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    journal : path, optional
-        The journal's file; by default that of the options. It is not created.
+    journal : path or address, optional
+        The journal's file or database; by default that of the options. A file is not created.
 
     Returns
     -------
@@ -47,15 +46,15 @@ def spend(journal: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     >>> list(llmframe.spend().columns[:5])
     ['day', 'model', 'verb', 'lane', 'answers']
     """
-    place = journal_place(journal)
-    if place is False or not journal_path(place).exists():
+    place = journal_in_use(journal)
+    if place is False or not journal_exists(place):
         return _table([])
     task = submit(lambda: _read(place))
     task.wait()
     return _table(task.future.result())
 
 
-async def _read(place: bool | Path) -> list[Spend]:
+async def _read(place: Place) -> list[Spend]:
     async with open_journal(place) as journal:
         return await journal.spend()
 

@@ -1,4 +1,4 @@
-"""`llmframe journal`: the journal is shown, exported and pruned."""
+"""`llmframe journal`: the journal is made, shown, exported and pruned."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import orjson
 
 import llmframe
+from llmframe._addresses import DatabaseAddress
 from llmframe._columns import judge_any
 from llmframe._files import check_new, replacement
-from llmframe._journal import journal_path, open_journal
+from llmframe._journal import database_grants, journal_exists, journal_path, journal_place, open_journal
 from llmframe._options import check, check_environment, options
 from llmframe.cli.output import DONE, show, tell
 
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-    from llmframe._journal import Journal
+    from llmframe._journal import Journal, Place
 
 T = TypeVar("T")
 
 
 def show_journal(parsed: argparse.Namespace) -> int:
-    path = _existing_journal(parsed.journal)
+    place = _existing_journal(parsed.journal)
     if parsed.spend:
-        return _show_spend(path)
-    summary = _with_journal(path, lambda journal: journal.summary(judge_any))
-    show(f"journal: {path}")
-    show(f"size: {_size(path):,} bytes")
+        return _show_spend(place)
+    summary = _with_journal(place, lambda journal: journal.summary(judge_any))
+    show(f"journal: {place}")
+    if isinstance(place, Path):
+        show(f"size: {_size(place):,} bytes")
     for name in ("oldest", "newest"):
         moment = summary.pop(name)
         show(f"{name} answer: {_date(moment) if moment else 'none'}")
@@ -45,8 +47,8 @@ def show_journal(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _show_spend(path: Path) -> int:
-    spent = llmframe.spend(path)
+def _show_spend(place: Place) -> int:
+    spent = llmframe.spend(place)
     if spent.empty:
         show("nothing was spent")
         return DONE
@@ -71,9 +73,9 @@ def _date(moment: float) -> str:
 
 def export_journal(parsed: argparse.Namespace) -> int:
     check_new(parsed.target, force=parsed.force)
-    path = _existing_journal(parsed.journal)
+    place = _existing_journal(parsed.journal)
     with replacement(parsed.target, "OUT") as file:
-        count = _with_journal(path, lambda journal: _export(journal, file))
+        count = _with_journal(place, lambda journal: _export(journal, file))
     tell(f"{count:,} answers are in {parsed.target}")
     return DONE
 
@@ -86,27 +88,43 @@ async def _export(journal: Journal, file: IO[bytes]) -> int:
     return count
 
 
-def prune_journal(parsed: argparse.Namespace) -> int:
-    path = _existing_journal(parsed.journal)
-    before = time.time() - parsed.days * 86_400
-    pruned = _with_journal(path, lambda journal: journal.prune(before))
-    tell(f"{pruned:,} answers older than {parsed.days:g} days are gone from {path}")
+def init_journal(parsed: argparse.Namespace) -> int:
+    place = _chosen_journal(parsed.journal)
+    _with_journal(place, lambda journal: journal.batches.list_parts(only_open=True))  # opening it makes it
+    tell(f"the journal is at {place}")
+    if isinstance(place, DatabaseAddress):
+        tell(f"another role that uses it needs: {database_grants()}")
     return DONE
 
 
-def _with_journal(path: Path, call: Callable[[Journal], Awaitable[T]]) -> T:
+def prune_journal(parsed: argparse.Namespace) -> int:
+    place = _existing_journal(parsed.journal)
+    before = time.time() - parsed.days * 86_400
+    pruned = _with_journal(place, lambda journal: journal.prune(before))
+    tell(f"{pruned:,} answers older than {parsed.days:g} days are gone from {place}")
+    return DONE
+
+
+def _with_journal(place: Place, call: Callable[[Journal], Awaitable[T]]) -> T:
     async def with_open_journal() -> T:
-        async with open_journal(path) as journal:
+        async with open_journal(place) as journal:
             return await call(journal)
 
     return asyncio.run(with_open_journal())
 
 
-def _existing_journal(given: str | None) -> Path:
+def _chosen_journal(given: str | None) -> Place:
     chosen = given or options.journal
+    if chosen in {None, False}:
+        chosen = True
     check_environment("journal", chosen)
     check("journal", chosen)
-    path = journal_path(Path(chosen) if isinstance(chosen, str) else True).absolute()
-    if not path.exists():
-        raise ValueError(f"there is no journal at {path} yet")
-    return path
+    place = journal_place(chosen)
+    return place if isinstance(place, DatabaseAddress) else journal_path(place).absolute()
+
+
+def _existing_journal(given: str | None) -> Place:
+    place = _chosen_journal(given)
+    if not journal_exists(place):
+        raise ValueError(f"there is no journal at {place} yet")
+    return place

@@ -13,7 +13,7 @@ import llmframe
 from llmframe._files import FORMATS
 from llmframe.cli import places
 from llmframe.cli.enrich import SETTINGS
-from llmframe.cli.journal import export_journal, prune_journal, show_journal
+from llmframe.cli.journal import export_journal, init_journal, prune_journal, show_journal
 from llmframe.cli.services import batches, cancel, collect, serve
 from llmframe.cli.verbs import OWN, classify, complete, demo, extract
 
@@ -36,7 +36,7 @@ environment:
   OPENAI_API_KEY     the key; there is no option for it, because other users of a machine see options
   OPENAI_BASE_URL    another server than OpenAI's, as --base-url
   LLMFRAME_MODEL     the model, as --model
-  LLMFRAME_JOURNAL   the journal's file, as --journal
+  LLMFRAME_JOURNAL   the journal's file or database, as --journal (a password there is in no list of processes)
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE   as for other programs
 """
 
@@ -318,7 +318,7 @@ def _add_account(add: Any, verb: str) -> None:
 
 
 def _add_answers(add: Any) -> None:
-    add("--journal", metavar="PATH", help="where it is kept")
+    add("--journal", metavar="PATH", help="where it is kept: a file, or postgresql://user@host/database")
     add("--no-journal", dest="journal", action="store_const", const=False, help="keep nothing")
     add("--fresh", action="store_const", const=True, help="ask again now")
     add(
@@ -398,13 +398,17 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_journal(commands: Any) -> None:
-    parser = commands.add_parser("journal", help="show, export or prune what is kept of paid answers")
+    parser = commands.add_parser("journal", help="make, show, export or prune what is kept of paid answers")
     parser.set_defaults(command=show_journal)
     parser.add_argument("--journal", metavar="PATH", help="another journal than the default one")
     parser.add_argument(
         "--spend", action="store_true", help="show what was spent, by day, model, verb and lane"
     )
     actions = parser.add_subparsers(metavar="ACTION")
+    init = actions.add_parser(
+        "init", help="make the journal, as in a PostgreSQL database for roles that may not"
+    )
+    init.set_defaults(command=init_journal)
     export = actions.add_parser("export", help="write every answer as a line of JSON")
     export.set_defaults(command=export_journal)
     export.add_argument("target", metavar="OUT.jsonl")

@@ -92,6 +92,7 @@ UNREACHABLE = (
     "this is a copy of a run", "run.plot()",
     "write complete(",  # lists of prompts
     "PRAGMA", "mode=r",  # SQLite's own words
+    "FROM llmframe.", "INTO llmframe.", "UPDATE llmframe.", "TABLE llmframe.", "COPY llmframe.", "('llmframe.",  # SQL
     "api_key=",  # the default source of a key, which the command line replaces
     "<div", "<span", "font:", "flex", "text-align",  # HTML
     "df.llm.complete does",  # arguments that --param refuses

@@ -15,10 +15,28 @@ def store(request):
     return STORES[request.param]
 
 
+@pytest.fixture(scope="session")
+def _database_with_clock(postgres):
+    database = postgres.new_database()
+    database.own_clock()
+    return database
+
+
+@pytest.fixture
+def place(request, store, tmp_path):
+    """Give a folder to a store of files, and a database to the others."""
+    if not store.in_database:
+        return tmp_path
+    database = request.getfixturevalue("_database_with_clock")
+    database.set_clock(None)
+    database.empty()
+    return database
+
+
 @pytest_asyncio.fixture
-async def pair(store, tmp_path):
+async def pair(store, place):
     """Give one journal as two runs have it."""
-    async with store.open(tmp_path) as pair:
+    async with store.open(place) as pair:
         yield pair
 
 
@@ -30,18 +48,30 @@ async def two_handles(tmp_path):
 
 
 class Clock:
-    """A clock that stands still until it is set forward."""
+    """A clock that stands still until it is set forward, and with it that of a database's server."""
 
-    def __init__(self):
+    def __init__(self, database=None):
+        self._database = database
         self.now = 1_800_000_000.0
 
     def __call__(self):
-        return self.now
+        return self._now
+
+    @property
+    def now(self):
+        return self._now
+
+    @now.setter
+    def now(self, seconds):
+        self._now = seconds
+        if self._database is not None:
+            self._database.set_clock(seconds)
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(request, monkeypatch):
     """Replace the wall clock."""
-    clock = Clock()
+    in_database = "store" in request.fixturenames and request.getfixturevalue("store").in_database
+    clock = Clock(request.getfixturevalue("place") if in_database else None)
     monkeypatch.setattr(time, "time", clock)
     return clock

@@ -6,13 +6,16 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from llmframe._addresses import DatabaseAddress
 from llmframe._columns import TEXT
 from llmframe._journal import PartLabel, open_journal
+from llmframe._journal.postgres import PostgresJournal
+from llmframe._journal.postgres.thread import database_thread
 from llmframe._journal.sqlite import SqliteJournal
 from llmframe._journal.sqlite.thread import journal_thread
 from llmframe._json import load
@@ -24,18 +27,22 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from postgres import Database
+
     from llmframe._journal import Journal
 
-LEASE_SECONDS = Tuning().lease_seconds
+PATIENT = Tuning()
+LEASE_SECONDS = PATIENT.lease_seconds
 
 
 @dataclass(frozen=True)
 class Store:
     """A store as two runs have it, and which part of the contract it promises."""
 
-    open: Callable[[Path], AbstractAsyncContextManager[tuple[Journal, Journal]]]
-    """Give the journal of the one run and of the other; the folder is the test's own."""
+    open: Callable[[Any], AbstractAsyncContextManager[tuple[Journal, Journal]]]
+    """Give the journal of the one run and of the other; the folder or the database is the test's own."""
     keeps_answers: bool = True
+    in_database: bool = False
 
 
 @asynccontextmanager
@@ -64,6 +71,23 @@ async def _two_runs(folder: Path) -> AsyncIterator[tuple[Journal, Journal]]:
 
 
 @asynccontextmanager
+async def own_connection(url: str, tuning: Tuning = PATIENT) -> AsyncIterator[PostgresJournal]:
+    """Open a database as a process of its own does, which shares no connection with others."""
+    thread = database_thread()
+    journal = await asyncio.wrap_future(thread.call(lambda: PostgresJournal(DatabaseAddress.of(url), tuning)))
+    try:
+        yield journal
+    finally:
+        await asyncio.wrap_future(thread.call(journal.close_connection))
+
+
+@asynccontextmanager
+async def two_machines(database: Database) -> AsyncIterator[tuple[PostgresJournal, PostgresJournal]]:
+    async with own_connection(database.url) as one, own_connection(database.url) as other:
+        yield one, other
+
+
+@asynccontextmanager
 async def _without_file(_: Path) -> AsyncIterator[tuple[Journal, Journal]]:
     async with open_journal(False) as journal:
         yield journal, journal
@@ -72,6 +96,7 @@ async def _without_file(_: Path) -> AsyncIterator[tuple[Journal, Journal]]:
 STORES = {
     "file of two processes": Store(two_processes),
     "file of two runs": Store(_two_runs),
+    "database": Store(two_machines, in_database=True),
     "no file": Store(_without_file, keeps_answers=False),
 }
 

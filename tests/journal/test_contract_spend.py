@@ -81,8 +81,8 @@ async def test_what_is_pruned_is_gone_from_it(pair, clock):
     assert sum(each.cost for each in await one.spend()) == 0.25
 
 
-async def test_an_empty_journal_and_one_that_keeps_no_answers_tell_of_nothing(store, tmp_path):
-    async with store.open(tmp_path) as (one, _):
+async def test_an_empty_journal_and_one_that_keeps_no_answers_tell_of_nothing(store, place):
+    async with store.open(place) as (one, _):
         mine = await begin(one)
         if not store.keeps_answers:
             await one.record(mine, [used(1, 1, 1, cost=0.5)], [], [used(1, 1, 1, cost=0.5)])

@@ -92,8 +92,8 @@ def test_a_lease_is_renewed_until_the_journal_fails():
 def test_another_machines_owner_lives_as_long_as_its_lease(clock):
     """Nobody here can look at its process."""
     liveness = Liveness(30.0)
-    assert liveness.is_alive(1, "elsewhere", os.getpid(), clock.now + 1)
-    assert not liveness.is_alive(1, "elsewhere", os.getpid(), clock.now - 1)
+    assert liveness.is_alive(1, "elsewhere", os.getpid(), clock.now + 1, now=clock.now)
+    assert not liveness.is_alive(1, "elsewhere", os.getpid(), clock.now - 1, now=clock.now)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the lease alone decides")
@@ -102,19 +102,19 @@ def test_an_owner_of_this_machine_is_dead_when_its_process_is(clock):
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
         child.stdout.read()  # its end, so that it is about to exit or has done so
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert not Liveness(30.0).is_alive(1, machine(), child.pid, clock.now + 60)
-    assert not Liveness(30.0).is_alive(1, machine(), child.pid, clock.now + 60)
-    assert Liveness(30.0).is_alive(1, machine(), os.getpid(), clock.now + 60)
+        assert not Liveness(30.0).is_alive(1, machine(), child.pid, clock.now + 60, now=clock.now)
+    assert not Liveness(30.0).is_alive(1, machine(), child.pid, clock.now + 60, now=clock.now)
+    assert Liveness(30.0).is_alive(1, machine(), os.getpid(), clock.now + 60, now=clock.now)
 
 
 def test_an_owner_of_this_machine_is_given_time_to_renew(monotonic):
     """Once for each lease that is over: a renewal begins it anew."""
     liveness = Liveness(30.0)
     over = monotonic.now - 1
-    assert liveness.is_alive(1, machine(), os.getpid(), over)
+    assert liveness.is_alive(1, machine(), os.getpid(), over, now=over + 10)
     monotonic.now += 29
-    assert liveness.is_alive(1, machine(), os.getpid(), over)
+    assert liveness.is_alive(1, machine(), os.getpid(), over, now=over + 10)
     monotonic.now += 1
-    assert not liveness.is_alive(1, machine(), os.getpid(), over)
-    assert liveness.is_alive(2, machine(), os.getpid(), over)
-    assert liveness.is_alive(1, machine(), os.getpid(), over + 5)
+    assert not liveness.is_alive(1, machine(), os.getpid(), over, now=over + 10)
+    assert liveness.is_alive(2, machine(), os.getpid(), over, now=over + 10)
+    assert liveness.is_alive(1, machine(), os.getpid(), over + 5, now=over + 10)

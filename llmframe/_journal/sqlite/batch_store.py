@@ -138,7 +138,7 @@ class SqliteBatchStore:
 
     def _is_alive(self, connection: sqlite3.Connection, owner: int) -> bool:
         row = connection.execute("SELECT machine, pid, lease FROM owner WHERE id = ?", (owner,)).fetchone()
-        return row is not None and self._liveness.is_alive(owner, *row)
+        return row is not None and self._liveness.is_alive(owner, *row, now=time.time())
 
 
 def nonces_of(connection: sqlite3.Connection, owners: Collection[int]) -> list[str]:

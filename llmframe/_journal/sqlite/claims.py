@@ -6,6 +6,7 @@ of the answer. Those of parts stay for hours, and there may be millions.
 
 from __future__ import annotations
 
+import time
 from itertools import chain
 from struct import iter_unpack
 from typing import TYPE_CHECKING
@@ -125,7 +126,9 @@ def ended_owners(connection: sqlite3.Connection, owners: set[int], liveness: Liv
             tuple(owners),
         )
     }
-    alive = {owner for owner, (process, _) in known.items() if liveness.is_alive(owner, *process)}
+    alive = {
+        owner for owner, (process, _) in known.items() if liveness.is_alive(owner, *process, now=time.time())
+    }
     return {owner: known[owner][1] if owner in known else True for owner in owners - alive}
 
 
@@ -133,7 +136,7 @@ def remove_ended(connection: sqlite3.Connection, liveness: Liveness) -> None:
     """Delete the owners that no longer exist; the claims that they leave are free to be taken over."""
     rows = connection.execute("SELECT id, sends, machine, pid, lease FROM owner").fetchall()
     for owner, sends, *process in rows:
-        if not liveness.is_alive(owner, *process):
+        if not liveness.is_alive(owner, *process, now=time.time()):
             if not sends:
                 connection.execute("UPDATE claim SET sent = 0 WHERE owner = ?", (owner,))
             remove_owner(connection, owner)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from math import fsum
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmframe._journal.protocol import Spend
+from llmframe._journal.spending import spend_by_day
 from llmframe._journal.sqlite.schema import check_answer, has_column
 from llmframe._json import load
-from llmframe._values import Usage
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from llmframe._journal.protocol import Judge
+    from llmframe._journal.protocol import Judge, Spend
     from llmframe._journal.sqlite.database import Database
     from llmframe._values import Key
 
@@ -69,21 +66,7 @@ def spend(database: Database) -> list[Spend]:
             f"FROM ({_paid(connection)}) GROUP BY 1, recipe, model, way"
         ).fetchall()
         described = dict(connection.execute("SELECT id, description FROM recipe"))
-    recipes = {number: orjson.loads(description) for number, description in described.items()}
-    groups: dict[tuple[int, str, str, str], list[Any]] = defaultdict(list)
-    for day, recipe, answering, lane, *sums in rows:
-        description = recipes.get(recipe, {})
-        model = description.get("model") or answering or ""
-        groups[day, model, description.get("verb") or "", lane].append(sums)
-    return [_summed(group, groups[group]) for group in sorted(groups)]
-
-
-def _summed(group: tuple[int, str, str, str], parts: list[Any]) -> Spend:
-    day, model, verb, lane = group
-    answers, *tokens, costs, priced = zip(*parts, strict=True)
-    cost = fsum(filter(None, costs)) if sum(priced) else None
-    usage = Usage(*map(sum, tokens))
-    return Spend(day, model, verb or None, lane, sum(answers), usage, cost, sum(answers) - sum(priced))
+    return spend_by_day(rows, described)
 
 
 def export_some(database: Database, judge: Judge, after: int) -> list[tuple[int, dict[str, Any]]]:

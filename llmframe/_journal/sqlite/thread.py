@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 from weakref import WeakSet
 
+from llmframe._journal.threads import runs_on
 from llmframe._loop import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-P = ParamSpec("P")
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 class _Closable(Protocol):
@@ -36,17 +28,8 @@ def journal_thread() -> Worker:
         return _threads[os.getpid()]
 
 
-def on_thread(
-    method: Callable[Concatenate[S, P], T],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Make a method awaitable from any loop: its body runs on the journals' thread."""
-
-    @wraps(method)
-    async def awaitable(self: S, *arguments: P.args, **keywords: P.kwargs) -> T:
-        call = partial(method, self, *arguments, **keywords)
-        return await asyncio.wrap_future(journal_thread().call(call))
-
-    return awaitable  # type: ignore[return-value] # mypy takes `self` for a named argument
+on_thread = runs_on(journal_thread)
+"""Makes a method awaitable from any loop: its body runs on the journals' thread."""
 
 
 def close_for_forks(closable: _Closable) -> None:
