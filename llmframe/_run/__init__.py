@@ -8,7 +8,7 @@ from llmframe._run.lanes import make_collector
 from llmframe._run.money import Estimate, Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
-from llmframe._run.run import Run
+from llmframe._run.run import Run, result_without_rows, wait_for
 from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, run_to_end, start
 
@@ -25,7 +25,9 @@ __all__ = [
     "await_run",
     "last_run",
     "make_collector",
+    "result_without_rows",
     "run_to_end",
     "say",
     "start",
+    "wait_for",
 ]

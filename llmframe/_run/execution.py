@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -300,6 +300,8 @@ class Execution:
                 fresh=_set_hash(self._plan.keys) if settings.fresh else b"",
                 sends=settings.mode == "live",
             )
+            if settings.fresh_since is not None:
+                session = replace(session, since=settings.fresh_since)
             try:
                 yield journal, session
             finally:

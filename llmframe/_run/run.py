@@ -423,6 +423,16 @@ for _name in _TOLD:
 _without_price: set[str] = set()
 
 
+def result_without_rows(run: Run) -> Any:
+    """Return what a run over no rows writes, without starting it."""
+    return run._write_back(run._results, {**run._record(), "complete": True}, "done")
+
+
+def wait_for(run: Run) -> None:
+    """Wait until a run has ended in any way; nothing is written or said. Ctrl-C cancels it."""
+    run._wait(None)
+
+
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
     """Wait for a run and write its answers."""
     run._wait(timeout, interrupts)

@@ -3,8 +3,9 @@
 `complete`, `extract`, `classify` and `ask` work on a frame, a Series or a list; `batches`, `collect` and `cancel` concern batches and no column.
 """
 
+from llmframe._verbs.arguments import FreshSince
 from llmframe._verbs.batches import batches, cancel, collect
-from llmframe._verbs.calls import awaited, run_or_return
+from llmframe._verbs.calls import FrameCall, SeriesCall, awaited, run_or_return, without_rows
 from llmframe._verbs.complete import complete_frame, complete_list, complete_series
 from llmframe._verbs.extract import extract_frame, extract_list, extract_series
 from llmframe._verbs.questions import (
@@ -17,6 +18,9 @@ from llmframe._verbs.questions import (
 )
 
 __all__ = [
+    "FrameCall",
+    "FreshSince",
+    "SeriesCall",
     "ask_frame",
     "ask_list",
     "ask_series",
@@ -34,4 +38,5 @@ __all__ = [
     "extract_list",
     "extract_series",
     "run_or_return",
+    "without_rows",
 ]

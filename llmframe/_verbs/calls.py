@@ -30,7 +30,7 @@ from llmframe._columns import (
 )
 from llmframe._errors import plain_repr
 from llmframe._loop import ShortTraceback
-from llmframe._run import Run, await_run, run_to_end, start
+from llmframe._run import Run, await_run, result_without_rows, run_to_end, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +144,7 @@ class FrameCall:
         self._spec = PromptSpec.parse(column, prompt, settings.system, _names(readable))
         _check_readable(frame, self._spec)
         settings, self._spec = finish(settings, self._spec)
+        self.settings = settings
         for name, place in (*((name, argument) for name in names), (error_into, "error_into")):
             if name in self._spec.reads:
                 raise ValueError(
@@ -164,6 +165,17 @@ class FrameCall:
             self._reasons = self._targets.reasons(frame, error_into, written_by, argument)
         self._run_plan = _plan(frame, settings, self._spec, self._targets.selected)
         self.run = Run(settings, self._run_plan, title(column, names), self._write_back)
+
+    @property
+    def reads(self) -> Sequence[Hashable]:
+        """The columns that the prompts are made of."""
+        return self._spec.reads
+
+    @property
+    def writes(self) -> Sequence[Hashable]:
+        """The columns that the call writes, that of the reasons included."""
+        reasons = () if self._reasons is None else (self._reasons.into,)
+        return [*(target.into for target in self._targets.columns), *reasons]
 
     def _write_back(self, results: Results, record: dict[str, Any], ending: str) -> pd.DataFrame:
         frame, targets = self._frame, self._targets.columns
@@ -291,6 +303,7 @@ class SeriesCall:
         frame = series.to_frame(name)
         fields = {"": name} if series.name is None else {"": name, label_text(name): name}
         settings, spec = finish(settings, PromptSpec.parse(name, prompt, settings.system, fields))
+        self.settings = settings
         self._series = series
         self._names = names
         self._made = made
@@ -345,6 +358,11 @@ def _prompt_list(prompts: Iterable[Any], verb: str) -> list[Any]:
 
 
 Call: TypeAlias = FrameCall | SeriesCall | ListCall
+
+
+def without_rows(call: FrameCall | SeriesCall) -> Any:
+    """Return what a call over data without rows gives, in its dtypes; nothing is started."""
+    return result_without_rows(call.run)
 
 
 @ShortTraceback()

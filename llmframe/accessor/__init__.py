@@ -7,13 +7,18 @@ that `import llmframe` takes little time beside pandas.
 from __future__ import annotations
 
 import warnings
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
 from llmframe.accessor.frame import DataFrameLLM
 from llmframe.accessor.lists import aask, aclassify, acomplete, aextract, ask, classify, complete, extract
 from llmframe.accessor.series import SeriesLLM
+
+if TYPE_CHECKING:
+    from llmframe.accessor.types import Labels as Labels
+    from llmframe.accessor.types import Rows as Rows
+    from llmframe.accessor.types import Schema as Schema
 
 __all__ = [
     "DataFrameLLM",
