@@ -24,7 +24,7 @@ def test_the_client_gets_the_error_with_code_label_and_counts(scheduler, llm):
 
 
 def test_a_partition_keeps_all_its_answers_and_others_that_have_not_begun_are_not_asked(llm):
-    llm.faults = [Fault("context_length_exceeded", when=about(0, 20, 5))]
+    llm.faults = [Fault("context_length_exceeded", when=about(*range(0, 20, 5)))]
     answered = dd.from_pandas(asked(20), npartitions=4).llm.complete("q")
     with pytest.raises(llmframe.CompletionError):
         answered.compute(scheduler="synchronous")
