@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
 from dask.dataframe.dispatch import make_meta
 
 from llmframe import _verbs
+from llmframe._errors import CompletionError
 from llmframe._journal import journal_path
 from llmframe._options import from_environment, option_context, options
 from llmframe.dask.computations import listen_to_dask
@@ -16,7 +19,7 @@ from llmframe.dask.expression import answered
 from llmframe.dask.partitions import PartitionCall, TravellingKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -25,8 +28,13 @@ if TYPE_CHECKING:
 _TEXT = "llmframe text"
 """The column of a Series verb's frame that is the Series, apart from those that it writes."""
 
-_RESOLVED = ("model", "base_url", "journal", "mode", "progress", "loop")
+_MASK = "llmframe where"
+
+_RESOLVED = ("model", "base_url", "journal", "mode", "progress", "api_key")
+"""Keywords that travel as settings."""
+
 _NOT_SENT = ("api_key", "client", "max_cost")
+_ASKING_AGAIN = ("fresh", "retry_failed")
 
 _IN_PANDAS = "ddf[…].compute().llm.{verb}(…, {argument}), which has all rows in one process"
 _INSTEAD = {
@@ -55,18 +63,18 @@ def lazy_frame(
     rows = make_meta(frame).copy()
     rows.attrs = {}
     checked = make(rows, arguments, where=_checked_mask(frame, where), overwrite=overwrite, **own)
-    columns = _verbs.without_rows(checked)[checked.writes]
     kept = [name for name in checked.writes if name in frame.columns and where is not None]
-    call = _travelling(
-        verb,
-        make,
-        checked.settings,
-        arguments,
-        own,
+    call = PartitionCall(
+        verb=verb,
+        make=make,
+        arguments=_not_resolved(arguments),
+        own=own,
         reads=[*checked.reads, *kept],
-        columns=columns,
+        columns=_verbs.without_rows(checked)[checked.writes],
+        text=None,
+        **_travelling(checked.settings),
     )
-    return answered(frame, call, where)
+    return _answered(frame, call, where, checked.settings)
 
 
 def lazy_series(
@@ -79,18 +87,40 @@ def lazy_series(
     result = _verbs.without_rows(checked)
     alone = result.ndim == 1
     columns = result.to_frame() if alone else result
-    call = _travelling(
-        verb,
-        make,
-        checked.settings,
-        arguments,
-        own,
+    call = PartitionCall(
+        verb=verb,
+        make=make,
+        arguments=_not_resolved(arguments),
+        own=own,
         reads=[_TEXT],
         columns=columns,
         text=(_TEXT, series.name),
+        **_travelling(checked.settings),
     )
-    frame = answered(series.to_frame(_TEXT), call, where)
+    frame = _answered(series.to_frame(_TEXT), call, where, checked.settings)
     return frame[result.name] if alone else frame[list(columns)]
+
+
+def _answered(frame: Any, call: PartitionCall, where: Any, settings: RunSettings) -> Any:
+    if settings.mode != "batch":
+        return answered(frame, call, where)
+    if settings.journal is False:
+        raise ValueError(
+            "mode: 'batch' over a Dask frame reads the answers from the journal; leave journal=False out"
+        )
+    rows = frame[list(call.reads)]
+    rows = rows.assign(**{_MASK: True if where is None else where}).compute()
+    mask = None if where is None else rows[_MASK]
+    own = {"engine": settings.engine} if settings.engine else {}
+    stored = {name: value for name, value in call.arguments.items() if name not in _ASKING_AGAIN} | own
+    offline = replace(call, arguments=stored, mode="offline")
+    try:
+        with call.in_force(), option_context(progress=settings.progress):
+            _verbs.run_or_return(call.over(rows, mask), wait=True)
+    except CompletionError as error:
+        error.result = answered(frame, replace(offline, arguments={**stored, "errors": "coerce"}), where)
+        raise
+    return answered(frame, offline, where)
 
 
 def _accepted(verb: str, arguments: Mapping[str, Any], *, overwrite: Any) -> dict[str, Any]:
@@ -111,7 +141,7 @@ def _accepted(verb: str, arguments: Mapping[str, Any], *, overwrite: Any) -> dic
             raise ValueError(
                 f"{name}: not over a Dask frame, since {why}; write {instead.format(verb=verb, argument=argument)}"
             )
-    if given.get("fresh") is True:
+    if given.get("fresh") is True and given.get("mode", options.mode) != "batch":
         given["fresh"] = _verbs.FreshSince(time.time())
     return given
 
@@ -132,34 +162,24 @@ def _checked_mask(data: Any, where: Any) -> pd.Series | None:
     return mask
 
 
-def _travelling(
-    verb: str,
-    make: Callable[..., Any],
-    settings: RunSettings,
-    arguments: Mapping[str, Any],
-    own: Mapping[str, Any],
-    *,
-    reads: Sequence[Any],
-    columns: pd.DataFrame,
-    text: tuple[Any, Any] | None = None,
-) -> PartitionCall:
+def _not_resolved(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords that are not among the settings already."""
+    return {name: value for name, value in arguments.items() if name not in _RESOLVED}
+
+
+def _travelling(settings: RunSettings) -> dict[str, Any]:
+    """Return the client's settings as they travel: resolved, and the key apart."""
     listen_to_dask()
     journal = settings.journal
-    if journal is not False:
+    if journal is True or isinstance(journal, Path):
         journal = journal_path(journal).absolute()
     values = {name: getattr(options, name) for name in (*dir(options), "_tuning") if name not in _NOT_SENT}
     values |= {"model": settings.model, "base_url": settings.account.base_url, "journal": journal}
-    values |= {"mode": settings.mode, "progress": False, "loop": "private", "prices": dict(settings.prices)}
+    values |= {"progress": False, "loop": "private", "prices": dict(settings.prices)}
     key = settings.account.api_key
-    return PartitionCall(
-        verb=verb,
-        make=make,
-        arguments={name: value for name, value in arguments.items() if name not in (*_RESOLVED, *_NOT_SENT)},
-        own=own,
-        reads=reads,
-        columns=columns,
-        text=text,
-        settings=option_context(**values),
-        key=TravellingKey(None if key == from_environment("api_key") else key),
-        file_journal=journal is not False,
-    )
+    return {
+        "settings": option_context(**values),
+        "mode": settings.mode,
+        "key": TravellingKey(None if key == from_environment("api_key") else key),
+        "file_journal": isinstance(journal, Path),
+    }

@@ -28,15 +28,28 @@ _failed: OrderedDict[str, object] = OrderedDict()
 
 
 @contextmanager
-def until_unwanted(call: Cancellable, slots: AbstractContextManager[Any]) -> Iterator[Wanted]:
+def until_unwanted(
+    call: Cancellable, slots: AbstractContextManager[Any], *, one_machine: bool
+) -> Iterator[Wanted]:
     """Ask a partition in the block, when it is its turn and while it is wanted.
 
     Parameters
     ----------
     slots
         Bounds how many partitions of the process are asked at once.
+    one_machine
+        Whether all workers must be on one machine.
+
+    Raises
+    ------
+    StoppedError
+        When it is no longer wanted before it began.
+    ValueError
+        When the workers are on several machines and may not be.
     """
     task = _task_of_distributed()
+    if task is not None and one_machine:
+        _refuse_several(task.hosts())
     wanted: Wanted = Wanted() if task is None else task.wanted
     watched = until_computed(call, wanted) if task is None else task.watched()
     submission = "" if call.origin is None else call.origin.submission
@@ -57,6 +70,15 @@ def until_unwanted(call: Cancellable, slots: AbstractContextManager[Any]) -> Ite
                 while len(_failed) > _FAILED_KEPT:
                     _failed.popitem(last=False)
             raise
+
+
+def _refuse_several(hosts: set[str]) -> None:
+    if len(hosts) > 1:
+        raise ValueError(
+            f"journal: the workers are on {len(hosts)} machines ({', '.join(sorted(hosts))}), and a journal in a file is one "
+            "machine's: the others would pay for the same rows again, and nothing was sent. Pass "
+            "journal='postgresql://…', which machines share, or start all workers on one machine"
+        )
 
 
 def _task_of_distributed() -> Any:

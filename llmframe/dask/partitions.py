@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmframe import _verbs
 from llmframe._errors import StoppedError
@@ -14,7 +15,7 @@ from llmframe.dask.cancellation import until_unwanted
 from llmframe.dask.computations import Cancellable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -67,6 +68,7 @@ class PartitionCall(Cancellable):
     columns: pd.DataFrame
     text: tuple[Hashable, Hashable] | None
     settings: option_context
+    mode: Literal["live", "batch", "offline"]
     key: TravellingKey
     file_journal: bool
     """Whether the answers are kept in a file, which processes of one machine share."""
@@ -79,16 +81,22 @@ class PartitionCall(Cancellable):
 
     def answered(self, part: pd.DataFrame, where: pd.Series | None) -> pd.DataFrame:
         """Return a partition with the call's columns, for each of whose rows there is an answer or a reason."""
-        with self.settings, option_context(api_key=self.key.value):
+        with self.in_force():
             if not len(part):
-                result = _verbs.without_rows(self._call(part, where))
+                result = _verbs.without_rows(self.over(part, where))
             else:
-                with until_unwanted(self, _at_once) as wanted:
+                with until_unwanted(self, _at_once, one_machine=self.file_journal) as wanted:
                     result = self._asked(part, where, wanted)
         return self.written(part, self._columns_of(result))
 
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Have the client's settings in a block."""
+        with self.settings, option_context(mode=self.mode, api_key=self.key.value):
+            yield
+
     def _asked(self, part: pd.DataFrame, where: pd.Series | None, wanted: Wanted) -> Any:
-        run = _verbs.run_or_return(self._call(part, where), wait=False)
+        run = _verbs.run_or_return(self.over(part, where), wait=False)
         with wanted.ending(run.cancel):
             wait_for(run)
         if run.status != "interrupted":
@@ -97,7 +105,8 @@ class PartitionCall(Cancellable):
             return self._asked(part, where, wanted)
         raise StoppedError(f"the partition is no longer wanted: {run!r}", code="cancelled")
 
-    def _call(self, part: pd.DataFrame, where: pd.Series | None) -> _verbs.FrameCall | _verbs.SeriesCall:
+    def over(self, part: pd.DataFrame, where: pd.Series | None) -> _verbs.FrameCall | _verbs.SeriesCall:
+        """Return the call over some rows."""
         if self.text is not None:
             column, name = self.text
             series = part[column]

@@ -27,7 +27,7 @@ def cluster(scheduler):
     if scheduler != "distributed":
         return nullcontext(), nullcontext()
     from distributed import Client, LocalCluster
-    started = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    started = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     return started, Client(started)
 
 def main():
@@ -59,7 +59,7 @@ def started(
     path: Path, server: LocalServer, scheduler: str, *, rows: int, partitions: int
 ) -> subprocess.Popen[str]:
     """Start a program that computes, with the server and the journal of the test."""
-    script = path / f"{scheduler}.py"
+    script = path / "program.py"
     text = _PROGRAM.replace("SCHEDULER", scheduler).replace("CONFIG", repr(_CONFIG[scheduler]))
     script.write_text(text.replace("ROWS", str(rows)).replace("PARTITIONS", str(partitions)))
     environment = {
