@@ -20,7 +20,7 @@ from pathlib import Path
 import measure
 
 SCRIPTS = (
-    "small_jobs", "importing", "cpu", "throughput", "sweeps", "memory", "typed", "limits", "sharing", "peers", "caching",
+    "small_jobs", "importing", "cpu", "throughput", "sweeps", "memory", "typed", "limits", "sharing", "cluster", "peers", "caching",
 )  # fmt: skip
 _HERE = Path(__file__).parent
 
