@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
@@ -22,8 +23,19 @@ if TYPE_CHECKING:
     from llmframe._keywords import Key
     from llmframe.dask.wanted import Wanted
 
-_at_once = BoundedSemaphore(4)
+_AT_ONCE = 4
 """Partitions of a process that are asked at once: the last rows of one leave while the next one begins, and few are held in memory."""
+
+_slots = BoundedSemaphore(_AT_ONCE)
+
+
+def _after_fork_in_child() -> None:
+    global _slots  # noqa: PLW0603 (the parent's partitions hold some of its own)
+    _slots = BoundedSemaphore(_AT_ONCE)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,7 +97,7 @@ class PartitionCall(Cancellable):
             if not len(part):
                 result = _verbs.without_rows(self.over(part, where))
             else:
-                with until_unwanted(self, _at_once, one_machine=self.file_journal) as wanted:
+                with until_unwanted(self, _slots, one_machine=self.file_journal) as wanted:
                     result = self._asked(part, where, wanted)
         return self.written(part, self._columns_of(result))
 

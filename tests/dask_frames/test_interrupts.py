@@ -18,10 +18,10 @@ def test_ctrl_c_in_the_client_ends_the_sending_and_computing_again_goes_on(sched
     server.latency = 0.2
     program = started(tmp_path, server, scheduler, rows=ROWS, partitions=12)
     wait_until(lambda: server.ledger.billed > 20)
-    sent = server.ledger.requests
+    sent, in_flight = server.ledger.requests, server.ledger.max_in_flight
     interrupt(program)
     time.sleep(2)
-    assert server.ledger.requests <= sent + 4 * 20 + 0.01 * ROWS
+    assert server.ledger.requests <= sent + in_flight + 0.01 * ROWS
     settled = server.ledger.requests
     time.sleep(1)
     assert server.ledger.requests == settled
@@ -32,3 +32,19 @@ def test_ctrl_c_in_the_client_ends_the_sending_and_computing_again_goes_on(sched
     code, out, err = ended(started(tmp_path, server, scheduler, rows=ROWS, partitions=12))
     assert (code, str(ROWS) in out) == (0, True), err
     assert paid_again(server) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["processes", "distributed"])
+def test_workers_stop_sending_when_the_client_is_killed(scheduler, server, tmp_path):
+    server.latency = 0.2
+    program = started(tmp_path, server, scheduler, rows=ROWS, partitions=12)
+    wait_until(lambda: server.ledger.billed > 20)
+    program.kill()
+    program.communicate()
+    wait_until(lambda: not server.ledger.in_flight)
+    time.sleep(1)
+    assert server.ledger.requests < ROWS
+    settled = server.ledger.requests
+    time.sleep(1)
+    assert server.ledger.requests == settled
