@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from helpers import MODEL
@@ -89,3 +90,10 @@ def ended(program: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Let a program end, and return its code and what it printed."""
     out, err = program.communicate("\n", timeout=PATIENCE)
     return program.returncode, out, err
+
+
+def end_all(program: subprocess.Popen[str]) -> None:
+    """End what a killed program has left: processes of pools wait for ever."""
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.communicate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from dask_frames.programs import ended, interrupt, started
+from dask_frames.programs import end_all, ended, interrupt, started
 from helpers import paid_again, wait_until
 
 ROWS = 600
@@ -40,11 +40,14 @@ def test_workers_stop_sending_when_the_client_is_killed(scheduler, server, tmp_p
     server.latency = 0.2
     program = started(tmp_path, server, scheduler, rows=ROWS, partitions=12)
     wait_until(lambda: server.ledger.billed > 20)
-    program.kill()
-    program.communicate()
-    wait_until(lambda: not server.ledger.in_flight)
-    time.sleep(1)
-    assert server.ledger.requests < ROWS
-    settled = server.ledger.requests
-    time.sleep(1)
-    assert server.ledger.requests == settled
+    try:
+        program.kill()
+        program.wait()
+        wait_until(lambda: not server.ledger.in_flight)
+        time.sleep(1)
+        assert server.ledger.requests < ROWS
+        settled = server.ledger.requests
+        time.sleep(1)
+        assert server.ledger.requests == settled
+    finally:
+        end_all(program)

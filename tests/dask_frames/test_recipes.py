@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import textwrap
 
 import pytest
@@ -29,6 +30,7 @@ def reached(server, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("LLMFRAME_MODEL", MODEL)
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     return server
 
 
