@@ -45,7 +45,7 @@ class Cancellable:
     """`None` in the process where the call was made."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"origin": self.origin or _computations.origin()}
+        return vars(self) | {"origin": self.origin or _computations.origin(self.name)}
 
 
 class _Computations:
@@ -56,28 +56,21 @@ class _Computations:
         self._ends: defaultdict[str, set[Callable[[], object]]] = defaultdict(set)
         self._ended: set[str] = set()
         self._origin: Origin | None = None
-        self.callback = Callback(start=self._started, finish=self._finished)
+        self.callback = Callback(finish=self._finished)
 
     def listen_to_dask(self) -> None:
         self.callback.register()
 
     @contextmanager
     def asking(self, name: str, end: Callable[[], object]) -> Iterator[None]:
-        """Call `end` in the block when a computation with the call of this name ends, or if it has ended."""
+        """Call `end` in the block when a computation with the call of this name ends without a result."""
         with self._lock:
             self._ends[name].add(end)
-            ended = name in self._ended
-        if ended:
-            end()
         try:
             yield
         finally:
             with self._lock:
                 self._ends[name].discard(end)
-
-    def _started(self, dsk: Any) -> None:  # noqa: ARG002
-        with self._lock:
-            self._ended.clear()
 
     def _finished(self, dsk: Mapping[Any, Any], state: Any, errored: bool) -> None:  # noqa: ARG002
         if not errored:
@@ -89,9 +82,10 @@ class _Computations:
         for end in ends:
             end()
 
-    def origin(self) -> Origin:
-        """Return how pools of this process reach it, for one submission."""
+    def origin(self, name: str) -> Origin:
+        """Return how pools of this process reach it, for one submission of a call, which is wanted from now on."""
         with self._lock:
+            self._ended.discard(name)
             if self._origin is None:
                 authkey = secrets.token_bytes(32)
                 listener = Listener(authkey=authkey)
@@ -116,8 +110,12 @@ class _Computations:
             with suppress(OSError):
                 connection.send(None)
 
-        with suppress(OSError, EOFError), connection, self.asking(connection.recv(), end):
-            connection.recv()
+        with suppress(OSError, EOFError), connection:
+            name = connection.recv()
+            with self.asking(name, end):
+                if name in self._ended:  # a pool goes on with the tasks that it was given at once
+                    end()
+                connection.recv()
 
 
 _computations = _Computations()
