@@ -14,9 +14,15 @@ import pytest
 import llmframe
 import llmframe.testing
 from llmframe.accessor import DataFrameLLM, SeriesLLM
+from llmframe.dask import DaskFrameLLM, DaskSeriesLLM
 
 README = Path(llmframe.__file__).parents[1] / "README.md"
-VERBS = {DataFrameLLM: "df.llm", SeriesLLM: "series.llm"}
+VERBS = {
+    DataFrameLLM: "df.llm",
+    SeriesLLM: "series.llm",
+    DaskFrameLLM: "ddf.llm",
+    DaskSeriesLLM: "dask_series.llm",
+}
 
 
 def _public():

@@ -15,7 +15,7 @@ ROOT = Path(llmframe.__file__).parent
 ORDER = (
     "_values", "_errors", "_addresses", "_keywords", "_options", "_json",
     "_loop", "_pacing", "_columns", "_journal", "_api", "_live", "_batch", "_files", "_run", "_verbs",
-    "testing", "accessor", "__init__", "cli", "__main__",
+    "testing", "accessor", "__init__", "cli", "dask", "__main__",
 )  # fmt: skip
 """The rooms of llmframe, lowest first."""
 
@@ -29,14 +29,14 @@ INSIDE = {
 }  # fmt: skip
 """Rooms that have rooms inside, in the same way."""
 
-FACES = {"testing", "accessor", "__init__", "cli", "__main__"}
+FACES = {"testing", "accessor", "__init__", "cli", "dask", "__main__"}
 """The public faces: they alone may import a door late, to keep `import llmframe` light."""
 
 OUTSIDE = {
     "openai": "_api", "aiohttp": "_api", "uvloop": "_loop", "nest_asyncio2": "_loop", "signal": "_loop",
     "sqlite3": "_journal.sqlite", "psycopg": "_journal.postgres", "platformdirs": "_journal", "tqdm": "_run", "genai_prices": "_run",
     "matplotlib": "_run", "toktok": "_run",
-    "pyarrow": "_files", "xlsxwriter": "_files", "argparse": "cli",
+    "pyarrow": "_files", "xlsxwriter": "_files", "argparse": "cli", "dask": "dask", "distributed": "dask",
 }  # fmt: skip
 """Each thing outside has one room; the SDK's is `_api`, and its types also stand in the signatures of the verbs."""
 

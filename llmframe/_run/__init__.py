@@ -11,7 +11,7 @@ from llmframe._run.lanes import make_collector
 from llmframe._run.money import Prices
 from llmframe._run.progress_bar import say
 from llmframe._run.results import Results
-from llmframe._run.run import Run, written
+from llmframe._run.run import Run, result_without_rows, wait_for, written
 from llmframe._run.settings import AccountSettings, Asking, Rung, RunSettings, Verb
 from llmframe._run.starting import await_run, last_run, look_up, run_to_end, set_last_run, start
 
@@ -39,11 +39,13 @@ __all__ = [
     "look_up",
     "make_collector",
     "recipe_of",
+    "result_without_rows",
     "run_to_end",
     "say",
     "set_last_run",
     "start",
     "stop_run",
+    "wait_for",
     "wait_for_one",
     "written",
 ]

@@ -327,6 +327,8 @@ class Execution:
                 fresh=fresh,
                 sends=settings.mode == "live",
             )
+            if settings.fresh_since is not None:
+                session = replace(session, since=settings.fresh_since)
             try:
                 yield journal, replace(session, until=settings.answers_until)
             finally:

@@ -453,6 +453,16 @@ def say_without_price(run: Run, model: str) -> None:
         say(f"llmframe: no price is known for {model}; set llmframe.options.prices to see costs")
 
 
+def result_without_rows(run: Run) -> Any:
+    """Return what a run over no rows writes, without starting it."""
+    return run._write_back(run._results, {**run._record(), "complete": True}, "done")
+
+
+def wait_for(run: Run) -> None:
+    """Wait until a run has ended in any way; nothing is written or said. Ctrl-C cancels it."""
+    run._wait(None)
+
+
 def written(run: Run, timeout: float | None, interrupts: Interrupts) -> Any:
     """Wait for a run and write its answers."""
     run._wait(timeout, interrupts)

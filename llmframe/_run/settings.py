@@ -123,6 +123,8 @@ class RunSettings(AccountSettings):
     version: str | None = None
     dedupe: bool = True
     fresh: bool = False
+    fresh_since: float | None = None
+    """When a fresh call began that several runs carry out, in seconds since the epoch; `None`: the journal says it."""
     retry_failed: bool = False
     reask: int = 0
     """How often an answer that does not fit is asked again."""

@@ -4,8 +4,9 @@
 `refresh` on columns that these wrote; `batches`, `collect` and `cancel` concern batches and no column, and `spend` the journal.
 """
 
+from llmframe._verbs.arguments import FreshSince
 from llmframe._verbs.batches import batches, cancel, collect
-from llmframe._verbs.calls import awaited, run_or_return
+from llmframe._verbs.calls import FrameCall, SeriesCall, awaited, run_or_return, without_rows
 from llmframe._verbs.complete import complete_frame, complete_list, complete_series
 from llmframe._verbs.extract import extract_frame, extract_list, extract_series
 from llmframe._verbs.file_chunks import enrich, enrich_file
@@ -24,6 +25,9 @@ from llmframe._verbs.spending import spend
 __all__ = [
     "Enriched",
     "FileCall",
+    "FrameCall",
+    "FreshSince",
+    "SeriesCall",
     "arefreshed",
     "ask_frame",
     "ask_list",
@@ -51,4 +55,5 @@ __all__ = [
     "spend",
     "stale_rows",
     "survey",
+    "without_rows",
 ]

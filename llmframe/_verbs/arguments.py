@@ -44,6 +44,10 @@ _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _FLAGS = ("dedupe", "fresh", "retry_failed")
 
 
+class FreshSince(float):
+    """In place of `fresh=True`: when a fresh call began that several runs carry out, in seconds since the epoch."""
+
+
 def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
     """Check a call's keywords and fill in the defaults.
 
@@ -85,7 +89,7 @@ def resolve(verb: Verb, arguments: Mapping[str, Any]) -> RunSettings:
                 "progress",
             )
         },
-        **{name: given[name] for name in _FLAGS if name in given},
+        **_flags(given),
     )
 
 
@@ -196,9 +200,15 @@ def _hint(name: str, verb: str, known: frozenset[str]) -> str:
     return "what the API takes and the SDK does not know yet goes into extra_body="
 
 
+def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    flags: dict[str, Any] = {name: bool(given[name]) for name in _FLAGS if name in given}
+    fresh = given.get("fresh")
+    return flags | {"fresh_since": float(fresh) if isinstance(fresh, FreshSince) else None}
+
+
 def _check_own(verb: Verb, given: Mapping[str, Any]) -> None:
     for name in _FLAGS:
-        if name in given and not isinstance(given[name], bool):
+        if name in given and not isinstance(given[name], bool | FreshSince):
             raise TypeError(f"{name} must be True or False; got {given[name]!r}")
     if not isinstance(given.get("version", ""), str):
         raise TypeError(f"version must be text, such as 'v2'; got {given['version']!r}")

@@ -41,6 +41,7 @@ from llmframe._run import (
     check_dry_run,
     estimate,
     recipe_of,
+    result_without_rows,
     run_to_end,
     start,
 )
@@ -195,6 +196,7 @@ class FrameCall:
         self._spec = PromptSpec.parse(column, prompt, settings.system, _names(readable))
         _check_readable(frame, self._spec)
         settings, self._spec = finish(settings, self._spec)
+        self.settings = settings
         for name, place in (*((name, argument) for name in names), (error_into, "error_into")):
             if name in self._spec.reads:
                 raise ValueError(
@@ -414,6 +416,7 @@ class SeriesCall:
         frame = series.to_frame(name)
         fields = {"": name} if series.name is None else {"": name, label_text(name): name}
         settings, spec = finish(settings, PromptSpec.parse(name, prompt, settings.system, fields))
+        self.settings = settings
         self._series = series
         self._names = names
         self._made = made
@@ -468,6 +471,11 @@ def _prompt_list(prompts: Iterable[Any], verb: str) -> list[Any]:
 
 
 Call: TypeAlias = FrameCall | SeriesCall | ListCall
+
+
+def without_rows(call: FrameCall | SeriesCall) -> Any:
+    """Return what a call over data without rows gives, in its dtypes; nothing is started."""
+    return result_without_rows(call.run)
 
 
 @ShortTraceback()

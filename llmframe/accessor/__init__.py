@@ -7,7 +7,7 @@ that `import llmframe` takes little time beside pandas.
 from __future__ import annotations
 
 import warnings
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
@@ -15,6 +15,11 @@ from llmframe.accessor.files import classify_file, complete_file, extract_file
 from llmframe.accessor.frame import DataFrameLLM
 from llmframe.accessor.lists import aask, aclassify, acomplete, aextract, ask, classify, complete, extract
 from llmframe.accessor.series import SeriesLLM
+
+if TYPE_CHECKING:
+    from llmframe.accessor.types import Labels as Labels
+    from llmframe.accessor.types import Rows as Rows
+    from llmframe.accessor.types import Schema as Schema
 
 __all__ = [
     "DataFrameLLM",

@@ -20,8 +20,8 @@ from pathlib import Path
 import measure
 
 SCRIPTS = (
-    "small_jobs", "importing", "cpu", "throughput", "sweeps", "memory", "typed", "limits", "sharing", "machines", "peers", "caching",
-    "streaming",
+    "small_jobs", "importing", "cpu", "throughput", "sweeps", "memory", "typed", "limits", "sharing", "machines", "cluster", "peers",
+    "caching", "streaming",
 )  # fmt: skip
 _HERE = Path(__file__).parent
 
