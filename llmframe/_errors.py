@@ -15,6 +15,7 @@ own exceptions, the traceback and the cause stay behind: a cause of the SDK's ho
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections import Counter
 from datetime import date, time, timedelta
@@ -105,6 +106,17 @@ class LLMFrameError(Exception):
     def _state(self) -> dict[str, Any]:
         """Return the attributes that a pickle holds, notes included."""
         return dict(vars(self))
+
+
+def keep_own_pickling() -> None:
+    """Let these errors be pickled without their causes where another library pickles all exceptions with theirs.
+
+    tblib does, which distributed installs; a cause of the SDK's holds the request, with the key.
+    """
+    kinds = [LLMFrameError]
+    for kind in kinds:
+        copyreg.dispatch_table.pop(kind, None)
+        kinds += kind.__subclasses__()
 
 
 def _without_init(kind: type[E], args: tuple[Any, ...]) -> E:

@@ -11,6 +11,7 @@ from distributed.comm import get_address_host
 from distributed.utils import sync
 from distributed.worker import thread_state
 
+from llmframe._errors import keep_own_pickling
 from llmframe.dask.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from distributed import Worker
 
+keep_own_pickling()
 _PLUGIN = "llmframe"
 _lock = threading.Lock()
 

@@ -43,8 +43,8 @@ def test_the_run_says_what_it_waits_for(llm, monkeypatch):
     words, until = run.waiting
     assert "Rate limit reached" in words
     assert until.tzinfo is not None
-    assert "waiting for the rate limit until" in run._execution._progress().waiting
-    assert "Rate limit reached" in run._execution._progress().waiting
+    assert "waiting for the rate limit until" in run._execution.progress().waiting
+    assert "Rate limit reached" in run._execution.progress().waiting
     run._task.cancel()
     with pytest.raises(llmframe.StoppedError):
         run.result(10)

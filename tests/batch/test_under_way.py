@@ -104,11 +104,11 @@ def test_progress_says_how_far_the_batches_are(llm):
     llm.advance(500)
     execution = run._execution
     deadline = time.monotonic() + 60
-    while not execution._progress().done and time.monotonic() < deadline:
+    while not execution.progress().done and time.monotonic() < deadline:
         time.sleep(0.01)
-    progress = execution._progress()
+    progress = execution.progress()
     assert 0 < progress.done < 20
     assert "1 in_progress" in progress.waiting
     llm.advance(DAY)
     run.result(30)
-    assert execution._progress().done == 20
+    assert execution.progress().done == 20

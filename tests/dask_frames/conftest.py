@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask
 import pytest
 
-import llmframe.dask as _  # noqa: F401 (registers the accessors)
+import llmframe.dask.workers  # noqa: F401 (registers the accessors, and imports distributed as its workers do)
 
 
 @pytest.fixture(autouse=True)

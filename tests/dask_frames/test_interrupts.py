@@ -31,7 +31,7 @@ def test_ctrl_c_in_the_client_ends_the_sending_and_computing_again_goes_on(sched
     server.latency = 0.0
     code, out, err = ended(started(tmp_path, server, scheduler, rows=ROWS, partitions=12))
     assert (code, str(ROWS) in out) == (0, True), err
-    assert paid_again(server) == 0
+    assert paid_again(server) <= in_flight  # what was answered while nobody waited for it any more
 
 
 @pytest.mark.slow
