@@ -230,6 +230,7 @@ def used_before(url, pool=None, *, close=False):
     return dict(line.split(" ", 1) for line in run.stdout.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("close", [False, True], ids=["loop", "client"])
 def test_an_async_client_whose_loop_or_pool_is_closed_gets_a_new_pool(server, close):
     """`asyncio.run` closes the loop to which its connections belong."""
@@ -237,6 +238,7 @@ def test_an_async_client_whose_loop_or_pool_is_closed_gets_a_new_pool(server, cl
     assert outcomes == dict.fromkeys(["plain", "background", "await", "nested"], "answered True 0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("close", [False, True], ids=["loop", "client"])
 @pytest.mark.parametrize("pool", ["DefaultAsyncHttpxClient", "DefaultAioHttpClient"])
 def test_an_async_client_with_a_closed_pool_of_its_own_is_refused_in_one_line(server, pool, close):

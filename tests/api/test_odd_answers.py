@@ -112,6 +112,7 @@ ODD_HEADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", ODD_HEADERS.values(), ids=ODD_HEADERS)
 @pytest.mark.parametrize("ours", [True, False], ids=["our client", "the user's"])
 def test_odd_headers_cost_no_row(wire, values, ours):

@@ -199,6 +199,7 @@ for refused in both(account("http")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\5\xff"])
 def test_a_socks_proxy_that_breaks_is_named(said):
     """It is the proxy's fault, whatever its package raises, and nothing was billed.

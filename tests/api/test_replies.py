@@ -42,6 +42,7 @@ def test_refusals_mean_what_they_mean_to_the_sdk(wire, body, headers):
     assert all(isinstance(result, Refused) for result in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "then"),
     [

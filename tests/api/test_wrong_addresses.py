@@ -56,6 +56,7 @@ def test_such_a_200_ends_a_run_by_batch_at_once(wire, swift, name):
     assert len(wire.seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", ELSEWHERE.values(), ids=ELSEWHERE)
 def test_where_other_rows_are_answered_such_a_200_is_tried_again(wire, reply):
     """A page of maintenance or an empty body passes; no row is lost."""

@@ -353,6 +353,7 @@ def test_what_the_same_command_wrote_is_replaced_and_nothing_else(chunk, server,
     assert paid_again(server) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [CHUNK, 10**6])
 def test_files_from_python_are_those_of_the_command_line(chunk, server):
     save(reviews(), "in.csv")

@@ -11,6 +11,7 @@ import llmframe
 import llmframe.dask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_partitions_keep_their_answers_in_a_database(llm, postgres, scheduler):
     """Computed twice, it is paid once."""

@@ -9,7 +9,7 @@ from dask_frames.programs import end_all, ended, interrupt, started
 from helpers import paid_again, wait_until
 
 ROWS = 600
-SCHEDULERS = ["synchronous", "threads", "processes", "distributed"]
+SCHEDULERS = ["threads", "processes", "distributed"]
 
 
 @pytest.mark.slow

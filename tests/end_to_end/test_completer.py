@@ -19,6 +19,7 @@ def kernel(tmp_path_factory):
         yield kernel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["df.llm.complete(", "reviews.llm.complete(", "llmframe.complete("])
 def test_tab_offers_every_keyword_of_a_verb(kernel, call):
     assert {f"{name}=" for name in CompletionKeywords.__annotations__} <= set(kernel.complete(call))

@@ -175,6 +175,7 @@ def test_refusals_of_the_first_rows_alone_end_nothing(llm, concurrency):
     assert run.sent == llm.ledger.requests == 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
 @pytest.mark.parametrize("row", [0, 150, 299])
 def test_a_single_refusal_ends_nothing(llm, status, row):
@@ -213,6 +214,7 @@ def test_what_every_row_meets_stops_within_80_requests(llm, kind, rows, concurre
     assert llm.ledger.billed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["invalid_api_key", "model_not_found"])
 @pytest.mark.parametrize(("latency", "most"), [(0.05, 80), (1.0, 300)])
 def test_a_provider_that_refuses_every_row_is_sent_few(monkeypatch, kind, latency, most):

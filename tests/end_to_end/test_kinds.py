@@ -98,6 +98,7 @@ def stops(llm, stop, *, rows):
     assert len(llm.ledger.bodies) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_that_will_not_pass_today_ends_the_run(llm, lane, name):
     """After a time without an answer, with the server's words; a line of a batch has no `retry-after`."""

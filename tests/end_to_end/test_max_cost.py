@@ -52,6 +52,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "concurrency"),
     [
@@ -88,6 +89,7 @@ def test_by_batch_each_part_fits_when_it_is_submitted(llm, kind):
     assert error.run.answered + error.run.failed < 200
 
 
+@pytest.mark.slow
 def test_by_batch_no_small_part_is_submitted_while_others_are_open(llm):
     """What they leave of the cap may be enough for all the rest."""
     tune(batch_requests=20, first_poll_seconds=0.05, longest_poll_seconds=0.05)

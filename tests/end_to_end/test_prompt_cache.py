@@ -142,6 +142,7 @@ def test_answers_are_found_again_however_the_cache_was_used(openais, first, then
         assert again["a"].tolist() == df["a"].tolist()
 
 
+@pytest.mark.slow
 def test_a_prefix_that_is_in_the_cache_is_not_warmed_again(openais):
     """A call with another one warms that: all but one wait for the first answer."""
     openais.latency = 1.0

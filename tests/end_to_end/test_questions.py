@@ -446,6 +446,7 @@ def test_a_server_without_decisions_is_told_to_be_asked_by_chat(llm, reply, reme
         frame(30).llm.classify("review", LABELS, engine="decisions")
 
 
+@pytest.mark.slow
 def test_decisions_take_more_labels_in_all_than_a_schema_may_have(openais):
     questions = {f"q{number}": ["a", "b", "c"] for number in range(400)}
     df = frame(1)

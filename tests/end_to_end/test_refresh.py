@@ -417,6 +417,7 @@ class Told:
 STEPS = [name for name in vars(Told) if name not in {"label", "expected"} and not name.startswith("_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_to_a_frame_its_rows_are_what_their_history_says(llm, seed):
     told = Told(random.Random(seed))

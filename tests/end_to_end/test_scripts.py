@@ -30,6 +30,7 @@ def script(tmp_path: Path, server: LocalServer) -> Callable[[str], subprocess.Po
     return partial(start_script, tmp_path, server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "status", "said"),
     [("", 0, ""), ("sys.exit(3)", 3, ""), ('raise RuntimeError("oops")', 1, "RuntimeError: oops")],

@@ -43,6 +43,7 @@ def unescaped(text):
     return None if text is None else re.sub("_x([0-9A-F]{4})_", lambda found: chr(int(found[1], 16)), text)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 def test_text_is_that_text(texts):

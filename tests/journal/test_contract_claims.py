@@ -197,6 +197,7 @@ async def test_a_clock_that_jumps_costs_nobody_the_claims(pair, clock, monkeypat
     assert (claimed.granted, claimed.uncertain) == (KEYS, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 async def test_each_request_has_one_owner_at_most_whatever_happens(store, pair, clock, seed):
     """Claims, answers, releases, parts, ends and lost leases at random: claims agree with a plain table of owners."""

@@ -182,6 +182,7 @@ def test_a_call_whose_database_stays_away_ends_with_its_answers_in_the_column(ll
     assert count(database, "answer") == 400
 
 
+@pytest.mark.slow
 def test_requests_are_claimed_further_ahead_where_the_database_is_far_away(llm, database):
     """Otherwise few are claimed in each of many round trips, which then set the pace."""
     with network_to(database) as (network, url):
@@ -209,6 +210,7 @@ assert background.result()["a"].notna().all()
 """
 
 
+@pytest.mark.slow
 @needs_fork
 def test_forked_children_open_connections_of_their_own(llm, database):
     script = CALLER.partition("frame = asked")[0] + 'settings.pop("rows")\n' + FORKING

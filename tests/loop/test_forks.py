@@ -58,6 +58,7 @@ for child in children:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forking", [FORK, PROCESSES], ids=["os.fork", "multiprocessing"])
 def test_forked_children_call_for_themselves(script: Any, server: LocalServer, forking: str) -> None:
     """Children call without a hang after the parent's calls, and while a run of the parent's works and draws."""

@@ -18,6 +18,7 @@ STARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("seconds", [60, 1, 0.1])
 def test_runs_that_share_a_stated_limit_keep_to_it_together(starts, seconds):
