@@ -12,6 +12,11 @@ from llmframe._pacing import Pace, RateHeaders, RunPace
 from llmframe._pacing.window import START_SECONDS
 
 
+def spread(*levels):
+    """Return every seventh case of a table, which has each level of each factor: all of them take minutes."""
+    return list(itertools.product(*levels))[::7]
+
+
 @dataclass
 class Allowance:
     """One limit of a server: a bucket of some seconds' allowance, or a fixed window of them."""

@@ -13,6 +13,7 @@ from pacing.simulation import (
     BySecond,
     Server,
     SimulatedRun,
+    spread,
     tokens_estimated,
 )
 
@@ -43,12 +44,18 @@ def test_stated_request_limits_are_used_and_kept(rate, seconds, fixed, latency):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-@pytest.mark.parametrize("factor", [1 / 3, 1, 3])
-@pytest.mark.parametrize("latency", [(0.05, 0.5, None), (2.0, 0.5, 0.05)])
-@pytest.mark.parametrize(("rate", "seconds"), [(20, 60), (20, 1), (200, 1), (200, 0.1)])
-def test_stated_token_limits_are_used_and_kept(rate, seconds, latency, factor, noise):
+@pytest.mark.parametrize(
+    ("bucket", "latency", "factor", "noise"),
+    spread(
+        [(20, 60), (20, 1), (200, 1), (200, 0.1)],
+        [(0.05, 0.5, None), (2.0, 0.5, 0.05)],
+        [1 / 3, 1, 3],
+        [0.0, 0.3],
+    ),
+)
+def test_stated_token_limits_are_used_and_kept(bucket, latency, factor, noise):
     """The same holds for a limit in tokens when estimates are off by a factor of 3 either way."""
+    rate, seconds = bucket
     allowance = Allowance(rate * 250 * factor, seconds)
     server = Server(None, allowance, *latency, retry="int")
     run = SimulatedRun(server, max(2_000, rate * 30), estimate=tokens_estimated(factor, noise)).run()
@@ -58,12 +65,18 @@ def test_stated_token_limits_are_used_and_kept(rate, seconds, latency, factor, n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("factor", [1 / 3, 1, 3])
-@pytest.mark.parametrize("tighter", ["requests", "tokens", "both"])
-@pytest.mark.parametrize(("seconds", "fixed"), [(60, False), (1, False), (0.1, False), (10, True)])
-@pytest.mark.parametrize("rate", [2_000, 10_000])
-def test_high_limits_are_used_and_kept(rate, seconds, fixed, tighter, factor):
+@pytest.mark.parametrize(
+    ("rate", "bucket", "tighter", "factor"),
+    spread(
+        [2_000, 10_000],
+        [(60, False), (1, False), (0.1, False), (10, True)],
+        ["requests", "tokens", "both"],
+        [1 / 3, 1, 3],
+    ),
+)
+def test_high_limits_are_used_and_kept(rate, bucket, tighter, factor):
     """Where many requests are charged at once, both limits are still kept and the tighter one is used."""
+    seconds, fixed = bucket
     mean = 250 * factor
     requests = Allowance(rate * (2 if tighter == "tokens" else 1), seconds, fixed)
     tokens = Allowance(rate * mean * (2 if tighter == "requests" else 1), seconds, fixed)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Server, SimulatedRun
+from pacing.simulation import BUCKETS, LATENCIES, WINDOWS, Allowance, Server, SimulatedRun, spread
 
 from llmframe._pacing import Pace
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("retry", [None, "int"])
-@pytest.mark.parametrize("latency", LATENCIES[:3])
-@pytest.mark.parametrize(("seconds", "fixed"), BUCKETS + WINDOWS)
-@pytest.mark.parametrize("rate", [5, 20, 100])
-def test_unstated_limits_are_learnt(rate, seconds, fixed, latency, retry):
+@pytest.mark.parametrize(
+    ("rate", "bucket", "latency", "retry"),
+    spread([5, 20, 100], BUCKETS + WINDOWS, LATENCIES[:3], [None, "int"]),
+)
+def test_unstated_limits_are_learnt(rate, bucket, latency, retry):
     """85 % of a limit is used, and about 5 % of the answers at most are 429; a limit that is hardly known is used less."""
+    seconds, fixed = bucket
     rows = int(max(2_000, rate * 60, min(rate * seconds * 10, 12_000)))
     allowance = Allowance(rate, seconds, fixed)
     run = SimulatedRun(Server(allowance, None, *latency, headers=False, retry=retry), rows).run()
@@ -66,11 +67,12 @@ SHORT_RUNS += [*itertools.product([50, 100], [0.1, 0.5, 1], [(1.0, 0.2, 0.05)])]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("retry", [None, "float", "int"])
-@pytest.mark.parametrize("count_refused", [True, False])
-@pytest.mark.parametrize(("rate", "seconds", "latency"), SHORT_RUNS)
-def test_unstated_limits_are_learnt_within_short_runs(rate, seconds, latency, count_refused, retry):
+@pytest.mark.parametrize(
+    ("case", "count_refused", "retry"), spread(SHORT_RUNS, [True, False], [None, "float", "int"])
+)
+def test_unstated_limits_are_learnt_within_short_runs(case, count_refused, retry):
     """20 seconds and more take 85 % of all that the limit allows from the first request on, with about 5 % 429s."""
+    rate, seconds, latency = case
     server = Server(
         Allowance(rate, seconds), None, *latency, headers=False, retry=retry, count_refused=count_refused
     )
