@@ -285,6 +285,10 @@ def _as(arrow: Any, schema: Any) -> Any:
             columns.append(pa.nulls(len(column), field.type))
         elif pa.types.is_string(field.type) and not pa.types.is_string(column.type):
             columns.append(_texts(column.to_pylist()))
+        elif pa.types.is_nested(
+            field.type
+        ):  # Arrow casts no struct to one with more fields in its older versions
+            columns.append(pa.array(column.to_pylist(), type=field.type))
         else:
             columns.append(column.cast(field.type))
     return pa.Table.from_arrays(columns, schema=schema)

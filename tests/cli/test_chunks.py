@@ -329,7 +329,9 @@ def test_a_command_that_was_killed_goes_on(number, server):
         assert len(moods("out.csv.partial")) >= 200
     assert subprocess.run([sys.executable, "-c", COMMAND], timeout=60, check=False).returncode == 0
     assert moods("out.csv") == [answer(f"Review {number}") for number in range(1000)]
-    assert paid_again(server) <= 2 * server.ledger.max_in_flight  # in flight, or answered and not committed yet
+    assert (
+        paid_again(server) <= 2 * server.ledger.max_in_flight
+    )  # in flight, or answered and not committed yet
     assert not list(Path().glob("out.csv.part*"))
 
 
