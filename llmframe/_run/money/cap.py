@@ -69,8 +69,8 @@ async def make_budget(
 
 
 def _untold(settings: RunSettings, prices: Prices, worst: Callable[[int], float], output: int) -> float:
-    """Return how many times the worst case it is if the account's own setting asks for a dearer tier."""
-    if settings.mode == "batch" or settings.params.get("service_tier") not in {None, "auto"}:
+    """Return how many times the worst case it is if the server bills a dearer tier than was asked for."""
+    if settings.mode == "batch" or settings.params.get("service_tier") in _DEARER_TIERS:
         return 1.0
     dearer = [prices.price_of(settings.model, "live", tier) for tier in _DEARER_TIERS]
     most = max((_worst([price], output)(_PROBE_BYTES) for price in dearer if price is not None), default=0.0)
